@@ -1,0 +1,4 @@
+//! The host agent: services, API, reconcilers and their wiring.
+#![forbid(unsafe_code)]
+
+fn main() {}

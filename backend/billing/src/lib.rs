@@ -1,0 +1,2 @@
+//! Quantities, prices, rating and FOCUS rows: pure, exact, no clock.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Bridges, veth pairs, nftables, address pools and published ports.
+#![forbid(unsafe_code)]

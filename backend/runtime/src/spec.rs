@@ -1,0 +1,207 @@
+//! What to launch: the complete, self-contained description of one container or one exec.
+//!
+//! The agent makes it (pure, from the request, the image and the host's facts), writes it with
+//! [`LaunchSpec::encode`] into a sealed memfd, and the shim reads it from there. It holds no
+//! secret but the environment of the container itself. [`SPEC_VERSION`] guards its shape: the
+//! forge refuses a spec of another version, because a forge always runs the agent's own build.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The shape of [`LaunchSpec`] and [`ExecSpec`] as this build writes and reads it.
+pub const SPEC_VERSION: u16 = 1;
+
+/// Everything that is needed to launch one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// [`SPEC_VERSION`] of the writer.
+    pub version: u16,
+    /// The container's id: 64 lower-case hexadecimal characters.
+    pub id: String,
+    /// Counts starts of this container from 1; a launch is idempotent by `(id, generation)`.
+    pub generation: u64,
+    /// Directory in the run root that holds the container's socket and state (`…/c/<id>`, mode 0700).
+    pub run_dir: PathBuf,
+    /// Directory in the state root that holds the exit record and generated files (`…/c/<id>`, mode 0700).
+    pub state_dir: PathBuf,
+    /// Directory that holds the log files.
+    pub log: LogSpec,
+    /// The first process.
+    pub process: ProcessSpec,
+    /// Name in the container's UTS namespace.
+    pub hostname: String,
+    /// The root file system.
+    pub rootfs: RootfsSpec,
+    /// Mounts besides the standard ones (`/proc`, `/sys`, `/dev`…), in order.
+    pub mounts: Vec<MountSpec>,
+    /// The tenant's id range; `None` shares the host's user namespace (operators only).
+    pub id_map: Option<IdMap>,
+    /// Where the container's network namespace comes from.
+    pub network: NetworkNamespace,
+    /// The container's cgroup in every hierarchy, relative to each hierarchy's root
+    /// (`wharf/<tenant>/<id>`). It exists, with its limits, before the launch.
+    pub cgroup: PathBuf,
+    /// Paths replaced by an empty, read-only file or directory.
+    pub masked_paths: Vec<String>,
+    /// Paths bound onto themselves read-only.
+    pub read_only_paths: Vec<String>,
+    /// Kernel parameters of the container's own namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// Extra device nodes in `/dev` (the standard ones are always there).
+    pub devices: Vec<DeviceNode>,
+    /// Size limit of `/dev/shm` in bytes.
+    pub shm_size_bytes: u64,
+    /// Keep a small init of ours as pid 1 that reaps orphans and forwards signals.
+    pub init: bool,
+}
+
+/// One process: the container's first, or an exec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// Program and arguments; never empty. The program is looked up in `PATH` of `env`.
+    pub args: Vec<String>,
+    /// `KEY=value` pairs.
+    pub env: Vec<String>,
+    /// Working directory inside the container; made when it is missing.
+    pub cwd: String,
+    /// `""`, `user`, `uid`, `user:group`, `uid:gid`: resolved in the container's own `/etc/passwd`.
+    pub user: String,
+    /// Additional groups, by name or number.
+    pub groups: Vec<String>,
+    /// Capabilities by kernel number: bounding, permitted, effective.
+    pub capabilities: Vec<u8>,
+    /// `no_new_privs`.
+    pub no_new_privs: bool,
+    /// The seccomp policy.
+    pub seccomp: Seccomp,
+    /// Resource limits; a limit above this process's hard limit is lowered to it.
+    pub rlimits: Vec<Rlimit>,
+    /// A pseudo-terminal instead of pipes.
+    pub terminal: bool,
+    /// First size of the terminal: rows, columns.
+    pub terminal_size: Option<(u16, u16)>,
+    /// Keep standard input open (else it is `/dev/null`).
+    pub stdin: bool,
+    /// Wanted `oom_score_adj`; best effort when it would have to go below the caller's.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// A process that joins a running container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// [`SPEC_VERSION`] of the writer.
+    pub version: u16,
+    /// Unique within the container.
+    pub exec_id: String,
+    /// The process.
+    pub process: ProcessSpec,
+}
+
+/// The root file system: an overlay, or a plain directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootfsSpec {
+    /// Directory above all layers; it is idmapped once per tenant, layers are opened beneath it.
+    pub layer_root: PathBuf,
+    /// Layer directories relative to `layer_root`, uppermost first. Never empty.
+    pub layers: Vec<PathBuf>,
+    /// Holds `upper` and `work`; made and chowned to the mapped root by the agent.
+    pub writable: PathBuf,
+    /// Mount the whole root read-only.
+    pub read_only: bool,
+}
+
+/// One mount of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountSpec {
+    /// What is mounted.
+    pub source: MountSource,
+    /// Absolute path inside the container; made (file or directory) when it is missing.
+    pub target: String,
+    /// Read-only, recursively.
+    pub read_only: bool,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A directory or file of the host. With `idmap`, ids on disk are container ids.
+    Bind {
+        /// Absolute path on the host.
+        path: PathBuf,
+        /// Shift ids by the tenant's range.
+        idmap: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Size limit in bytes.
+        size_bytes: u64,
+        /// Mode of its root.
+        mode: u32,
+    },
+}
+
+/// Container ids `0..size` are host ids `host_base..host_base + size`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    /// First id on the host.
+    pub host_base: u32,
+    /// How many; 65,536 for a tenant.
+    pub size: u32,
+}
+
+/// Where the network namespace comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkNamespace {
+    /// A new one; its descriptor is handed to the agent before the process starts.
+    Private,
+    /// The host's (operators only).
+    Host,
+}
+
+/// Which system calls are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// The built-in profile, equivalent to Docker's default for the given capabilities.
+    Default,
+    /// None (operators only).
+    Unconfined,
+}
+
+/// One resource limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// Kernel number (`RLIMIT_NOFILE` is 7).
+    pub resource: u32,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// A device node to make in `/dev`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Path below `/dev`, without `/dev/`.
+    pub path: String,
+    /// Character device (else block).
+    pub character: bool,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// The bounded log of the container's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSpec {
+    /// Directory of the log files (mode 0700).
+    pub dir: PathBuf,
+    /// A file is closed at this size.
+    pub max_file_bytes: u64,
+    /// This many files are kept.
+    pub max_files: u32,
+}

@@ -1,0 +1,2 @@
+//! The protocol, paths, log format and exit record that the agent shares with the shim.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The supervisor of one container, and the forge that starts it.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! Every SQL statement, on SQLite and PostgreSQL.
+#![forbid(unsafe_code)]

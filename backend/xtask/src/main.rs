@@ -1,0 +1,4 @@
+//! What the README's commands do.
+#![forbid(unsafe_code)]
+
+fn main() {}

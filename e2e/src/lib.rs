@@ -1,0 +1,2 @@
+//! End-to-end tests against real parts.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The dashboard.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! Wire types and their validation, for server, browser and command line.
+#![forbid(unsafe_code)]
