@@ -1,2 +1,25 @@
 //! Wire types and their validation, for server, browser and command line.
+//!
+//! One set of types crosses the wire, as JSON for tools and as postcard for the dashboard's
+//! WebSocket. Anything that only one side needs does not belong here.
 #![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod billing;
+pub mod container;
+pub mod decimal;
+pub mod event;
+pub mod host;
+pub mod id;
+pub mod image;
+pub mod live;
+pub mod name;
+pub mod network;
+pub mod page;
+pub mod permission;
+pub mod problem;
+pub mod tenant;
+pub mod time;
+pub mod usage;
+pub mod user;
+pub mod volume;
