@@ -1,4 +1,9 @@
-//! The host agent: services, API, reconcilers and their wiring.
+//! `wharfd`, the host agent.
 #![forbid(unsafe_code)]
+
+mod clock;
+mod ctx;
+mod error;
+mod tasks;
 
 fn main() {}

@@ -1,0 +1,3 @@
+//! Embeds the built dashboard, when there is one.
+
+fn main() {}
