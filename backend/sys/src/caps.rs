@@ -1,0 +1,84 @@
+//! Capabilities of this process, as bit sets by kernel number.
+//!
+//! Sources: capabilities(7), capget(2), prctl(2). The wrappers of the C library know 32-bit sets
+//! only, so version 3 of the raw calls is used.
+
+// UNSAFETY: capget and capset read and write the two arrays they are given.
+#![expect(unsafe_code, reason = "neither nix nor libc wraps capset and the capability prctls")]
+
+use crate::error::{SysError, check, check_int};
+
+const VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Word {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Returns the permitted set of this process.
+///
+/// # Errors
+/// What capget(2) says.
+pub fn permitted() -> Result<u64, SysError> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut words = [Word::default(); 2];
+    // SAFETY: version 3 writes two words; both structs live over the call.
+    let done = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
+    check("capget", done)?;
+    let [low, high] = words;
+    Ok(u64::from(low.permitted) | u64::from(high.permitted) << 32)
+}
+
+/// Sets permitted and effective to `set`, inheritable to nothing.
+///
+/// # Errors
+/// `EPERM` for a capability that is not permitted now.
+pub fn set(set: u64) -> Result<(), SysError> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let words = [half(set), half(set >> 32)];
+    // SAFETY: version 3 reads two words; both structs live over the call.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) };
+    check("capset", done).map(drop)
+}
+
+fn half(set: u64) -> Word {
+    let bits = u32::try_from(set & u64::from(u32::MAX)).unwrap_or_default();
+    Word { effective: bits, permitted: bits, inheritable: 0 }
+}
+
+/// Returns whether the bounding set holds `capability`; `None` when the kernel has no such number.
+pub fn in_bounding_set(capability: u8) -> Option<bool> {
+    // SAFETY: PR_CAPBSET_READ takes an integer and touches no memory.
+    let held = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
+    (held >= 0).then_some(held == 1)
+}
+
+/// Removes `capability` from the bounding set, for this process and all that it executes.
+///
+/// # Errors
+/// `EPERM` without `CAP_SETPCAP`, `EINVAL` for a number that the kernel has not.
+pub fn drop_from_bounding_set(capability: u8) -> Result<(), SysError> {
+    // SAFETY: PR_CAPBSET_DROP takes an integer and touches no memory.
+    let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
+    check_int("prctl(PR_CAPBSET_DROP)", done).map(drop)
+}
+
+/// Empties the ambient set.
+///
+/// # Errors
+/// What prctl(2) says.
+pub fn clear_ambient() -> Result<(), SysError> {
+    let clear = libc::c_ulong::from(libc::PR_CAP_AMBIENT_CLEAR_ALL.cast_unsigned());
+    // SAFETY: PR_CAP_AMBIENT takes integers and touches no memory.
+    let done = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0, 0, 0) };
+    check_int("prctl(PR_CAP_AMBIENT)", done).map(drop)
+}
