@@ -29,6 +29,9 @@ pub struct PriceBookSpec {
     pub effective_from: Timestamp,
     /// Prices; a meter without one costs nothing.
     pub prices: Vec<PriceSpec>,
+    /// Also charge a tenant's use outside its containers; it is shown at amount 0 otherwise.
+    #[serde(default)]
+    pub price_unattributed: bool,
 }
 
 /// A version of the price book as it is shown.

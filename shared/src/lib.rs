@@ -18,6 +18,7 @@ pub mod network;
 pub mod page;
 pub mod permission;
 pub mod problem;
+pub mod reading;
 pub mod tenant;
 pub mod time;
 pub mod usage;

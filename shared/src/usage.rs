@@ -36,7 +36,7 @@ impl Measured {
 pub enum Meter {
     /// CPU time used, in nanoseconds.
     CpuUsed,
-    /// CPU limit × time, in nanoseconds of CPU.
+    /// CPU limit × time, in thousandths of a CPU times nanoseconds (an integer for every limit).
     CpuReserved,
     /// Memory in use × time, in byte-nanoseconds.
     MemoryUsed,
@@ -87,9 +87,28 @@ impl Meter {
     /// Unit of the exact integer quantity.
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::CpuUsed | Self::CpuReserved => "cpu-nanoseconds",
+            Self::CpuUsed => "cpu-nanoseconds",
+            Self::CpuReserved => "millicpu-nanoseconds",
             Self::MemoryUsed | Self::MemoryReserved => "byte-nanoseconds",
             Self::NetworkIn | Self::NetworkOut | Self::BlockRead | Self::BlockWrite => "bytes",
+        }
+    }
+
+    /// The unit that a price is for.
+    pub const fn pricing_unit(self) -> &'static str {
+        match self {
+            Self::CpuUsed | Self::CpuReserved => "Core-Seconds",
+            Self::MemoryUsed | Self::MemoryReserved => "GB-Seconds",
+            Self::NetworkIn | Self::NetworkOut | Self::BlockRead | Self::BlockWrite => "GB",
+        }
+    }
+
+    /// Ten to this power of [`Self::unit`] make one [`Self::pricing_unit`].
+    pub const fn pricing_unit_exponent(self) -> u32 {
+        match self {
+            Self::CpuUsed | Self::NetworkIn | Self::NetworkOut | Self::BlockRead | Self::BlockWrite => 9,
+            Self::CpuReserved => 12,
+            Self::MemoryUsed | Self::MemoryReserved => 18,
         }
     }
 }
@@ -101,10 +120,33 @@ impl Meter {
 pub enum Quality {
     /// Every reading of the hour is there.
     Measured,
-    /// Some readings could not be taken; what is missing is not billed.
+    /// Readings are missing in the hour. What could not be read is not billed; what a later reading
+    /// still found is booked to the hour of that reading.
     Partial,
     /// This host cannot measure it.
     NotMeasurable,
+}
+
+impl Quality {
+    /// The word for it, as on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Partial => "partial",
+            Self::NotMeasurable => "not_measurable",
+        }
+    }
+
+    /// The quality of this word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Measured, Self::Partial, Self::NotMeasurable].into_iter().find(|found| found.as_str() == name)
+    }
+
+    /// The quality of two parts together: whole only if both are.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::Partial }
+    }
 }
 
 /// Usage of one meter by one container in one hour.
