@@ -1,0 +1,317 @@
+//! The rule set as text for `nft -f -`: one text is one atomic transaction of the kernel.
+//!
+//! The chains are static and match our links by the wildcards of [`Instance`]; what changes lives in sets and
+//! maps, so attaching a container adds elements and touches no rule. Nothing in the text comes from a tenant:
+//! addresses, numbers and names made by [`Instance`] only.
+//!
+//! What holds, and by which chain:
+//! - `bridge guard`: a container sends with its own hardware and IPv4 address and as itself in ARP, or not at
+//!   all; IPv6 and every other protocol is refused. A port without an element is mute.
+//! - `martians`: `route_localnet` is on for our bridges (a published port must answer on the host's loopback),
+//!   so packets from containers to 127.0.0.0/8 are refused here (CVE-2020-8558).
+//! - `published`, `published_locally`: the host's ports lead to containers. Loopback addresses lead there only
+//!   for the host itself: a neighbour who sends 127.0.0.1 over the wire meets no translation.
+//! - `source`: containers leave as the host; what comes back to a container by a published port, from one of
+//!   ours or from the host's loopback, passes the bridge's address, so that answers find their way.
+//! - `input`: containers reach nothing of the host but answers.
+//! - `forward`: nothing crosses between tenants and nothing enters, but by a published port or as an answer.
+//!   A published port is public: another tenant's container reaches it as any stranger does.
+//!
+//! An accepting verdict here ends only our chain: a host's own firewall (or Docker's `FORWARD` policy `DROP`)
+//! may still refuse.
+
+use std::collections::BTreeMap;
+
+use crate::desired::{Attachment, PublishedPort, TenantNetwork};
+use crate::names::{Instance, NameError};
+
+/// The nft tables' families: both are named after the instance.
+const FAMILIES: [&str; 2] = ["inet", "bridge"];
+
+/// Renders the transaction that replaces everything of the instance by what is given.
+///
+/// # Errors
+/// [`NameError`] for a container whose id cannot name a link.
+pub fn replace<'a>(
+    instance: &Instance,
+    tenants: impl Iterator<Item = &'a TenantNetwork>,
+    attachments: impl Iterator<Item = &'a Attachment>,
+) -> Result<String, NameError> {
+    let mut elements = Elements::default();
+    for tenant in tenants {
+        elements.tenant(instance, tenant);
+    }
+    for attachment in attachments {
+        elements.attachment(instance, attachment)?;
+    }
+    Ok(purge(instance) + &chains(instance) + &elements.statements(instance, "add"))
+}
+
+/// Renders the transaction that removes everything of the instance, if anything is there.
+pub fn purge(instance: &Instance) -> String {
+    let table = instance.name();
+    // `delete` fails on a table that is not there, and `destroy` is younger than Debian 12's nft.
+    FAMILIES.map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n")).concat()
+}
+
+/// Renders the transaction that lets a tenant in; repeating it changes nothing.
+pub fn add_tenant(instance: &Instance, tenant: &TenantNetwork) -> String {
+    let mut elements = Elements::default();
+    elements.tenant(instance, tenant);
+    elements.statements(instance, "add")
+}
+
+/// Renders the transaction that takes a tenant out; repeating it changes nothing.
+pub fn remove_tenant(instance: &Instance, tenant: &TenantNetwork) -> String {
+    let mut elements = Elements::default();
+    elements.tenant(instance, tenant);
+    elements.removal(instance)
+}
+
+/// Renders the transaction that lets a container in; repeating it changes nothing.
+///
+/// # Errors
+/// [`NameError`] if the container's id cannot name a link.
+pub fn add_attachment(instance: &Instance, attachment: &Attachment) -> Result<String, NameError> {
+    let mut elements = Elements::default();
+    elements.attachment(instance, attachment)?;
+    Ok(elements.statements(instance, "add"))
+}
+
+/// Renders the transaction that takes a container out; repeating it changes nothing.
+///
+/// # Errors
+/// [`NameError`] if the container's id cannot name a link.
+pub fn remove_attachment(instance: &Instance, attachment: &Attachment) -> Result<String, NameError> {
+    let mut elements = Elements::default();
+    elements.attachment(instance, attachment)?;
+    Ok(elements.removal(instance))
+}
+
+/// The sets and maps, each with its family, in the order in which their elements are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Set {
+    /// Link, hardware address and IPv4 address of each container.
+    Owners,
+    /// Each tenant's bridge, paired with itself.
+    Home,
+    /// Each tenant's subnet.
+    Subnets,
+    /// Ports published on all of the host's addresses.
+    Published,
+    /// Ports published on one address.
+    PublishedAt,
+}
+
+impl Set {
+    fn family_and_name(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Owners => ("bridge", "owners"),
+            Self::Home => ("inet", "home"),
+            Self::Subnets => ("inet", "subnets"),
+            Self::Published => ("inet", "published"),
+            Self::PublishedAt => ("inet", "published_at"),
+        }
+    }
+}
+
+/// Elements by the set they belong to.
+#[derive(Default)]
+struct Elements(BTreeMap<Set, Vec<String>>);
+
+impl Elements {
+    fn push(&mut self, set: Set, element: String) {
+        self.0.entry(set).or_default().push(element);
+    }
+
+    fn tenant(&mut self, instance: &Instance, tenant: &TenantNetwork) {
+        let bridge = instance.bridge(tenant.index);
+        self.push(Set::Home, format!("\"{bridge}\" . \"{bridge}\""));
+        self.push(Set::Subnets, tenant.subnet.trunc().to_string());
+    }
+
+    fn attachment(&mut self, instance: &Instance, attachment: &Attachment) -> Result<(), NameError> {
+        let Attachment { address, mac, .. } = attachment;
+        let veth = instance.veth(&attachment.container_id)?;
+        self.push(Set::Owners, format!("\"{veth}\" . {mac} . {address}"));
+        for port in &attachment.ports {
+            let PublishedPort { host_ip, host_port, container_port, protocol } = port;
+            if host_ip.is_unspecified() {
+                self.push(Set::Published, format!("{protocol} . {host_port} : {address} . {container_port}"));
+            } else {
+                let element = format!("{protocol} . {host_ip} . {host_port} : {address} . {container_port}");
+                self.push(Set::PublishedAt, element);
+            }
+        }
+        Ok(())
+    }
+
+    /// Renders one statement a set.
+    fn statements(&self, instance: &Instance, verb: &str) -> String {
+        let statement = |(set, elements): (&Set, &Vec<String>)| {
+            let (family, name) = set.family_and_name();
+            format!("{verb} element {family} {} {name} {{ {} }}\n", instance.name(), elements.join(", "))
+        };
+        self.0.iter().map(statement).collect()
+    }
+
+    /// Renders the removal. Deleting an element that is not there is an error that would undo the whole
+    /// transaction, so each is added first: that is no change when it is there.
+    fn removal(&self, instance: &Instance) -> String {
+        self.statements(instance, "add") + &self.statements(instance, "delete")
+    }
+}
+
+/// Renders the tables with their sets and chains, without elements.
+fn chains(instance: &Instance) -> String {
+    let table = instance.name();
+    let bridges = instance.bridges();
+    let veths = instance.veths();
+    format!(
+        r#"table bridge {table} {{
+	set owners {{ type ifname . ether_addr . ipv4_addr; }}
+	chain guard {{
+		type filter hook prerouting priority dstnat; policy accept;
+		iifname != "{veths}" accept
+		iifname . ether saddr . ip saddr @owners accept
+		iifname . ether saddr . arp saddr ip @owners iifname . arp saddr ether . arp saddr ip @owners accept
+		drop
+	}}
+}}
+table inet {table} {{
+	set home {{ type ifname . ifname; }}
+	set subnets {{ type ipv4_addr; flags interval; }}
+	map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+	map published_at {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
+	chain martians {{
+		type filter hook prerouting priority raw; policy accept;
+		iifname "{bridges}" ip daddr 127.0.0.0/8 drop
+	}}
+	chain translate {{
+		dnat ip to meta l4proto . ip daddr . th dport map @published_at
+		dnat ip to meta l4proto . th dport map @published
+	}}
+	chain published {{
+		type nat hook prerouting priority dstnat; policy accept;
+		ip daddr != 127.0.0.0/8 fib daddr type local jump translate
+	}}
+	chain published_locally {{
+		type nat hook output priority -100; policy accept;
+		ip daddr != 0.0.0.0 fib daddr type local jump translate
+	}}
+	chain source {{
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr @subnets oifname != "{bridges}" masquerade
+		ip saddr @subnets oifname "{bridges}" ct status dnat masquerade
+		ip saddr 127.0.0.0/8 oifname "{bridges}" masquerade
+	}}
+	chain input {{
+		type filter hook input priority filter; policy accept;
+		iifname != "{bridges}" accept
+		meta nfproto ipv4 ct state established,related accept
+		drop
+	}}
+	chain forward {{
+		type filter hook forward priority filter; policy accept;
+		iifname != "{bridges}" oifname != "{bridges}" accept
+		meta nfproto != ipv4 drop
+		ip daddr 169.254.0.0/16 drop
+		iifname . oifname @home accept
+		ct state vmap {{ established : accept, related : accept, invalid : drop }}
+		ct status dnat accept
+		oifname "{bridges}" drop
+	}}
+}}
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::desired::{MacAddress, Protocol};
+
+    fn wharf() -> Instance {
+        Instance::new("wharf").expect("a valid name")
+    }
+
+    fn tenant() -> TenantNetwork {
+        let subnet = "10.201.4.0/22".parse().expect("a subnet");
+        TenantNetwork { tenant_id: "tnt_1".to_owned(), index: 1, subnet }
+    }
+
+    fn attachment() -> Attachment {
+        let address = Ipv4Addr::new(10, 201, 4, 2);
+        let port = |host_ip: [u8; 4], host_port, protocol| PublishedPort {
+            host_ip: host_ip.into(),
+            host_port,
+            container_port: 80,
+            protocol,
+        };
+        Attachment {
+            container_id: "0123456789abcdef".to_owned(),
+            tenant_id: "tnt_1".to_owned(),
+            address,
+            mac: MacAddress::of(address),
+            ports: vec![
+                port([0, 0, 0, 0], 8080, Protocol::Tcp),
+                port([127, 0, 0, 1], 8081, Protocol::Tcp),
+                port([0, 0, 0, 0], 53, Protocol::Udp),
+            ],
+        }
+    }
+
+    const OWNER: &str = "{ \"wharfv012345678\" . 02:57:0a:c9:04:02 . 10.201.4.2 }";
+    const ANYWHERE: &str = "{ tcp . 8080 : 10.201.4.2 . 80, udp . 53 : 10.201.4.2 . 80 }";
+    const LOOPBACK: &str = "{ tcp . 127.0.0.1 . 8081 : 10.201.4.2 . 80 }";
+
+    #[test]
+    fn attaching_adds_one_owner_and_the_ports_to_their_maps() {
+        assert_eq!(
+            add_attachment(&wharf(), &attachment()).expect("a valid id"),
+            format!(
+                "add element bridge wharf owners {OWNER}\n\
+                 add element inet wharf published {ANYWHERE}\n\
+                 add element inet wharf published_at {LOOPBACK}\n"
+            )
+        );
+    }
+
+    #[test]
+    fn detaching_can_be_repeated() {
+        let added = add_attachment(&wharf(), &attachment()).expect("a valid id");
+        let removed = remove_attachment(&wharf(), &attachment()).expect("a valid id");
+        assert_eq!(removed, format!("{added}{}", added.replace("add element", "delete element")));
+    }
+
+    #[test]
+    fn a_tenant_is_its_bridge_and_its_subnet() {
+        assert_eq!(
+            add_tenant(&wharf(), &tenant()),
+            "add element inet wharf home { \"wharfb1\" . \"wharfb1\" }\n\
+             add element inet wharf subnets { 10.201.4.0/22 }\n"
+        );
+        assert!(
+            remove_tenant(&wharf(), &tenant())
+                .ends_with("delete element inet wharf subnets { 10.201.4.0/22 }\n")
+        );
+    }
+
+    #[test]
+    fn a_replacement_begins_with_nothing_and_ends_with_all_elements() {
+        let text = replace(&wharf(), [tenant()].iter(), [attachment()].iter()).expect("valid names");
+        assert!(text.starts_with(&purge(&wharf())));
+        assert!(text.contains("iifname != \"wharfv*\" accept"));
+        for element in [OWNER, ANYWHERE, LOOPBACK, "{ \"wharfb1\" . \"wharfb1\" }", "{ 10.201.4.0/22 }"] {
+            assert!(text.contains(element), "{element}");
+        }
+    }
+
+    #[test]
+    fn no_statement_is_written_for_an_empty_set() {
+        let text = replace(&wharf(), [].iter(), [].iter()).expect("valid names");
+        assert!(!text.contains("element"));
+    }
+}
