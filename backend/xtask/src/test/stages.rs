@@ -1,0 +1,175 @@
+//! The stages of `cargo xtask test` and `cargo xtask soak`, as data.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{packages, process, say, tidy};
+
+/// One stage.
+pub(crate) struct Stage {
+    /// What it is called in headings and after `--stage`.
+    pub(crate) name: &'static str,
+    /// Whether it fails when no test ran in it.
+    pub(crate) runs_tests: bool,
+    /// What it does.
+    pub(crate) work: Work,
+}
+
+/// What a stage does.
+pub(crate) enum Work {
+    /// Runs these, all of them, whatever the others' outcome.
+    Commands(Vec<Command>),
+    /// Calls this.
+    Function(Box<dyn FnOnce() -> Result<()>>),
+}
+
+/// Where and how the tests are run.
+pub(crate) struct Plan {
+    repo: PathBuf,
+    filter: Option<String>,
+    soak: bool,
+}
+
+impl Plan {
+    /// The tests of this checkout whose names contain `filter`; with full counts for a soak.
+    pub(crate) fn new(repo: &Path, filter: Option<&str>, soak: bool) -> Self {
+        Self { repo: repo.to_path_buf(), filter: filter.map(str::to_owned), soak }
+    }
+
+    /// Installs and fetches everything that the stages need, while there still is a network.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        packages::ensure(packages::AGENT)?;
+        packages::ensure(packages::TEST)?;
+        say::line("Fetching crates");
+        process::run(process::cargo(&self.repo).args(["fetch", "--locked"]))?;
+        if let Some(web) = self.playwright() {
+            say::line("Fetching the browser tests' node modules");
+            let mut npm = Command::new("npm");
+            npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(web);
+            // The browser is Debian's.
+            process::run(npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"))?;
+        }
+        if let Some(guest) = self.guest() {
+            say::line("Fetching the guest's kernel");
+            process::run(Command::new(guest).arg("fetch").current_dir(&self.repo))
+                .context("fetch the guest's kernel")?;
+        }
+        Ok(())
+    }
+
+    /// Every stage, in order: the quick ones that find most first.
+    pub(crate) fn stages(&self) -> Vec<Stage> {
+        let mut stages = vec![
+            self.cargo("fmt", false, &["fmt", "--all", "--check"]),
+            Stage { name: "tidy", runs_tests: false, work: self.tidy() },
+            self.cargo(
+                "clippy",
+                false,
+                &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+            ),
+            self.tests("unit tests", &["--workspace", "--lib", "--bins"]),
+            self.tests("doc tests", &["--workspace", "--doc"]),
+            self.tests("integration tests", &["--workspace", "--exclude", "wharf-e2e", "--test", "*"]),
+        ];
+        stages.extend(self.end_to_end());
+        stages
+    }
+
+    /// The stages with long runs, for a soak.
+    pub(crate) fn long_stages(&self) -> Vec<Stage> {
+        let mut stages =
+            vec![self.tests("integration tests", &["--workspace", "--exclude", "wharf-e2e", "--test", "*"])];
+        stages.extend(self.end_to_end());
+        stages
+    }
+
+    fn end_to_end(&self) -> Vec<Stage> {
+        let mut stages = Vec::new();
+        // The agent that the tests start is the debug build, with the dashboard inside.
+        let mut build = process::cargo(&self.repo);
+        build.args(["build", "--locked", "-p", "wharf-agent", "-p", "wharf-shim", "-p", "wharf-cli"]);
+        stages.push(Stage { name: "build", runs_tests: false, work: Work::Commands(vec![build]) });
+        stages.push(self.tests("end-to-end tests", &["-p", "wharf-e2e"]));
+        if let Some(web) = self.playwright() {
+            let mut command = Command::new("npx");
+            command.args(["playwright", "test"]).args(self.filter_as("--grep")).current_dir(web);
+            stages.push(self.stage("browser tests", command));
+        }
+        if let Some(guest) = self.guest() {
+            let mut command = Command::new(guest);
+            command.arg("run").args(&self.filter).current_dir(&self.repo);
+            stages.push(self.stage("cgroup v2 guest", command));
+        }
+        stages
+    }
+
+    fn tests(&self, name: &'static str, what: &[&str]) -> Stage {
+        let mut command = process::cargo(&self.repo);
+        command.args(["test", "--locked", "--no-fail-fast"]).args(what).args(&self.filter);
+        Stage { runs_tests: name != "doc tests", ..self.stage(name, command) }
+    }
+
+    fn stage(&self, name: &'static str, mut command: Command) -> Stage {
+        command.env("CARGO_NET_OFFLINE", "true").env("WHARF_E2E_STRICT", "1").env("CI", "true");
+        if self.soak {
+            command.env("WHARF_SOAK", "1");
+        }
+        let command = process::without_network(&command);
+        Stage { name, runs_tests: true, work: Work::Commands(vec![command]) }
+    }
+
+    fn cargo(&self, name: &'static str, runs_tests: bool, arguments: &[&str]) -> Stage {
+        let mut command = process::cargo(&self.repo);
+        command.args(arguments);
+        Stage { name, runs_tests, work: Work::Commands(vec![command]) }
+    }
+
+    fn tidy(&self) -> Work {
+        let repo = self.repo.clone();
+        Work::Function(Box::new(move || tidy::check(&repo)))
+    }
+
+    fn filter_as(&self, option: &'static str) -> Vec<&OsStr> {
+        self.filter.iter().flat_map(|filter| [OsStr::new(option), OsStr::new(filter)]).collect()
+    }
+
+    /// The browser tests' directory.
+    fn playwright(&self) -> Option<PathBuf> {
+        let dir = self.repo.join("e2e/web");
+        dir.join("package-lock.json").is_file().then_some(dir)
+    }
+
+    /// The program that runs the suite in a virtual machine whose only cgroup hierarchy is v2.
+    fn guest(&self) -> Option<PathBuf> {
+        let program = self.repo.join("e2e/v2guest/run");
+        program.is_file().then_some(program)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_test_stage_is_cut_off_from_the_network() {
+        for stage in Plan::new(Path::new("/repo"), None, false).stages() {
+            if let (true, Work::Commands(commands)) = (stage.runs_tests, &stage.work) {
+                assert!(commands.iter().all(|command| command.get_program() == "unshare"), "{}", stage.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_reaches_the_runners_and_a_soak_their_environment() {
+        let stages = Plan::new(Path::new("/repo"), Some("ports"), true).long_stages();
+        let Some(Work::Commands(commands)) = stages.first().map(|stage| &stage.work) else {
+            panic!("the first stage runs a command")
+        };
+        let command = commands.first().expect("one command");
+        assert_eq!(command.get_args().last(), Some(OsStr::new("ports")));
+        assert!(command.get_envs().any(|(key, _)| key == "WHARF_SOAK"));
+    }
+}
