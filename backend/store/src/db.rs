@@ -1,0 +1,311 @@
+//! Opening a database, transactions, and the only three functions that touch an engine.
+//!
+//! SQLite: WAL, `synchronous = FULL` (a commit is on the disk), foreign keys on, one connection
+//! that writes and a few that only read. PostgreSQL: one pool. A writing transaction takes SQLite's
+//! write lock at once, so it cannot fail half-way because another one was faster.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
+use sqlx::sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Executor, Transaction};
+
+use crate::error::StoreError;
+use crate::row::{Row, Value};
+
+static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
+
+/// How long a transaction waits for its turn before the store is called unavailable.
+const WAIT: Duration = Duration::from_secs(15);
+/// Readers of an SQLite file; each is a thread.
+const SQLITE_READERS: u32 = 4;
+/// Connections to PostgreSQL.
+const POSTGRES_CONNECTIONS: u32 = 10;
+
+/// The control store.
+#[derive(Debug, Clone)]
+pub enum Db {
+    /// A file.
+    Sqlite(SqliteFile),
+    /// A server.
+    Postgres(PgPool),
+}
+
+/// An SQLite file: one writer, several readers.
+#[derive(Debug, Clone)]
+pub struct SqliteFile {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteFile {
+    pub(crate) async fn open(path: &Path, migrator: &Migrator) -> Result<Self, StoreError> {
+        let url = format!("sqlite:{}", path.display());
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            tokio::fs::create_dir_all(directory)
+                .await
+                .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(WAIT);
+        let pool = |connections| {
+            // A connection that lives as long as the agent keeps its prepared statements.
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(WAIT)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let open_error = |source| StoreError::Open { url: url.clone(), source };
+        let writer = pool(1).connect_with(options.clone()).await.map_err(open_error)?;
+        migrator.run(&writer).await.map_err(|source| StoreError::Migrate { url: url.clone(), source })?;
+        let readers = pool(SQLITE_READERS)
+            .connect_with(options.create_if_missing(false).pragma("query_only", "ON"))
+            .await
+            .map_err(open_error)?;
+        Ok(Self { writer, readers })
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
+        begun.map(Tx::Sqlite).map_err(|error| StoreError::from_statement("BEGIN", error))
+    }
+
+    pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
+        let begun = self.readers.begin().await;
+        begun.map(Tx::Sqlite).map_err(|error| StoreError::from_statement("BEGIN", error))
+    }
+
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        // The last connection to close moves the write-ahead log into the file.
+        self.writer.close().await;
+    }
+}
+
+impl Db {
+    /// Opens the store at `sqlite:<path>` or `postgres://…` and brings it to this version's schema.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.starts_with(':') {
+                return Err(StoreError::UnknownUrl { url: without_password(url) });
+            }
+            return SqliteFile::open(Path::new(path), &SQLITE).await.map(Self::Sqlite);
+        }
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(StoreError::UnknownUrl { url: without_password(url) });
+        }
+        let url_shown = without_password(url);
+        let open_error = |source| StoreError::Open { url: url_shown.clone(), source };
+        let options = PgConnectOptions::from_str(url).map_err(open_error)?.application_name("wharfd");
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(WAIT)
+            .connect_with(options)
+            .await
+            .map_err(open_error)?;
+        POSTGRES.run(&pool).await.map_err(|source| StoreError::Migrate { url: url_shown.clone(), source })?;
+        Ok(Self::Postgres(pool))
+    }
+
+    /// Begins a transaction that may write.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Sqlite(file) => file.begin().await,
+            Self::Postgres(pool) => begin_postgres(pool, "BEGIN").await,
+        }
+    }
+
+    /// Begins a transaction that only reads; all its statements see the same moment.
+    pub async fn read(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Sqlite(file) => file.read().await,
+            Self::Postgres(pool) => {
+                begin_postgres(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+            }
+        }
+    }
+
+    /// Waits for running transactions and closes every connection.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(file) => file.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    /// Prepares every statement of the store; an error names the first that this database refuses.
+    pub async fn check_statements(&self) -> Result<usize, StoreError> {
+        let modules = [
+            crate::addresses::STATEMENTS,
+            crate::audit::STATEMENTS,
+            crate::containers::STATEMENTS,
+            crate::events::STATEMENTS,
+            crate::images::STATEMENTS,
+            crate::ports::STATEMENTS,
+            crate::prices::STATEMENTS,
+            crate::sessions::STATEMENTS,
+            crate::setup::STATEMENTS,
+            crate::tenants::STATEMENTS,
+            crate::tokens::STATEMENTS,
+            crate::usage::STATEMENTS,
+            crate::users::STATEMENTS,
+            crate::volumes::STATEMENTS,
+        ];
+        let mut tx = self.read().await?;
+        let statements = modules.into_iter().flatten();
+        for statement in statements.clone() {
+            tx.prepare(statement).await?;
+        }
+        Ok(statements.count())
+    }
+}
+
+async fn begin_postgres(pool: &PgPool, begin: &'static str) -> Result<Tx, StoreError> {
+    let begun = pool.begin_with(begin).await;
+    begun.map(Tx::Postgres).map_err(|error| StoreError::from_statement("BEGIN", error))
+}
+
+/// A transaction. Dropped without [`Tx::commit`], it leaves no trace.
+#[derive(Debug)]
+pub enum Tx {
+    /// On SQLite.
+    Sqlite(Transaction<'static, Sqlite>),
+    /// On PostgreSQL.
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// Binds the values and runs the query by `$run` on whichever engine it is.
+macro_rules! on_engine {
+    ($tx:expr, $sql:expr, $values:expr, $run:ident) => {
+        match $tx {
+            Tx::Sqlite(tx) => {
+                bind!(sqlx::query::<Sqlite>($sql), $values).$run(&mut **tx).await.map(Either::Sqlite)
+            }
+            Tx::Postgres(tx) => {
+                bind!(sqlx::query::<Postgres>($sql), $values).$run(&mut **tx).await.map(Either::Postgres)
+            }
+        }
+        .map_err(|error| StoreError::from_statement($sql, error))
+    };
+}
+
+macro_rules! bind {
+    ($query:expr, $values:expr) => {
+        $values.into_iter().fold($query, |query, value| match value {
+            Value::Text(text) => query.bind(text),
+            Value::Integer(number) => query.bind(number),
+        })
+    };
+}
+
+/// What an engine gave.
+enum Either<S, P> {
+    Sqlite(S),
+    Postgres(P),
+}
+
+impl Tx {
+    /// Makes everything done in it durable.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await,
+            Self::Postgres(tx) => tx.commit().await,
+        }
+        .map_err(|error| StoreError::from_statement("COMMIT", error))
+    }
+
+    /// Undoes everything done in it, and says so if that fails.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(tx) => tx.rollback().await,
+            Self::Postgres(tx) => tx.rollback().await,
+        }
+        .map_err(|error| StoreError::from_statement("ROLLBACK", error))
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    pub(crate) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, StoreError> {
+        Ok(match on_engine!(self, sql, values, execute)? {
+            Either::Sqlite(result) => result.rows_affected(),
+            Either::Postgres(result) => result.rows_affected(),
+        })
+    }
+
+    /// All rows of a query.
+    pub(crate) async fn rows(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        Ok(match on_engine!(self, sql, values, fetch_all)? {
+            Either::Sqlite(rows) => rows.into_iter().map(Row::Sqlite).collect(),
+            Either::Postgres(rows) => rows.into_iter().map(Row::Postgres).collect(),
+        })
+    }
+
+    /// The row of a query, if there is one.
+    pub(crate) async fn row(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(match on_engine!(self, sql, values, fetch_optional)? {
+            Either::Sqlite(row) => row.map(Row::Sqlite),
+            Either::Postgres(row) => row.map(Row::Postgres),
+        })
+    }
+
+    pub(crate) async fn prepare(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(tx) => (&mut **tx).prepare(sqlx::SqlSafeStr::into_sql_str(sql)).await.map(drop),
+            Self::Postgres(tx) => (&mut **tx).prepare(sqlx::SqlSafeStr::into_sql_str(sql)).await.map(drop),
+        }
+        .map_err(|error| StoreError::from_statement(sql, error))
+    }
+
+    /// Counts a row of `counters` up by `by` and returns its new value. The row stays locked until
+    /// the transaction ends, so numbers are committed in their order and without gaps.
+    pub(crate) async fn count_up(&mut self, name: &'static str, by: i64) -> Result<i64, StoreError> {
+        let row = self.row(COUNT_UP, crate::row::args![name, by]).await?;
+        row.ok_or(StoreError::corrupt("counters.name"))?.integer("value")
+    }
+}
+
+pub(crate) const COUNT_UP: &str = "UPDATE counters SET value = value + $2 WHERE name = $1 RETURNING value";
+
+/// The URL as it may be shown and logged.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((credentials, host)) => {
+            let user = credentials.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}@{host}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(without_password("postgres://wharf:se@cret@db/wharf"), "postgres://wharf@db/wharf");
+        assert_eq!(without_password("postgres://db/wharf"), "postgres://db/wharf");
+        assert_eq!(without_password("sqlite:/var/lib/x.db"), "sqlite:/var/lib/x.db");
+    }
+}

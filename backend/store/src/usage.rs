@@ -1,0 +1,278 @@
+//! Usage by hour: sums of the journal's readings, and how far they go.
+//!
+//! Sums are derived and can be made anew from the journal. [`apply`] adds a stretch of the journal
+//! and moves that host's watermark in the same transaction, so a stretch that is sent again changes
+//! nothing. Quantities are integers of up to 39 digits, kept as text; they are added here, not in
+//! SQL, because no engine's integer is that long.
+
+use std::collections::BTreeMap;
+
+use wharf_shared::id::{ContainerId, HostId, TenantId};
+use wharf_shared::time::Timestamp;
+use wharf_shared::usage::{Meter, Quality};
+
+use crate::db::Tx;
+use crate::error::StoreError;
+use crate::pagination::LIMIT_MAX;
+use crate::row::{Row, args};
+use crate::scope::Scope;
+use crate::statement::statements;
+
+/// What one meter of one container counted in one hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageHour {
+    /// Begin of the hour.
+    pub hour: Timestamp,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The container; `None` for the tenant's whole cgroup.
+    pub container: Option<ContainerId>,
+    /// What.
+    pub meter: Meter,
+    /// The tenant's name at that time.
+    pub tenant_name: String,
+    /// The container's name at that time.
+    pub container_name: String,
+    /// How much, in the meter's unit.
+    pub quantity: u128,
+    /// Whether it is whole.
+    pub quality: Quality,
+}
+
+impl UsageHour {
+    fn key(&self) -> HourKey {
+        (self.hour, self.tenant.clone(), self.container.clone(), self.meter.as_str())
+    }
+}
+
+type HourKey = (Timestamp, TenantId, Option<ContainerId>, &'static str);
+
+/// Which hours to read: `[from, to)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageQuery {
+    /// First hour.
+    pub from: Timestamp,
+    /// The hour after the last.
+    pub to: Timestamp,
+    /// One container only.
+    pub container: Option<ContainerId>,
+}
+
+/// Where a row stands in the order of [`list`]: give that of the last row to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageCursor {
+    /// Its hour.
+    pub hour: Timestamp,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its container.
+    pub container: Option<ContainerId>,
+    /// Its meter.
+    pub meter: Meter,
+}
+
+impl From<&UsageHour> for UsageCursor {
+    fn from(row: &UsageHour) -> Self {
+        let UsageHour { hour, tenant, container, meter, .. } = row;
+        Self { hour: *hour, tenant: tenant.clone(), container: container.clone(), meter: *meter }
+    }
+}
+
+impl std::fmt::Display for UsageCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let container = self.container.as_ref().map_or("", ContainerId::as_str);
+        write!(f, "{}.{}.{container}.{}", self.hour.0, self.tenant, self.meter.as_str())
+    }
+}
+
+impl std::str::FromStr for UsageCursor {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let parsed = || {
+            let mut parts = text.splitn(4, '.');
+            let hour = Timestamp(parts.next()?.parse().ok()?);
+            let tenant = parts.next()?.parse().ok()?;
+            let container = match parts.next()? {
+                "" => None,
+                id => Some(id.parse().ok()?),
+            };
+            Some(Self { hour, tenant, container, meter: Meter::from_name(parts.next()?)? })
+        };
+        parsed().ok_or(StoreError::Refused("the cursor is not one of this list"))
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT hour, tenant, container, meter, tenant_name, container_name, quantity, quality ",
+            "FROM usage_hours ",
+            $rest
+        )
+    };
+}
+
+statements! {
+    WATERMARK = "SELECT seq FROM usage_watermarks WHERE host = $1";
+    BEGIN_WATERMARK = "INSERT INTO usage_watermarks (host, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING";
+    MOVE_WATERMARK = "UPDATE usage_watermarks SET seq = $3 WHERE host = $1 AND seq = $2";
+    GET = select!("WHERE hour = $1 AND tenant = $2 AND container = $3 AND meter = $4");
+    PUT = "INSERT INTO usage_hours \
+        (hour, tenant, container, meter, tenant_name, container_name, quantity, quality) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (hour, tenant, container, meter) DO UPDATE SET \
+        tenant_name = excluded.tenant_name, container_name = excluded.container_name, \
+        quantity = excluded.quantity, quality = excluded.quality";
+    LIST = select!("WHERE hour >= $1 AND hour < $2 AND ($3 IS NULL OR tenant = $3) \
+        AND ($4 IS NULL OR container = $4) \
+        AND ($5 IS NULL OR hour > $5 OR (hour = $5 AND (tenant > $6 OR (tenant = $6 \
+            AND (container > $7 OR (container = $7 AND meter > $8)))))) \
+        ORDER BY hour, tenant, container, meter LIMIT $9");
+    CLEAR = "DELETE FROM usage_hours";
+    CLEAR_WATERMARKS = "DELETE FROM usage_watermarks";
+}
+
+fn record(row: &Row) -> Result<UsageHour, StoreError> {
+    Ok(UsageHour {
+        hour: row.time("hour")?,
+        tenant: row.parsed("tenant")?,
+        container: row.optional_parsed("container")?,
+        meter: row.word("meter", Meter::from_name)?,
+        tenant_name: row.text("tenant_name")?,
+        container_name: row.text("container_name")?,
+        quantity: row.parsed("quantity")?,
+        quality: row.word("quality", Quality::from_name)?,
+    })
+}
+
+/// Up to which reading this host's journal is in the sums; 0 before the first.
+pub async fn watermark(tx: &mut Tx, host: &HostId) -> Result<i64, StoreError> {
+    Ok(tx.row(WATERMARK, args![host]).await?.map(|row| row.integer("seq")).transpose()?.unwrap_or(0))
+}
+
+/// Adds what readings `(from, to]` of a host's journal counted. `false`, and nothing changed, if
+/// the watermark is not at `from`: those readings, or some of them, are in the sums already.
+pub async fn apply(
+    tx: &mut Tx,
+    host: &HostId,
+    from: i64,
+    to: i64,
+    additions: &[UsageHour],
+) -> Result<bool, StoreError> {
+    if to < from {
+        return Err(StoreError::Refused("a watermark does not go back"));
+    }
+    tx.execute(BEGIN_WATERMARK, args![host]).await?;
+    if tx.execute(MOVE_WATERMARK, args![host, from, to]).await? == 0 {
+        return Ok(false);
+    }
+    // One read and one write for each row that is touched, however many readings touch it.
+    let mut sums: BTreeMap<HourKey, UsageHour> = BTreeMap::new();
+    for addition in additions {
+        let key = addition.key();
+        let sum = match sums.remove(&key) {
+            Some(sum) => Some(sum),
+            None => get(tx, addition).await?,
+        };
+        sums.insert(key, add(sum, addition)?);
+    }
+    for sum in sums.values() {
+        let values = args![
+            sum.hour,
+            &sum.tenant,
+            container_text(sum.container.as_ref()),
+            sum.meter.as_str(),
+            &sum.tenant_name,
+            &sum.container_name,
+            sum.quantity.to_string(),
+            sum.quality.as_str()
+        ];
+        tx.execute(PUT, values).await?;
+    }
+    Ok(true)
+}
+
+/// Names follow the last addition, quantities are added.
+fn add(sum: Option<UsageHour>, addition: &UsageHour) -> Result<UsageHour, StoreError> {
+    let Some(sum) = sum else { return Ok(addition.clone()) };
+    let quantity = sum.quantity.checked_add(addition.quantity).ok_or(StoreError::corrupt("quantity"))?;
+    Ok(UsageHour { quantity, quality: sum.quality.and(addition.quality), ..addition.clone() })
+}
+
+fn container_text(container: Option<&ContainerId>) -> &str {
+    container.map_or("", ContainerId::as_str)
+}
+
+async fn get(tx: &mut Tx, of: &UsageHour) -> Result<Option<UsageHour>, StoreError> {
+    let container = container_text(of.container.as_ref());
+    let row = tx.row(GET, args![of.hour, &of.tenant, container, of.meter.as_str()]).await?;
+    row.as_ref().map(record).transpose()
+}
+
+/// Hours in the order of hour, tenant, container (the tenant's whole cgroup first) and meter.
+pub async fn list(
+    tx: &mut Tx,
+    scope: &Scope,
+    query: &UsageQuery,
+    after: Option<&UsageCursor>,
+    limit: u32,
+) -> Result<Vec<UsageHour>, StoreError> {
+    let values = args![
+        query.from,
+        query.to,
+        scope.tenant(),
+        query.container.as_ref(),
+        after.map(|after| after.hour),
+        after.map(|after| &after.tenant),
+        after.map(|after| container_text(after.container.as_ref())),
+        after.map(|after| after.meter.as_str()),
+        limit,
+    ];
+    tx.rows(LIST, values).await?.iter().map(record).collect()
+}
+
+/// Reads a period tenant by tenant: each call gives all rows of one tenant's next hour, so that a
+/// whole export never has to be in memory.
+#[derive(Debug)]
+pub struct UsageStream {
+    scope: Scope,
+    query: UsageQuery,
+    after: Option<UsageCursor>,
+    read_ahead: std::collections::VecDeque<UsageHour>,
+    ended: bool,
+}
+
+impl UsageStream {
+    /// Begins at the first row.
+    pub const fn new(scope: Scope, query: UsageQuery) -> Self {
+        Self { scope, query, after: None, read_ahead: std::collections::VecDeque::new(), ended: false }
+    }
+
+    /// All rows of the next tenant and hour; empty at the end. Give the same transaction each time
+    /// (one of [`crate::Db::read`]) to see one moment throughout.
+    pub async fn next(&mut self, tx: &mut Tx) -> Result<Vec<UsageHour>, StoreError> {
+        let mut group: Vec<UsageHour> = Vec::new();
+        loop {
+            while let Some(row) = self.read_ahead.pop_front() {
+                if group.first().is_some_and(|first| (first.hour, &first.tenant) != (row.hour, &row.tenant)) {
+                    self.read_ahead.push_front(row);
+                    return Ok(group);
+                }
+                group.push(row);
+            }
+            if self.ended {
+                return Ok(group);
+            }
+            let rows = list(tx, &self.scope, &self.query, self.after.as_ref(), LIMIT_MAX).await?;
+            self.ended = rows.is_empty();
+            self.after = rows.last().map(UsageCursor::from).or(self.after.take());
+            self.read_ahead.extend(rows);
+        }
+    }
+}
+
+/// Forgets all sums and watermarks, in the transaction that makes them anew from the journals.
+pub async fn clear(tx: &mut Tx) -> Result<(), StoreError> {
+    tx.execute(CLEAR, args![]).await?;
+    tx.execute(CLEAR_WATERMARKS, args![]).await.map(drop)
+}
