@@ -269,7 +269,7 @@ impl Book {
         self.attachments.get(container_id)
     }
 
-    pub(crate) fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+    pub(crate) fn attachments(&self) -> impl Iterator<Item = &Attachment> + Clone {
         self.attachments.values()
     }
 

@@ -2,14 +2,18 @@
 //!
 //! Pure: [`ipam`] gives out addresses, [`desired`] says what shall be and finds contradictions, [`names`] makes
 //! kernel names, [`nft::ruleset`] makes the rules' text, [`ports`] decides about ports, [`hosts`] renders files.
+//! With effects: [`attach::Network`] brings it into the kernel through [`nft`] and [`netlink`].
 #![forbid(unsafe_code)]
 
+pub mod attach;
 pub mod desired;
 pub mod hosts;
 pub mod ipam;
 pub mod names;
+pub mod netlink;
 pub mod nft;
 pub mod ports;
 
+pub use attach::{Applied, Attached, Failures, Network, NetworkConfig, NetworkError};
 pub use desired::{Attachment, Desired, DesiredError, MacAddress, Protocol, PublishedPort, TenantNetwork};
 pub use names::Instance;
