@@ -1,0 +1,223 @@
+//! Exact sums and display of decimals. Money never passes through a float.
+
+use std::cmp::Ordering;
+
+use wharf_shared::decimal::Decimal;
+
+/// Places of a total.
+pub(crate) const TOTAL_PLACES: usize = 2;
+/// Places of unit prices and of costs per hour.
+pub(crate) const RATE_PLACES: usize = 6;
+
+/// An exact sum: digits, the least significant first, below which `scale` are the fraction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    negative: bool,
+    digits: Vec<u8>,
+    scale: usize,
+}
+
+impl Sum {
+    /// The sum of all.
+    pub(crate) fn of<'a>(decimals: impl IntoIterator<Item = &'a Decimal>) -> Self {
+        let mut sum = Self::default();
+        for decimal in decimals {
+            sum.add(decimal);
+        }
+        sum
+    }
+
+    /// Adds one.
+    pub(crate) fn add(&mut self, decimal: &Decimal) {
+        let mut other = Self::read(decimal);
+        self.rescale(other.scale);
+        other.rescale(self.scale);
+        if self.negative == other.negative {
+            self.digits = added(&self.digits, &other.digits);
+        } else if magnitudes(&self.digits, &other.digits).is_lt() {
+            self.digits = subtracted(&other.digits, &self.digits);
+            self.negative = other.negative;
+        } else {
+            self.digits = subtracted(&self.digits, &other.digits);
+        }
+    }
+
+    /// Orders by value.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        let (mut left, mut right) = (self.clone(), other.clone());
+        left.rescale(right.scale);
+        right.rescale(left.scale);
+        match (left.is_below_zero(), right.is_below_zero()) {
+            (false, false) => magnitudes(&left.digits, &right.digits),
+            (true, true) => magnitudes(&right.digits, &left.digits),
+            (left, right) => right.cmp(&left),
+        }
+    }
+
+    fn is_below_zero(&self) -> bool {
+        self.negative && self.digits.iter().any(|digit| *digit != 0)
+    }
+
+    fn read(decimal: &Decimal) -> Self {
+        let text = decimal.as_str();
+        let plain = text.strip_prefix('-').unwrap_or(text);
+        let scale = plain.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        let digits = plain.bytes().rev().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
+        Self { negative: text.starts_with('-'), digits, scale }
+    }
+
+    fn rescale(&mut self, scale: usize) {
+        if let Some(more) = scale.checked_sub(self.scale) {
+            self.digits.splice(0..0, std::iter::repeat_n(0, more));
+            self.scale = scale;
+        }
+    }
+
+    /// The number divided by ten to this power, exactly.
+    #[must_use]
+    pub(crate) fn shifted(&self, exponent: u32) -> Self {
+        let mut shifted = self.clone();
+        shifted.scale += usize::try_from(exponent).unwrap_or(0);
+        shifted
+    }
+
+    /// The number with so many places, rounded half away from zero, thousands grouped.
+    pub(crate) fn show(&self, places: usize) -> String {
+        let mut digits = self.digits.clone();
+        let mut scale = self.scale;
+        if scale > places {
+            let cut = scale - places;
+            let round_up = digits.get(cut - 1).is_some_and(|digit| *digit >= 5);
+            digits.drain(..cut.min(digits.len()));
+            if round_up {
+                digits = added(&digits, &[1]);
+            }
+        } else {
+            digits.splice(0..0, std::iter::repeat_n(0, places - scale));
+        }
+        scale = places;
+        while digits.len() > scale + 1 && digits.last() == Some(&0) {
+            digits.pop();
+        }
+        while digits.len() <= scale {
+            digits.push(0);
+        }
+        let mut text = String::new();
+        if self.negative && digits.iter().any(|digit| *digit != 0) {
+            text.push('\u{2212}');
+        }
+        for (at, digit) in digits.iter().enumerate().rev() {
+            text.push(char::from(b'0' + digit));
+            if at == scale && scale > 0 {
+                text.push('.');
+            } else if at > scale && (at - scale).is_multiple_of(3) {
+                text.push('\u{202f}');
+            }
+        }
+        text
+    }
+
+    /// As the wire has it, for sorting and for tests.
+    #[cfg(test)]
+    fn exact(&self) -> String {
+        self.show(self.scale).replace('\u{202f}', "").replace('\u{2212}', "-")
+    }
+}
+
+/// A total with its currency: `12.79 EUR`; what is above zero but rounds to it is said so.
+pub(crate) fn total(sum: &Sum, currency: &str) -> String {
+    let shown = sum.show(TOTAL_PLACES);
+    let tiny = shown == "0.00" && sum.digits.iter().any(|digit| *digit != 0) && !sum.negative;
+    let shown = if tiny { "<\u{202f}0.01".to_owned() } else { shown };
+    format!("{shown}\u{202f}{currency}")
+}
+
+/// A price or a cost per hour: up to six places, trailing zeros cut to two.
+pub(crate) fn price(sum: &Sum, currency: &str) -> String {
+    let mut shown = sum.show(RATE_PLACES);
+    while shown.ends_with('0') && shown.split_once('.').is_some_and(|(_, places)| places.len() > TOTAL_PLACES) {
+        shown.pop();
+    }
+    format!("{shown}\u{202f}{currency}")
+}
+
+fn added(left: &[u8], right: &[u8]) -> Vec<u8> {
+    let mut carry = 0;
+    let mut sum = Vec::with_capacity(left.len().max(right.len()) + 1);
+    for at in 0..left.len().max(right.len()) {
+        let digit = left.get(at).unwrap_or(&0) + right.get(at).unwrap_or(&0) + carry;
+        sum.push(digit % 10);
+        carry = digit / 10;
+    }
+    if carry > 0 {
+        sum.push(carry);
+    }
+    sum
+}
+
+/// `left - right` where `right` is not the larger one.
+fn subtracted(left: &[u8], right: &[u8]) -> Vec<u8> {
+    let mut borrow = 0;
+    left.iter()
+        .enumerate()
+        .map(|(at, digit)| {
+            let take = right.get(at).unwrap_or(&0) + borrow;
+            borrow = u8::from(*digit < take);
+            digit + 10 * borrow - take
+        })
+        .collect()
+}
+
+fn magnitudes(left: &[u8], right: &[u8]) -> Ordering {
+    let digit = |digits: &[u8], at: usize| digits.get(at).copied().unwrap_or(0);
+    (0..left.len().max(right.len()))
+        .rev()
+        .map(|at| digit(left, at).cmp(&digit(right, at)))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(texts: &[&str]) -> Sum {
+        let decimals: Vec<Decimal> = texts.iter().map(|text| text.parse().expect("a decimal")).collect();
+        Sum::of(&decimals)
+    }
+
+    #[test]
+    fn sums_are_exact_where_a_float_is_not() {
+        assert_eq!(sum(&["0.1", "0.2"]).exact(), "0.3");
+        assert_eq!(sum(&["99999999999999999999999999999999999999", "0.000000000000000001"]).exact(),
+            "99999999999999999999999999999999999999.000000000000000001");
+        assert_eq!(sum(&["1", "-3.5", "0.25"]).exact(), "-2.25");
+        assert_eq!(sum(&["-1", "1"]).show(2), "0.00");
+    }
+
+    #[test]
+    fn totals_have_two_places_and_round_half_away_from_zero() {
+        assert_eq!(sum(&["4.11873"]).show(2), "4.12");
+        assert_eq!(sum(&["0.005"]).show(2), "0.01");
+        assert_eq!(sum(&["-0.004"]).show(2), "0.00");
+        assert_eq!(sum(&["1234567.899"]).show(2), "1\u{202f}234\u{202f}567.90");
+        assert_eq!(sum(&["9.999"]).show(2), "10.00");
+        assert_eq!(sum(&[]).show(2), "0.00");
+    }
+
+    #[test]
+    fn values_are_ordered_whatever_their_scale_and_sign() {
+        let order = |left, right| sum(&[left]).compare(&sum(&[right]));
+        assert_eq!(order("1.10", "1.1"), Ordering::Equal);
+        assert_eq!(order("-2", "1"), Ordering::Less);
+        assert_eq!(order("-2", "-3"), Ordering::Greater);
+        assert_eq!(order("10", "9.99"), Ordering::Greater);
+    }
+
+    #[test]
+    fn a_small_cost_is_not_shown_as_nothing() {
+        assert_eq!(total(&sum(&["0.0004"]), "EUR"), "<\u{202f}0.01\u{202f}EUR");
+        assert_eq!(price(&sum(&["0.021000"]), "EUR"), "0.021\u{202f}EUR");
+        assert_eq!(price(&sum(&["3"]), "EUR"), "3.00\u{202f}EUR");
+    }
+}

@@ -1,0 +1,136 @@
+//! Usage rows, summed for the page.
+
+use std::collections::BTreeMap;
+
+use wharf_shared::usage::{Meter, Quality, UsageRow};
+
+use super::money::Sum;
+
+/// One line: a tenant's container and meter, over the whole period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// The tenant's name.
+    pub(crate) tenant: String,
+    /// The container's name; what is outside of containers has none.
+    pub(crate) container: Option<String>,
+    /// What was metered.
+    pub(crate) meter: Meter,
+    /// Exact sum of quantities in the meter's smallest unit.
+    pub(crate) quantity: Sum,
+    /// Whether it is whole.
+    pub(crate) quality: Quality,
+    /// Exact sum of amounts.
+    pub(crate) amount: Sum,
+    /// ISO 4217 code.
+    pub(crate) currency: String,
+}
+
+/// Sums hours: one line for each tenant, container and meter, in this order.
+pub(crate) fn lines(rows: &[UsageRow]) -> Vec<Line> {
+    let mut lines: BTreeMap<_, Line> = BTreeMap::new();
+    for row in rows {
+        let key = (&row.tenant_name, row.container.is_none(), &row.container_name, &row.container, row.meter, &row.currency);
+        let line = lines.entry(key).or_insert_with(|| Line {
+            tenant: row.tenant_name.clone(),
+            container: row.container.is_some().then(|| row.container_name.clone()),
+            meter: row.meter,
+            quantity: Sum::default(),
+            quality: row.quality,
+            amount: Sum::default(),
+            currency: row.currency.clone(),
+        });
+        line.quantity.add(&row.quantity);
+        line.amount.add(&row.amount);
+        line.quality = line.quality.and(row.quality);
+    }
+    lines.into_values().collect()
+}
+
+/// Amounts by currency, then by tenant.
+pub(crate) fn totals(rows: &[UsageRow]) -> Vec<(String, Sum, Vec<(String, Sum)>)> {
+    let mut totals: BTreeMap<&str, (Sum, BTreeMap<&str, Sum>)> = BTreeMap::new();
+    for row in rows {
+        let (sum, tenants) = totals.entry(&row.currency).or_default();
+        sum.add(&row.amount);
+        tenants.entry(&row.tenant_name).or_default().add(&row.amount);
+    }
+    let owned = |(name, sum): (&str, Sum)| (name.to_owned(), sum);
+    totals
+        .into_iter()
+        .map(|(currency, (sum, tenants))| (currency.to_owned(), sum, tenants.into_iter().map(owned).collect()))
+        .collect()
+}
+
+/// A quantity in the unit that prices are for: `0.0123 core-hours`.
+pub(crate) fn quantity(line: &Line) -> String {
+    if line.quality == Quality::NotMeasurable {
+        return super::quantity::NOT_MEASURABLE.to_owned();
+    }
+    let shifted = line.quantity.shifted(line.meter.pricing_unit_exponent());
+    format!("{} {}", shifted.show(6), unit(line.meter))
+}
+
+/// The unit as people write it.
+const fn unit(meter: Meter) -> &'static str {
+    match meter {
+        Meter::CpuUsed | Meter::CpuReserved => "core-s",
+        Meter::MemoryUsed | Meter::MemoryReserved => "GB-s",
+        Meter::NetworkIn | Meter::NetworkOut | Meter::BlockRead | Meter::BlockWrite => "GB",
+    }
+}
+
+/// The meter as people say it.
+pub(crate) const fn meter_name(meter: Meter) -> &'static str {
+    match meter {
+        Meter::CpuUsed => "CPU used",
+        Meter::CpuReserved => "CPU reserved",
+        Meter::MemoryUsed => "Memory used",
+        Meter::MemoryReserved => "Memory reserved",
+        Meter::NetworkIn => "Network in",
+        Meter::NetworkOut => "Network out",
+        Meter::BlockRead => "Block read",
+        Meter::BlockWrite => "Block write",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_shared::time::{HOUR_US, Timestamp};
+
+    fn row(hour: i64, meter: Meter, quantity: &str, amount: &str, quality: Quality) -> UsageRow {
+        UsageRow {
+            tenant: "tnt_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b".parse().expect("an id"),
+            tenant_name: "acme".to_owned(),
+            container: Some("ab".repeat(32).parse().expect("an id")),
+            container_name: "web".to_owned(),
+            hour: Timestamp(hour * HOUR_US),
+            meter,
+            quantity: quantity.parse().expect("a decimal"),
+            unit: meter.unit().to_owned(),
+            quality,
+            amount: amount.parse().expect("a decimal"),
+            currency: "EUR".to_owned(),
+        }
+    }
+
+    #[test]
+    fn hours_are_summed_exactly_and_a_gap_makes_the_line_partial() {
+        let rows = [
+            row(0, Meter::CpuUsed, "1500000000", "0.1", Quality::Measured),
+            row(1, Meter::CpuUsed, "500000000", "0.2", Quality::Partial),
+            row(1, Meter::BlockRead, "0", "0", Quality::NotMeasurable),
+        ];
+        let lines = lines(&rows);
+        let shown: Vec<_> = lines.iter().map(|line| (quantity(line), line.quality)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("2.000000 core-s".to_owned(), Quality::Partial),
+                ("not measurable here".to_owned(), Quality::NotMeasurable)
+            ]
+        );
+        let totals = totals(&rows);
+        assert_eq!(totals.iter().map(|(_, sum, _)| sum.show(2)).collect::<Vec<_>>(), ["0.30"]);
+    }
+}
