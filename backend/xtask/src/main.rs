@@ -12,6 +12,7 @@ mod soak;
 mod test;
 mod tidy;
 mod up;
+mod web;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,10 +38,20 @@ enum Command {
     Test(test::TestArguments),
     /// Check what the compiler cannot: layers, unsafe, SQL, file heads and the README's commands.
     Tidy,
+    /// Build the dashboard into frontend/dist, which the agent embeds.
+    Web(WebArguments),
     /// Measure against other container tools in the same run and print the ratios (as root).
     Bench(bench::BenchArguments),
     /// Run the long tests with their full counts (as root).
     Soak(soak::SoakArguments),
+}
+
+/// How to build the dashboard.
+#[derive(Debug, clap::Args)]
+struct WebArguments {
+    /// Build quickly and keep names for stack traces, instead of small.
+    #[arg(long)]
+    dev: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +71,10 @@ fn run(command: Command, repo: &std::path::Path) -> Result<ExitCode> {
         Command::Down(arguments) => up::down(repo, &arguments),
         Command::Test(arguments) => test::run(repo, &arguments),
         Command::Tidy => tidy::run(repo),
+        Command::Web(arguments) => {
+            packages::ensure(web::PACKAGES)?;
+            web::build(repo, !arguments.dev).map(|()| ExitCode::SUCCESS)
+        }
         Command::Bench(arguments) => bench::run(repo, &arguments),
         Command::Soak(arguments) => soak::run(repo, &arguments),
     }

@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{packages, process, say};
+use crate::{packages, process, say, web};
 
 const PROFILE: &str = "up";
 
@@ -63,6 +63,8 @@ pub(crate) struct DownArguments {
 pub(crate) fn up(repo: &Path, arguments: &UpArguments) -> Result<ExitCode> {
     process::require_root("up", "the agent makes namespaces, cgroups, mounts and network links")?;
     packages::ensure(packages::AGENT)?;
+    packages::ensure(web::PACKAGES)?;
+    web::build(repo, true).context("build the dashboard")?;
     let agent = build(repo)?;
     let mut command = Command::new(&agent);
     command.arg("serve").args(arguments.instance.flags());

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{packages, process, say, tidy};
+use crate::{packages, process, say, tidy, web};
 
 /// One stage.
 pub(crate) struct Stage {
@@ -43,6 +43,7 @@ impl Plan {
     pub(crate) fn prepare(&self) -> Result<()> {
         packages::ensure(packages::AGENT)?;
         packages::ensure(packages::TEST)?;
+        packages::ensure(web::PACKAGES)?;
         say::line("Fetching crates");
         process::run(process::cargo(&self.repo).args(["fetch", "--locked"]))?;
         if let Some(web) = self.playwright() {
@@ -65,6 +66,8 @@ impl Plan {
         let mut stages = vec![
             self.cargo("fmt", false, &["fmt", "--all", "--check"]),
             Stage { name: "tidy", runs_tests: false, work: self.tidy() },
+            // Before everything that compiles the agent, which embeds it.
+            Stage { name: "dashboard", runs_tests: false, work: self.dashboard() },
             self.cargo(
                 "clippy",
                 false,
@@ -130,6 +133,11 @@ impl Plan {
     fn tidy(&self) -> Work {
         let repo = self.repo.clone();
         Work::Function(Box::new(move || tidy::check(&repo)))
+    }
+
+    fn dashboard(&self) -> Work {
+        let repo = self.repo.clone();
+        Work::Function(Box::new(move || web::build(&repo, true)))
     }
 
     fn filter_as(&self, option: &'static str) -> Vec<&OsStr> {

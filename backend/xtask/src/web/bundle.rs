@@ -45,7 +45,10 @@ pub(crate) fn build(repo: &Path, release: bool) -> Result<()> {
     inputs.write(&fresh, &assets, &hash)?;
     if release {
         compress_all(&fresh)?;
-        say::line(&format!("The dashboard's first load is {} KiB compressed", first_load_kib(&fresh, &assets)?));
+        say::line(&format!(
+            "The dashboard's first load is {} KiB compressed",
+            first_load_kib(&fresh, &assets)?
+        ));
     }
     files::write(&fresh.join("stamp"), &hash)?;
     files::remove_dir(&dist)?;
@@ -94,7 +97,8 @@ struct Inputs {
 impl Inputs {
     fn read(frontend: &Path) -> Result<Self> {
         let mut style = String::new();
-        for sheet in files::below(&frontend.join("style"))?.iter().chain([&frontend.join("vendor/xterm.css")]) {
+        for sheet in files::below(&frontend.join("style"))?.iter().chain([&frontend.join("vendor/xterm.css")])
+        {
             style += &files::read_text(sheet)?;
         }
         let mut vendor = Vec::new();
@@ -115,7 +119,8 @@ impl Inputs {
     fn hash(&self, wasm: &[u8], release: bool) -> String {
         let mut hasher = Sha256::new();
         let recipe = include_str!("bundle.rs").as_bytes();
-        let mut parts = vec![recipe, wasm, self.index.as_bytes(), self.boot.as_bytes(), self.style.as_bytes()];
+        let mut parts =
+            vec![recipe, wasm, self.index.as_bytes(), self.boot.as_bytes(), self.style.as_bytes()];
         for (name, content) in &self.vendor {
             parts.extend([name.as_bytes(), content]);
         }

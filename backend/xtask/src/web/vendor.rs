@@ -63,8 +63,8 @@ pub(super) fn ensure(frontend: &Path) -> Result<()> {
     let fresh = frontend.join("vendor.new");
     files::remove_dir(&fresh)?;
     files::create_dir(&fresh)?;
-    let registry = std::env::var("NPM_CONFIG_REGISTRY")
-        .unwrap_or_else(|_| "https://registry.npmjs.org".to_owned());
+    let registry =
+        std::env::var("NPM_CONFIG_REGISTRY").unwrap_or_else(|_| "https://registry.npmjs.org".to_owned());
     for archive in ARCHIVES {
         let url = format!("{}/{}", registry.trim_end_matches('/'), archive.path);
         unpack(archive, &fetch(&url)?, &fresh).with_context(|| format!("take files out of {url}"))?;
