@@ -6,12 +6,39 @@
 //! forge refuses a spec of another version, because a forge always runs the agent's own build.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 /// The shape of [`LaunchSpec`] and [`ExecSpec`] as this build writes and reads it.
 pub const SPEC_VERSION: u16 = 1;
+
+/// Why a description cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// It was written by another build.
+    #[error("the description has version {found}, this build reads {SPEC_VERSION}")]
+    Version {
+        /// The version found.
+        found: u16,
+    },
+    /// The bytes are no description.
+    #[error("the description cannot be decoded")]
+    Decode(#[source] postcard::Error),
+    /// It cannot be written.
+    #[error("the description cannot be encoded")]
+    Encode(#[source] postcard::Error),
+    /// A field has a value that cannot work.
+    #[error("{field} {value:?} {problem}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
 
 /// Everything that is needed to launch one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,4 +231,146 @@ pub struct LogSpec {
     pub max_file_bytes: u64,
     /// This many files are kept.
     pub max_files: u32,
+}
+
+impl LaunchSpec {
+    /// Writes the description as bytes.
+    ///
+    /// # Errors
+    /// Never for a description in memory; the encoder's error is passed on all the same.
+    pub fn encode(&self) -> Result<Vec<u8>, SpecError> {
+        postcard::to_stdvec(self).map_err(SpecError::Encode)
+    }
+
+    /// Reads a description that a build of the same version wrote.
+    ///
+    /// # Errors
+    /// For another version, and for bytes that are no description.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SpecError> {
+        decode(bytes)
+    }
+
+    /// Checks every field that a launch relies upon.
+    ///
+    /// # Errors
+    /// The first field that cannot work.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        check_version(self.version)?;
+        self.process.validate()?;
+        let id_is_hex =
+            self.id.len() == 64 && self.id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        require(id_is_hex, "id", &self.id, "is not 64 lower-case hexadecimal characters")?;
+        let host_fits = (1..=64).contains(&self.hostname.len()) && !self.hostname.contains('\0');
+        require(host_fits, "hostname", &self.hostname, "is not 1 to 64 bytes")?;
+        let layers = self.rootfs.layers.iter().all(|layer| is_plain(layer));
+        require(
+            layers && !self.rootfs.layers.is_empty(),
+            "rootfs.layers",
+            "",
+            "is empty or leaves the layer root",
+        )?;
+        for mount in &self.mounts {
+            require(
+                is_target(&mount.target),
+                "mounts.target",
+                &mount.target,
+                "is not an absolute path below the root",
+            )?;
+            let kernel = ["/proc", "/sys"].iter().any(|top| Path::new(&mount.target).starts_with(top));
+            require(!kernel, "mounts.target", &mount.target, "is in a file system of the kernel")?;
+        }
+        for path in self.masked_paths.iter().chain(&self.read_only_paths) {
+            require(is_target(path), "masked_paths", path, "is not an absolute path below the root")?;
+        }
+        for device in &self.devices {
+            require(
+                is_plain(Path::new(&device.path)),
+                "devices.path",
+                &device.path,
+                "is not a path below /dev",
+            )?;
+        }
+        for (key, value) in &self.sysctls {
+            crate::sysctl::path_of(key, self.network == NetworkNamespace::Private)
+                .filter(|_| crate::sysctl::is_value(value))
+                .ok_or_else(|| {
+                    field("sysctls", key, "is not a parameter of the container's own namespaces")
+                })?;
+        }
+        require(
+            self.id_map.is_none_or(|map| map.size > 0 && map.host_base > 0),
+            "id_map",
+            "",
+            "maps the host's root",
+        )
+    }
+}
+
+impl ExecSpec {
+    /// Writes the description as bytes.
+    ///
+    /// # Errors
+    /// Never for a description in memory; the encoder's error is passed on all the same.
+    pub fn encode(&self) -> Result<Vec<u8>, SpecError> {
+        postcard::to_stdvec(self).map_err(SpecError::Encode)
+    }
+
+    /// Reads a description that a build of the same version wrote.
+    ///
+    /// # Errors
+    /// For another version, and for bytes that are no description.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SpecError> {
+        decode(bytes)
+    }
+
+    /// Checks every field that an exec relies upon.
+    ///
+    /// # Errors
+    /// The first field that cannot work.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        check_version(self.version)?;
+        self.process.validate()
+    }
+}
+
+impl ProcessSpec {
+    fn validate(&self) -> Result<(), SpecError> {
+        let program = self.args.first().map(String::as_str).unwrap_or_default();
+        require(!program.is_empty(), "process.args", program, "names no program")?;
+        require(self.cwd.starts_with('/'), "process.cwd", &self.cwd, "is not an absolute path")?;
+        for text in self.args.iter().chain(&self.env).chain([&self.cwd]) {
+            require(!text.contains('\0'), "process", text, "has a NUL byte")?;
+        }
+        let known = self.capabilities.iter().all(|capability| *capability < 64);
+        require(known, "process.capabilities", "", "has a number above 63")
+    }
+}
+
+fn decode<'bytes, T: Deserialize<'bytes>>(bytes: &'bytes [u8]) -> Result<T, SpecError> {
+    // The version comes first, so that another build's shape is never misread.
+    let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(SpecError::Decode)?;
+    check_version(version)?;
+    postcard::from_bytes(bytes).map_err(SpecError::Decode)
+}
+
+fn check_version(found: u16) -> Result<(), SpecError> {
+    if found == SPEC_VERSION { Ok(()) } else { Err(SpecError::Version { found }) }
+}
+
+fn require(holds: bool, name: &'static str, value: &str, problem: &'static str) -> Result<(), SpecError> {
+    if holds { Ok(()) } else { Err(field(name, value, problem)) }
+}
+
+fn field(field: &'static str, value: &str, problem: &'static str) -> SpecError {
+    SpecError::Field { field, value: value.to_owned(), problem }
+}
+
+/// A relative path of names only.
+fn is_plain(path: &Path) -> bool {
+    !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// An absolute path of names only, not the root itself.
+fn is_target(path: &str) -> bool {
+    !path.contains('\0') && path.strip_prefix('/').is_some_and(|rest| is_plain(Path::new(rest)))
 }

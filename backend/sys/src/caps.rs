@@ -82,3 +82,11 @@ pub fn clear_ambient() -> Result<(), SysError> {
     let done = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0, 0, 0) };
     check_int("prctl(PR_CAP_AMBIENT)", done).map(drop)
 }
+
+/// Returns the bit set of capability numbers; those above 63 count nothing.
+pub fn set_of(capabilities: &[u8]) -> u64 {
+    capabilities
+        .iter()
+        .filter_map(|capability| 1_u64.checked_shl(u32::from(*capability)))
+        .fold(0, |set, bit| set | bit)
+}

@@ -34,6 +34,11 @@ fn raw_errno(errno: Errno) -> i32 {
     errno as i32
 }
 
+/// Returns the kernel's number of a signal.
+pub fn signal_number(signal: nix::sys::signal::Signal) -> i32 {
+    signal as i32
+}
+
 /// Turns a return value of a system call into a result.
 pub(crate) fn check(call: &'static str, returned: libc::c_long) -> Result<libc::c_long, SysError> {
     if returned == -1 { Err(SysError::new(call, Errno::last())) } else { Ok(returned) }

@@ -21,4 +21,4 @@ pub mod seccomp;
 pub mod socket;
 pub mod tty;
 
-pub use error::SysError;
+pub use error::{SysError, signal_number};

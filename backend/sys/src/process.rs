@@ -179,6 +179,32 @@ pub fn close_on_exec_from(first: u32) -> Result<(), SysError> {
     check("close_range", done).map(drop)
 }
 
+/// Closes every descriptor from `first` up, runs `last`, and ends this process with its status.
+///
+/// For a process that never executes another program: it must not keep its parent's files open.
+/// `last` may not borrow, so that it cannot use a descriptor that is closed now.
+pub fn close_and_run(first: u32, last: impl FnOnce() -> i32 + 'static) -> ! {
+    // SAFETY: every owner of a closed descriptor is on a stack that is never returned to, and `last`
+    // borrows from none of them; nothing is dropped before `_exit`.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    run_and_exit(last)
+}
+
+/// Gives every signal its default action again and blocks none, as a new program expects.
+///
+/// Ignored signals (Rust ignores `SIGPIPE`) and the mask would outlive execve(2).
+///
+/// # Errors
+/// What sigprocmask(2) says.
+pub fn reset_signals() -> Result<(), SysError> {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL installs no handler of ours. SIGKILL, SIGSTOP and numbers that the C library
+        // keeps for itself are refused, which is as good.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask().map_err(SysError::on("sigprocmask"))
+}
+
 /// Puts `fd` in place of descriptor `number` (0, 1 or 2), without close-on-exec.
 ///
 /// # Errors

@@ -1,0 +1,148 @@
+//! The child's life as seen by its parent: half made, created, running.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use wharf_sys::process::pidfd_send_signal;
+
+use crate::error::{AtStage, LaunchError, Stage, StepError};
+use crate::exec::ExecTarget;
+use crate::spec::IdMap;
+use crate::sync::{Answer, Channel};
+
+const SIGKILL: i32 = 9;
+
+/// A child that is killed and waited for unless it is let go.
+#[derive(Debug)]
+pub(crate) struct HalfMade {
+    pidfd: Option<OwnedFd>,
+}
+
+impl HalfMade {
+    pub(crate) fn new(pidfd: &OwnedFd) -> Result<Self, StepError> {
+        pidfd.try_clone().map(|pidfd| Self { pidfd: Some(pidfd) }).at(Stage::Sync, "")
+    }
+
+    /// Lets the child live.
+    pub(crate) fn release(mut self) {
+        self.pidfd = None;
+    }
+
+    fn end(&mut self) -> Result<(), Errno> {
+        let Some(pidfd) = self.pidfd.take() else { return Ok(()) };
+        match pidfd_send_signal(pidfd.as_fd(), SIGKILL).map_err(|error| error.errno) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno),
+        }
+        loop {
+            match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
+                Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+impl Drop for HalfMade {
+    fn drop(&mut self) {
+        // Nobody is left to tell; the cgroup's kill is the second line.
+        self.end().ok();
+    }
+}
+
+/// A container that waits for permission to execute its program. Dropping it ends it.
+#[derive(Debug)]
+pub struct Created {
+    /// Its first process, as the host counts.
+    pub pid: i32,
+    /// The same process, by descriptor.
+    pub pidfd: OwnedFd,
+    /// When the process started, in clock ticks since boot (field 22 of `/proc/<pid>/stat`).
+    pub start_time_ticks: u64,
+    /// Its network namespace, unless it is the host's.
+    pub netns: Option<OwnedFd>,
+    /// The supervisor's side of its terminal.
+    pub pty_master: Option<OwnedFd>,
+    pub(super) channel: Channel,
+    pub(super) half_made: HalfMade,
+    pub(super) cgroup: PathBuf,
+    pub(super) id_map: Option<IdMap>,
+}
+
+impl Created {
+    /// Opens the gate and waits until the program is executed.
+    ///
+    /// # Errors
+    /// Stage [`Stage::Execute`] when there is no such program or it cannot be executed. The process
+    /// has ended then and nothing of it is left.
+    pub fn start(self) -> Result<Running, LaunchError> {
+        self.channel.order(&[])?;
+        match self.channel.await_answer()? {
+            Answer::Closed => {}
+            Answer::Failed(error) => return Err(error.into()),
+            Answer::Ready(_) => return Err(Errno::EBADMSG).at(Stage::Sync, "").map_err(Into::into),
+        }
+        let init = self.pidfd.try_clone().at(Stage::Sync, "")?;
+        self.half_made.release();
+        Ok(Running {
+            pid: self.pid,
+            pidfd: self.pidfd,
+            start_time_ticks: self.start_time_ticks,
+            netns: self.netns,
+            pty_master: self.pty_master,
+            target: ExecTarget::new(init, self.cgroup, self.id_map),
+        })
+    }
+
+    /// Ends the process, which has executed nothing, and waits for its end.
+    ///
+    /// # Errors
+    /// When it cannot be signalled or waited for.
+    pub fn abort(mut self) -> Result<(), LaunchError> {
+        self.half_made.end().at(Stage::Sync, "")?;
+        Ok(())
+    }
+}
+
+/// A container whose program was executed. Its end is seen by waiting for `pidfd`.
+#[derive(Debug)]
+pub struct Running {
+    /// Its first process, as the host counts.
+    pub pid: i32,
+    /// The same process, by descriptor; to be waited for by this process.
+    pub pidfd: OwnedFd,
+    /// When the process started, in clock ticks since boot (field 22 of `/proc/<pid>/stat`).
+    pub start_time_ticks: u64,
+    /// Its network namespace, unless it is the host's; holding it keeps it alive.
+    pub netns: Option<OwnedFd>,
+    /// The supervisor's side of its terminal.
+    pub pty_master: Option<OwnedFd>,
+    /// What [`crate::exec::exec`] needs to join it.
+    pub target: ExecTarget,
+}
+
+/// Reads when a process started.
+///
+/// # Errors
+/// When there is no such process.
+pub(super) fn start_time_ticks(pid: i32) -> Result<u64, StepError> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).at(Stage::Sync, path.as_str())?;
+    // The name in field 2 may hold blanks and parentheses; fields are counted behind its last one.
+    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
+    let field = after_name.and_then(|mut fields| fields.nth(19)).and_then(|field| field.parse().ok());
+    field.ok_or(Errno::EBADMSG).at(Stage::Sync, path)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_start_time_of_this_process_is_read() {
+        let own = i32::try_from(std::process::id()).expect("pid");
+        assert!(super::start_time_ticks(own).expect("stat") > 0);
+    }
+}

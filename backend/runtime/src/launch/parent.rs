@@ -1,0 +1,185 @@
+//! The parent's half of a launch.
+
+use std::cell::Cell;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::stat::SFlag;
+use nix::unistd::{Gid, Uid, fchown};
+use wharf_sys::limits;
+use wharf_sys::process::{CloneArgs, clone3};
+
+use super::child;
+use super::created::{Created, HalfMade, start_time_ticks};
+use crate::cgroup::{Cgroup, Layout};
+use crate::error::{AtStage, LaunchError, Stage, StepError};
+use crate::rootfs::attach::Trees;
+use crate::rootfs::resolve::kind_of;
+use crate::rootfs::{devices, overlay};
+use crate::spec::{IdMap, LaunchSpec, NetworkNamespace, ProcessSpec};
+use crate::sync::{Answer, Channel};
+
+/// The child's ends of its standard streams; `None` means the null device. With a terminal they are
+/// not used. This process keeps its own descriptors 0, 1 and 2 open.
+#[derive(Debug, Default)]
+pub struct Stdio {
+    /// What the child reads.
+    pub stdin: Option<OwnedFd>,
+    /// Where its output goes.
+    pub stdout: Option<OwnedFd>,
+    /// Where its errors go.
+    pub stderr: Option<OwnedFd>,
+}
+
+impl Stdio {
+    /// Gives pipes and sockets to the container's root, who may then hand them to the program's user:
+    /// a program that opens `/dev/stdout` again needs that.
+    pub(crate) fn give_to(&self, id_map: Option<IdMap>) -> Result<(), StepError> {
+        let Some(map) = id_map else { return Ok(()) };
+        for fd in [&self.stdin, &self.stdout, &self.stderr].into_iter().flatten() {
+            if is_pipe_or_socket(fd.as_fd()).at(Stage::ConnectStreams, "")? {
+                let (uid, gid) = (Uid::from_raw(map.host_base), Gid::from_raw(map.host_base));
+                fchown(fd, Some(uid), Some(gid)).at(Stage::ConnectStreams, "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether an owner of a stream means anything for others than this process.
+pub(super) fn is_pipe_or_socket(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    kind_of(fd).map(|kind| kind == SFlag::S_IFIFO || kind == SFlag::S_IFSOCK)
+}
+
+/// Builds a container up to its gate. The caller has one thread; its cgroup exists, with limits.
+///
+/// # Errors
+/// A description that cannot work, a cgroup that is not there, or the step that failed. Nothing is
+/// left behind then but directories that were made in the container's own upper directory.
+pub fn create(spec: &LaunchSpec, stdio: Stdio) -> Result<Created, LaunchError> {
+    spec.validate()?;
+    let layout = Layout::detect()?;
+    let mut entrance = Cgroup::open(&layout, &spec.cgroup)?.entrance()?;
+    stdio.give_to(spec.id_map)?;
+
+    let (ours, theirs) = Channel::pair()?;
+    let namespaces = namespaces(spec, entrance.has_legacy());
+    let unified = entrance.unified.take();
+    let ours = Cell::new(Some(ours));
+    let inherited = Cell::new(Some((stdio, entrance)));
+    let args = CloneArgs { namespaces, cgroup: unified.as_ref().map(AsFd::as_fd) };
+    let (pid, pidfd) = clone3(args, || {
+        // The child must not hold the parent's end, or it would never see its parent go.
+        drop(ours.take());
+        let Some((stdio, entrance)) = inherited.take() else { return 127 };
+        child::run(spec, &layout, stdio, entrance, &theirs)
+    })
+    .at(Stage::Clone, "")?;
+    let half_made = HalfMade::new(&pidfd)?;
+    drop((theirs, inherited));
+    let Some(channel) = ours.take() else { return Err(Errno::EBADF).at(Stage::Sync, "").map_err(Into::into) };
+
+    if let Some(map) = spec.id_map {
+        map_ids(pid, map).at(Stage::MapIds, format!("{} + {}", map.host_base, map.size))?;
+    }
+    let trees = make_trees(spec, pid)?;
+    channel.order(&trees.as_fds())?;
+    drop(trees);
+    let pty_master = await_gate(&channel)?;
+    apply_limits(pid, &spec.process)?;
+    let netns = match spec.network {
+        NetworkNamespace::Private => {
+            let path = format!("/proc/{pid}/ns/net");
+            Some(File::open(&path).at(Stage::Sync, path.as_str())?.into())
+        }
+        NetworkNamespace::Host => None,
+    };
+    Ok(Created {
+        pid,
+        pidfd,
+        start_time_ticks: start_time_ticks(pid)?,
+        netns,
+        pty_master,
+        channel,
+        half_made,
+        cgroup: spec.cgroup.clone(),
+        id_map: spec.id_map,
+    })
+}
+
+/// Where a v1 hierarchy is to be entered first, the child makes its cgroup namespace afterwards.
+fn namespaces(spec: &LaunchSpec, enters_legacy: bool) -> CloneFlags {
+    let mut flags = CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC;
+    flags.set(CloneFlags::CLONE_NEWNET, spec.network == NetworkNamespace::Private);
+    flags.set(CloneFlags::CLONE_NEWUSER, spec.id_map.is_some());
+    flags.set(CloneFlags::CLONE_NEWCGROUP, !enters_legacy);
+    flags
+}
+
+fn map_ids(pid: i32, map: IdMap) -> Result<(), std::io::Error> {
+    let line = format!("0 {} {}\n", map.host_base, map.size);
+    for file in ["gid_map", "uid_map"] {
+        OpenOptions::new().write(true).open(format!("/proc/{pid}/{file}"))?.write_all(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn make_trees(spec: &LaunchSpec, pid: i32) -> Result<Trees, StepError> {
+    let user_namespace = match spec.id_map {
+        Some(_) => {
+            let path = format!("/proc/{pid}/ns/user");
+            Some(File::open(&path).at(Stage::MapIds, path.as_str())?)
+        }
+        None => None,
+    };
+    let user_namespace = user_namespace.as_ref().map(AsFd::as_fd);
+    let mut binds = Vec::new();
+    for mount in &spec.mounts {
+        binds.extend(devices::bind(mount, user_namespace)?);
+    }
+    Ok(Trees {
+        root: overlay::make(&spec.rootfs, user_namespace)?,
+        dev: devices::make(spec)?,
+        sys: match spec.network {
+            NetworkNamespace::Host => Some(devices::host_sys()?),
+            NetworkNamespace::Private => None,
+        },
+        binds,
+    })
+}
+
+/// Waits until the child has done all but execve; returns the master of its terminal.
+pub(crate) fn await_gate(channel: &Channel) -> Result<Option<OwnedFd>, StepError> {
+    match channel.await_answer()? {
+        Answer::Ready(terminal) => Ok(terminal),
+        Answer::Failed(error) => Err(error),
+        Answer::Closed => Err(Errno::ECHILD).at(Stage::Sync, "it ended before it was ready"),
+    }
+}
+
+/// Sets limits and the out-of-memory score from outside: inside, no container's root may raise them.
+pub(crate) fn apply_limits(pid: i32, process: &ProcessSpec) -> Result<(), StepError> {
+    for limit in &process.rlimits {
+        let detail = || format!("{} to {}:{}", limit.resource, limit.soft, limit.hard);
+        match limits::set(pid, limit.resource, limit.soft, limit.hard).map_err(|error| error.errno) {
+            Err(Errno::EPERM) => {
+                // Above what this process itself may have: as much as there is.
+                let (_, most) = limits::get(pid, limit.resource).at(Stage::SetLimit, detail())?;
+                limits::set(pid, limit.resource, limit.soft.min(most), limit.hard.min(most))
+            }
+            .at(Stage::SetLimit, detail())?,
+            other => other.at(Stage::SetLimit, detail())?,
+        }
+    }
+    let Some(score) = process.oom_score_adj else { return Ok(()) };
+    match fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.at(Stage::SetLimit, "oom_score_adj"),
+    }
+}

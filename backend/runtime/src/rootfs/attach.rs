@@ -1,0 +1,276 @@
+//! Puts the container's mounts together, in its own namespaces, and leaves the host's behind.
+//!
+//! Order: root → `/proc` `/dev` `/sys` → parameters → mounts of the description → masks →
+//! read-only root → pivot. Nothing is reached by a path of the host, and the image's own files are
+//! reached only as [`super::resolve`] does.
+
+use std::ffi::{CStr, CString};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
+use nix::unistd::{chdir, fchdir, pivot_root};
+use wharf_sys::SysError;
+use wharf_sys::mount::{Attributes, FsContext, attach, clone_tree, set_attributes};
+
+use super::devices::is_directory;
+use super::resolve::{Links, kind_of, make_directory, make_target, open_path};
+use crate::cgroup::{Layout, LayoutKind};
+use crate::error::{AtStage, Stage, StepError};
+use crate::spec::{LaunchSpec, MountSource, MountSpec, NetworkNamespace};
+
+/// The mounts that the parent made, in the order in which they cross.
+#[derive(Debug)]
+pub(crate) struct Trees {
+    pub(crate) root: OwnedFd,
+    pub(crate) dev: OwnedFd,
+    /// Only for containers in the host's network.
+    pub(crate) sys: Option<OwnedFd>,
+    /// One for each mount of the description that is a bind.
+    pub(crate) binds: Vec<OwnedFd>,
+}
+
+impl Trees {
+    pub(crate) fn as_fds(&self) -> Vec<BorrowedFd<'_>> {
+        [&self.root, &self.dev].into_iter().chain(&self.sys).chain(&self.binds).map(AsFd::as_fd).collect()
+    }
+
+    pub(crate) fn of_fds(fds: Vec<OwnedFd>, spec: &LaunchSpec) -> Result<Self, StepError> {
+        let missing = || Err(Errno::EBADMSG).at(Stage::Sync, "");
+        let mut fds = fds.into_iter();
+        let (Some(root), Some(dev)) = (fds.next(), fds.next()) else { return missing() };
+        let sys = if spec.network == NetworkNamespace::Host { fds.next() } else { None };
+        let binds: Vec<OwnedFd> = fds.collect();
+        let wanted =
+            spec.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Bind { .. })).count();
+        if binds.len() == wanted { Ok(Self { root, dev, sys, binds }) } else { missing() }
+    }
+}
+
+/// What is still needed once the root has changed.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// The container's root directory.
+    pub(crate) root: OwnedFd,
+    /// Its `/dev`.
+    pub(crate) dev: OwnedFd,
+    /// Its devpts.
+    pub(crate) devpts: OwnedFd,
+}
+
+/// Puts everything together and makes it the root of this process.
+pub(crate) fn enter(spec: &LaunchSpec, layout: &Layout, trees: Trees) -> Result<Attached, StepError> {
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).at(Stage::Mount, "/")?;
+    let Trees { root, dev, sys, binds } = trees;
+    let host = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .at(Stage::Mount, "/")?;
+    attach(root.as_fd(), host.as_fd()).at(Stage::Mount, "/")?;
+
+    let proc = make(c"proc", &[], KERNEL_FS).at(Stage::Mount, "/proc")?;
+    attach_own(&root, &proc, "/proc")?;
+    attach_own(&root, &dev, "/dev")?;
+    let devpts = attach_dev(spec, &dev)?;
+    attach_sys(&root, sys, layout)?;
+    for (key, value) in &spec.sysctls {
+        set_parameter(proc.as_fd(), key, value, spec.network == NetworkNamespace::Private)
+            .at(Stage::SetParameter, key.as_str())?;
+    }
+    let mut binds = binds.into_iter();
+    for wanted in &spec.mounts {
+        attach_wanted(&root, wanted, &mut binds).at(Stage::Mount, wanted.target.as_str())?;
+    }
+    hide(&root, &dev, &spec.masked_paths)?;
+    for path in &spec.read_only_paths {
+        protect(&root, path).at(Stage::Mask, path.as_str())?;
+    }
+    if spec.rootfs.read_only {
+        set_attributes(root.as_fd(), Attributes::READ_ONLY, false).at(Stage::Mount, "/")?;
+    }
+    pivot(&root).at(Stage::PivotRoot, "")?;
+    Ok(Attached { root, dev, devpts })
+}
+
+const KERNEL_FS: Attributes = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
+
+fn make(kind: &CStr, options: &[(&CStr, &str)], attributes: Attributes) -> Result<OwnedFd, Errno> {
+    let context = FsContext::open(kind).map_err(|error| error.errno)?;
+    for (key, value) in options {
+        let value = CString::new(*value).map_err(|_nul| Errno::EINVAL)?;
+        let set = if value.is_empty() { context.set_flag(key) } else { context.set_string(key, &value) };
+        set.map_err(|error| error.errno)?;
+    }
+    context.mount(attributes).map_err(|error| error.errno)
+}
+
+/// Attaches one of the standard mounts; no link of the image is followed on the way.
+fn attach_own(root: &OwnedFd, tree: &OwnedFd, path: &str) -> Result<(), StepError> {
+    let target = make_directory(root.as_fd(), Path::new(path), Links::Refuse).at(Stage::Mount, path)?;
+    attach(tree.as_fd(), target.as_fd()).at(Stage::Mount, path)
+}
+
+fn attach_dev(spec: &LaunchSpec, dev: &OwnedFd) -> Result<OwnedFd, StepError> {
+    let under = |tree: &OwnedFd, name: &str| {
+        let target = open_path(dev.as_fd(), Path::new(name), Links::Refuse).at(Stage::Mount, name)?;
+        attach(tree.as_fd(), target.as_fd()).at(Stage::Mount, name)
+    };
+    let nosuid_noexec = Attributes::NO_SUID.with(Attributes::NO_EXEC);
+    // Group 5 is `tty` everywhere; a range too small to hold it gets root's.
+    let group = if spec.id_map.is_none_or(|map| map.size > 5) { "5" } else { "0" };
+    let options = [(c"newinstance", ""), (c"ptmxmode", "0666"), (c"mode", "0620"), (c"gid", group)];
+    let devpts = make(c"devpts", &options, nosuid_noexec).at(Stage::Mount, "/dev/pts")?;
+    under(&devpts, "pts")?;
+    let size = spec.shm_size_bytes.to_string();
+    let shm =
+        make(c"tmpfs", &[(c"mode", "1777"), (c"size", &size)], KERNEL_FS).at(Stage::Mount, "/dev/shm")?;
+    under(&shm, "shm")?;
+    let mqueue = make(c"mqueue", &[], KERNEL_FS).at(Stage::Mount, "/dev/mqueue")?;
+    under(&mqueue, "mqueue")?;
+    Ok(devpts)
+}
+
+fn attach_sys(root: &OwnedFd, host_sys: Option<OwnedFd>, layout: &Layout) -> Result<(), StepError> {
+    let read_only = KERNEL_FS.with(Attributes::READ_ONLY);
+    let sys = match host_sys {
+        Some(tree) => tree,
+        None => make(c"sysfs", &[], read_only).at(Stage::Mount, "/sys")?,
+    };
+    attach_own(root, &sys, "/sys")?;
+    let place = match open_path(sys.as_fd(), Path::new("fs/cgroup"), Links::Refuse) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other.at(Stage::Mount, "/sys/fs/cgroup")?,
+    };
+    let on = |tree: &OwnedFd, target: BorrowedFd<'_>, name: &str| {
+        attach(tree.as_fd(), target).at(Stage::Mount, format!("/sys/fs/cgroup/{name}"))
+    };
+    if layout.kind() == LayoutKind::V2 {
+        let tree = make(c"cgroup2", &[], read_only).at(Stage::Mount, "/sys/fs/cgroup")?;
+        return on(&tree, place.as_fd(), "");
+    }
+    // Programs of the v1 age look for `/sys/fs/cgroup/<controller>`.
+    let tree = make(c"tmpfs", &[(c"mode", "755"), (c"size", "64k")], KERNEL_FS)
+        .at(Stage::Mount, "/sys/fs/cgroup")?;
+    on(&tree, place.as_fd(), "")?;
+    for (controllers, name) in legacy_groups(layout) {
+        let names: Vec<CString> = controllers.iter().filter_map(|name| CString::new(*name).ok()).collect();
+        let options: Vec<(&CStr, &str)> = names.iter().map(|name| (name.as_c_str(), "")).collect();
+        let hierarchy = make(c"cgroup", &options, read_only).at(Stage::Mount, name.as_str())?;
+        let target =
+            make_directory(tree.as_fd(), Path::new(&name), Links::Refuse).at(Stage::Mount, name.as_str())?;
+        on(&hierarchy, target.as_fd(), &name)?;
+    }
+    if layout.unified().is_some() {
+        let unified = make(c"cgroup2", &[], read_only).at(Stage::Mount, "unified")?;
+        let target =
+            make_directory(tree.as_fd(), Path::new("unified"), Links::Refuse).at(Stage::Mount, "unified")?;
+        on(&unified, target.as_fd(), "unified")?;
+    }
+    set_attributes(tree.as_fd(), Attributes::READ_ONLY, false).at(Stage::Mount, "/sys/fs/cgroup")
+}
+
+/// Returns the controllers of each v1 hierarchy and the name of its directory.
+fn legacy_groups(layout: &Layout) -> Vec<(Vec<&'static str>, String)> {
+    let all = crate::cgroup::Controller::ALL;
+    let hierarchies = layout.legacy_hierarchies();
+    let group = |path: &Path| {
+        let names: Vec<&str> = all
+            .iter()
+            .filter(|c| layout.legacy(**c) == Some(path))
+            .map(|controller| controller.name())
+            .collect();
+        let joined = names.join(",");
+        (names, joined)
+    };
+    hierarchies.into_iter().map(|(_, path)| group(path)).collect()
+}
+
+/// Writes a parameter through our own procfs; the path crosses no mount and no link.
+fn set_parameter(proc: BorrowedFd<'_>, key: &str, value: &str, own_network: bool) -> Result<(), Errno> {
+    let path = crate::sysctl::path_of(key, own_network).ok_or(Errno::EINVAL)?;
+    let resolve =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+    let how = OpenHow::new().flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC).resolve(resolve);
+    let file = openat2(proc, format!("sys/{path}").as_str(), how)?;
+    let written = std::fs::File::from(file).write_all(value.as_bytes());
+    written.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
+
+/// Attaches a mount of the description. Its target is the tenant's choice: links inside the root are
+/// followed, but not onto a file system of the kernel (CVE-2019-16884).
+fn attach_wanted(
+    root: &OwnedFd,
+    wanted: &MountSpec,
+    binds: &mut impl Iterator<Item = OwnedFd>,
+) -> Result<(), Errno> {
+    let sys = |error: SysError| error.errno;
+    let (tree, directory) = match &wanted.source {
+        MountSource::Bind { .. } => {
+            let tree = binds.next().ok_or(Errno::EBADMSG)?;
+            let directory = is_directory(tree.as_fd())?;
+            (tree, directory)
+        }
+        MountSource::Tmpfs { size_bytes, mode } => {
+            let options = [(c"size", size_bytes.to_string()), (c"mode", format!("{mode:o}"))];
+            let options = options.each_ref().map(|(key, value)| (*key, value.as_str()));
+            let base = Attributes::NO_SUID.with(Attributes::NO_DEV);
+            let attributes = if wanted.read_only { base.with(Attributes::READ_ONLY) } else { base };
+            (make(c"tmpfs", &options, attributes)?, true)
+        }
+    };
+    let target = make_target(root.as_fd(), Path::new(&wanted.target), directory, Links::Inside)?;
+    let on = fstatfs(&target)?.filesystem_type();
+    if [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&on) {
+        return Err(Errno::EPERM);
+    }
+    attach(tree.as_fd(), target.as_fd()).map_err(sys)
+}
+
+/// Covers paths by an empty directory or the null device of ours; what is not there needs no cover.
+fn hide(root: &OwnedFd, dev: &OwnedFd, paths: &[String]) -> Result<(), StepError> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let read_only = KERNEL_FS.with(Attributes::READ_ONLY);
+    let empty = make(c"tmpfs", &[(c"mode", "555"), (c"nr_inodes", "1")], read_only).at(Stage::Mask, "")?;
+    for path in paths {
+        let target = match open_path(root.as_fd(), Path::new(path), Links::Refuse) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            other => other.at(Stage::Mask, path.as_str())?,
+        };
+        let directory = kind_of(&target).at(Stage::Mask, path.as_str())? == SFlag::S_IFDIR;
+        let cover = if directory {
+            clone_tree(empty.as_fd(), c"", false)
+        } else {
+            clone_tree(dev.as_fd(), c"null", false)
+        };
+        cover.and_then(|cover| attach(cover.as_fd(), target.as_fd())).at(Stage::Mask, path.as_str())?;
+    }
+    Ok(())
+}
+
+/// Binds a path onto itself, read-only with all that is mounted below it.
+fn protect(root: &OwnedFd, path: &str) -> Result<(), Errno> {
+    let target = match open_path(root.as_fd(), Path::new(path), Links::Refuse) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        other => other?,
+    };
+    let protect = |target: &OwnedFd| {
+        let tree = clone_tree(target.as_fd(), c"", true)?;
+        set_attributes(tree.as_fd(), Attributes::READ_ONLY, true)?;
+        attach(tree.as_fd(), target.as_fd())
+    };
+    protect(&target).map_err(|error| error.errno)
+}
+
+/// Makes the new root the root, and lets go of the old one (`pivot_root(2)`, "pivot_root(".", ".")").
+fn pivot(root: &OwnedFd) -> Result<(), Errno> {
+    fchdir(root)?;
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    chdir("/")
+}
