@@ -38,7 +38,7 @@ statements! {
     APPEND = "INSERT INTO audit (seq, at, actor, address, request_id, action, tenant, subject, outcome, detail) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     LIST = "SELECT seq, at, actor, address, request_id, action, tenant, subject, outcome, detail FROM audit \
-        WHERE ($1 IS NULL OR seq < $1) ORDER BY seq DESC LIMIT $2";
+        WHERE (seq < $1 OR $1 IS NULL) ORDER BY seq DESC LIMIT $2";
 }
 
 fn view(row: &Row) -> Result<AuditView, StoreError> {

@@ -141,7 +141,7 @@ macro_rules! select {
             "SELECT c.id, c.tenant, t.name AS tenant_name, c.name, c.spec, c.desired, c.state, c.generation, ",
             "c.error, c.exit, c.restart_count, c.image_digest, c.command_line, c.pid, c.address, c.ports, ",
             "c.cgroup_path, c.created_at, c.started_at, c.finished_at, c.version ",
-            "FROM containers c JOIN tenants t ON t.id = c.tenant WHERE ($1 IS NULL OR c.tenant = $1) ",
+            "FROM containers c JOIN tenants t ON t.id = c.tenant WHERE (c.tenant = $1 OR $1 IS NULL) ",
             $rest
         )
     };
@@ -158,11 +158,11 @@ statements! {
     FIND = select!("AND (c.id = $2 OR c.name = $2) \
         ORDER BY CASE WHEN c.id = $2 THEN 0 ELSE 1 END LIMIT 3");
     FIND_PREFIX = select!("AND c.id >= $2 AND c.id < $3 ORDER BY c.id LIMIT 2");
-    LIST = select!("AND ($2 IS NULL OR c.created_at < $2 OR (c.created_at = $2 AND c.id > $3)) \
-        AND ($4 = '' OR $4 LIKE '%,' || c.state || ',%') \
-        AND ($5 IS NULL OR LOWER(c.name) LIKE $5 ESCAPE '!') \
-        AND ($6 IS NULL OR EXISTS (SELECT 1 FROM container_labels l WHERE l.container = c.id \
-            AND l.name = $6 AND ($7 IS NULL OR l.value = $7))) \
+    LIST = select!("AND (c.created_at < $2 OR (c.created_at = $2 AND c.id > $3) OR $2 IS NULL) \
+        AND ($4 LIKE '%,' || c.state || ',%' OR $4 = '') \
+        AND (LOWER(c.name) LIKE $5 ESCAPE '!' OR $5 IS NULL) \
+        AND (EXISTS (SELECT 1 FROM container_labels l WHERE l.container = c.id \
+            AND l.name = $6 AND (l.value = $7 OR $7 IS NULL)) OR $6 IS NULL) \
         ORDER BY c.created_at DESC, c.id LIMIT $8");
     NAME_IS_TAKEN = "SELECT id FROM containers WHERE tenant = $1 AND name = $2 AND id <> $3";
     UPDATE = "UPDATE containers SET name = $3, spec = $4, cpu_millis = $5, memory_bytes = $6, desired = $7, \

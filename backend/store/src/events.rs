@@ -33,7 +33,7 @@ statements! {
     APPEND = "INSERT INTO events (seq, at, kind, tenant, subject, subject_name, detail) \
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
     LIST = "SELECT seq, at, kind, tenant, subject, subject_name, detail FROM events \
-        WHERE seq > $2 AND ($1 IS NULL OR tenant = $1) ORDER BY seq LIMIT $3";
+        WHERE seq > $2 AND (tenant = $1 OR $1 IS NULL) ORDER BY seq LIMIT $3";
     LAST = "SELECT value FROM counters WHERE name = 'events'";
     PURGE = "DELETE FROM events WHERE at < $1";
 }

@@ -37,7 +37,7 @@ macro_rules! select {
         concat!(
             "SELECT i.tenant, t.name AS tenant_name, i.reference, i.manifest_digest, i.size_bytes, i.platform, ",
             "i.built_at, i.pulled_at FROM images i JOIN tenants t ON t.id = i.tenant ",
-            "WHERE ($1 IS NULL OR i.tenant = $1) ",
+            "WHERE (i.tenant = $1 OR $1 IS NULL) ",
             $rest
         )
     };
@@ -50,7 +50,7 @@ statements! {
         platform = excluded.platform, built_at = excluded.built_at, pulled_at = excluded.pulled_at";
     FIND = select!("AND i.reference = $2 LIMIT 2");
     OF_DIGEST = select!("AND i.manifest_digest = $2 ORDER BY i.reference, i.tenant");
-    LIST = select!("AND ($2 IS NULL OR i.reference > $2 OR (i.reference = $2 AND i.tenant > $3)) \
+    LIST = select!("AND (i.reference > $2 OR (i.reference = $2 AND i.tenant > $3) OR $2 IS NULL) \
         ORDER BY i.reference, i.tenant LIMIT $4");
     DIGESTS = "SELECT DISTINCT manifest_digest FROM images ORDER BY manifest_digest";
     DELETE = "DELETE FROM images WHERE tenant = $1 AND reference = $2";

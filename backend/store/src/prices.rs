@@ -16,7 +16,7 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
     OTHER_CURRENCY = "SELECT id FROM price_books WHERE currency <> $1 LIMIT 1";
     LIST = "SELECT id, book, created_at FROM price_books \
-        WHERE ($1 IS NULL OR effective_from < $1) ORDER BY effective_from DESC LIMIT $2";
+        WHERE (effective_from < $1 OR $1 IS NULL) ORDER BY effective_from DESC LIMIT $2";
     ALL = "SELECT id, book, created_at FROM price_books ORDER BY effective_from";
 }
 

@@ -99,7 +99,7 @@ statements! {
     NETWORKS = "SELECT network_index FROM tenants ORDER BY network_index";
     GET = select!("WHERE t.id = $1");
     FIND = select!("WHERE t.id = $1 OR t.name = $1 ORDER BY CASE WHEN t.id = $1 THEN 0 ELSE 1 END LIMIT 1");
-    LIST = select!("WHERE ($1 IS NULL OR t.id = $1) AND ($2 IS NULL OR t.name > $2) ORDER BY t.name LIMIT $3");
+    LIST = select!("WHERE (t.id = $1 OR $1 IS NULL) AND (t.name > $2 OR $2 IS NULL) ORDER BY t.name LIMIT $3");
     NAME_IS_TAKEN = "SELECT id FROM tenants WHERE name = $1 AND id <> $2";
     UPDATE = "UPDATE tenants SET name = $3, quota = $4, version = version + 1 WHERE id = $1 AND version = $2";
     LOCK = "UPDATE tenants SET version = version WHERE id = $1";

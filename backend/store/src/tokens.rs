@@ -49,11 +49,11 @@ macro_rules! select {
 statements! {
     INSERT = "INSERT INTO tokens (id, user_id, name, secret_hash, created_at, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
-    GET = select!("WHERE t.id = $1 AND ($2 IS NULL OR t.user_id = $2)");
+    GET = select!("WHERE t.id = $1 AND (t.user_id = $2 OR $2 IS NULL)");
     FIND = select!("WHERE t.secret_hash = $1 AND t.expires_at > $2");
-    LIST = select!("WHERE ($1 IS NULL OR t.user_id = $1) AND ($2 IS NULL OR t.id > $2) ORDER BY t.id LIMIT $3");
+    LIST = select!("WHERE (t.user_id = $1 OR $1 IS NULL) AND (t.id > $2 OR $2 IS NULL) ORDER BY t.id LIMIT $3");
     TOUCH = "UPDATE tokens SET last_used_at = $2 WHERE id = $1";
-    DELETE = "DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_id = $2)";
+    DELETE = "DELETE FROM tokens WHERE id = $1 AND (user_id = $2 OR $2 IS NULL)";
     PURGE = "DELETE FROM tokens WHERE expires_at <= $1";
 }
 

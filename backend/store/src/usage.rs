@@ -123,10 +123,10 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (hour, tenant, container, meter) DO UPDATE SET \
         tenant_name = excluded.tenant_name, container_name = excluded.container_name, \
         quantity = excluded.quantity, quality = excluded.quality";
-    LIST = select!("WHERE hour >= $1 AND hour < $2 AND ($3 IS NULL OR tenant = $3) \
-        AND ($4 IS NULL OR container = $4) \
-        AND ($5 IS NULL OR hour > $5 OR (hour = $5 AND (tenant > $6 OR (tenant = $6 \
-            AND (container > $7 OR (container = $7 AND meter > $8)))))) \
+    LIST = select!("WHERE hour >= $1 AND hour < $2 AND (tenant = $3 OR $3 IS NULL) \
+        AND (container = $4 OR $4 IS NULL) \
+        AND (hour > $5 OR (hour = $5 AND (tenant > $6 OR (tenant = $6 \
+            AND (container > $7 OR (container = $7 AND meter > $8))))) OR $5 IS NULL) \
         ORDER BY hour, tenant, container, meter LIMIT $9");
     CLEAR = "DELETE FROM usage_hours";
     CLEAR_WATERMARKS = "DELETE FROM usage_watermarks";
@@ -217,8 +217,10 @@ pub async fn list(
     after: Option<&UsageCursor>,
     limit: u32,
 ) -> Result<Vec<UsageHour>, StoreError> {
+    // The first condition is what the index serves: a later page does not begin at the first hour.
+    let from = after.map_or(query.from, |after| query.from.max(after.hour));
     let values = args![
-        query.from,
+        from,
         query.to,
         scope.tenant(),
         query.container.as_ref(),

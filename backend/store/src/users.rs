@@ -52,7 +52,7 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
     GET = select!("WHERE id = $1");
     FIND = select!("WHERE name = $1");
-    LIST = select!("WHERE ($1 IS NULL OR name > $1) ORDER BY name LIMIT $2");
+    LIST = select!("WHERE (name > $1 OR $1 IS NULL) ORDER BY name LIMIT $2");
     COUNT_ADMINS = "SELECT COUNT(*) AS admins FROM users WHERE role = 'admin'";
     SET_PASSWORD = "UPDATE users SET password_hash = $2 WHERE id = $1";
     DELETE = "DELETE FROM users WHERE id = $1";

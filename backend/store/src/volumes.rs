@@ -34,7 +34,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT v.id, v.tenant, t.name AS tenant_name, v.name, v.labels, v.created_at ",
-            "FROM volumes v JOIN tenants t ON t.id = v.tenant WHERE ($1 IS NULL OR v.tenant = $1) ",
+            "FROM volumes v JOIN tenants t ON t.id = v.tenant WHERE (v.tenant = $1 OR $1 IS NULL) ",
             $rest
         )
     };
@@ -45,10 +45,10 @@ statements! {
         ON CONFLICT DO NOTHING";
     GET = select!("AND v.id = $2");
     FIND = select!("AND (v.id = $2 OR v.name = $2) ORDER BY CASE WHEN v.id = $2 THEN 0 ELSE 1 END LIMIT 3");
-    LIST = select!("AND ($2 IS NULL OR v.id > $2) ORDER BY v.id LIMIT $3");
+    LIST = select!("AND (v.id > $2 OR $2 IS NULL) ORDER BY v.id LIMIT $3");
     USED_BY = "SELECT c.name FROM container_volumes m JOIN containers c ON c.id = m.container \
         WHERE m.volume = $1 ORDER BY c.name";
-    DELETE = "DELETE FROM volumes WHERE id = $2 AND ($1 IS NULL OR tenant = $1)";
+    DELETE = "DELETE FROM volumes WHERE id = $2 AND (tenant = $1 OR $1 IS NULL)";
 }
 
 fn record(row: &Row) -> Result<VolumeRecord, StoreError> {

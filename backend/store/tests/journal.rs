@@ -1,0 +1,136 @@
+//! The journal on a real file.
+#![expect(
+    clippy::expect_used,
+    clippy::tests_outside_test_module,
+    reason = "an integration test is a test module"
+)]
+
+use std::collections::BTreeMap;
+
+use sqlx::Connection;
+use wharf_shared::id::{ContainerId, HostId};
+use wharf_shared::reading::{MeterReading, ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
+use wharf_shared::time::Timestamp;
+use wharf_shared::usage::{Meter, Quality};
+use wharf_store::StoreError;
+use wharf_store::journal::{Appended, Journal, Verified};
+
+fn host(number: u32) -> HostId {
+    format!("hst_00000000-0000-7000-8000-{number:012}").parse().expect("an id")
+}
+
+fn container(number: u32) -> ContainerId {
+    format!("{number:064x}").parse().expect("an id")
+}
+
+/// Reading number `at` of a container's start: 10 ns of CPU in each ns.
+fn reading(of: u32, incarnation: u64, kind: ReadingKind, at: u64) -> ReadingRecord {
+    let first = u64::from(kind != ReadingKind::Open);
+    ReadingRecord {
+        series: SeriesKey {
+            boot_id: "boot".to_owned(),
+            tenant: "tnt_00000000-0000-7000-8000-000000000001".parse().ok(),
+            container: Some(container(of)),
+            incarnation,
+        },
+        kind,
+        t0_boot_ns: at - first,
+        t1_boot_ns: at,
+        t0_utc: Timestamp(0),
+        t1_utc: Timestamp(1),
+        meters: vec![MeterReading {
+            meter: Meter::CpuUsed,
+            raw: Some(10 * at),
+            cum: u128::from(10 * at),
+            delta: u128::from(10 * first),
+            quality: Quality::Measured,
+        }],
+        limits: ReadingLimits { cpu_millis: Some(500), memory_bytes: None },
+        source: BTreeMap::from([("cgroup_id".to_owned(), "75".to_owned())]),
+    }
+}
+
+#[tokio::test]
+async fn appends_once_in_order_and_survives_reopening() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("journal.db");
+    let journal = Journal::open(&path, &host(1)).await.expect("a new journal");
+    assert!(journal.check_statements().await.expect("all are valid") > 5);
+    assert_eq!(journal.append_batch(&[]).await.expect("nothing"), []);
+    let batch = [
+        reading(1, 1, ReadingKind::Open, 5),
+        reading(1, 1, ReadingKind::Periodic, 6),
+        reading(2, 1, ReadingKind::Open, 6),
+    ];
+    let appended = journal.append_batch(&batch).await.expect("appended");
+    assert_eq!(appended, [Appended::New(1), Appended::New(2), Appended::New(3)]);
+    let again = [batch[1].clone(), reading(1, 1, ReadingKind::Final, 7), batch[2].clone()];
+    let appended = journal.append_batch(&again).await.expect("appended");
+    assert_eq!(appended, [Appended::Duplicate(2), Appended::New(4), Appended::Duplicate(3)]);
+    journal.close().await;
+
+    let journal = Journal::open(&path, &host(2)).await.expect("the same journal");
+    assert_eq!(*journal.host(), host(1), "it stays with its host");
+    assert_eq!(journal.last_seq().await.expect("reads"), 4);
+    let last = journal.last_reading(&container(1), 1).await.expect("reads");
+    assert_eq!(last, Some((4, again[1].clone())));
+    assert_eq!(journal.last_reading(&container(1), 2).await.expect("reads"), None);
+    assert_eq!(journal.last_of_series(&batch[2].series).await.expect("reads"), Some((3, batch[2].clone())));
+    let rows = journal.read_from(1, 2).await.expect("reads");
+    assert_eq!(rows, [(2, batch[1].clone()), (3, batch[2].clone())]);
+    assert_eq!(journal.unfinished().await.expect("reads"), [(3, batch[2].clone())]);
+    let expected = Verified { readings: 4, series: 2 };
+    assert_eq!(journal.verify().await.expect("whole"), expected);
+}
+
+#[tokio::test]
+async fn a_batch_with_a_reading_that_does_not_fit_is_refused_whole() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(&directory.path().join("journal.db"), &host(1)).await.expect("a new journal");
+    journal.append_batch(&[reading(1, 1, ReadingKind::Open, 5)]).await.expect("appended");
+    let skips_one = reading(1, 1, ReadingKind::Periodic, 7);
+    let refused = journal.append_batch(&[reading(2, 1, ReadingKind::Open, 6), skips_one]).await;
+    assert!(matches!(refused, Err(StoreError::Broken { seq: 3, .. })), "{refused:?}");
+    assert_eq!(journal.last_seq().await.expect("reads"), 1);
+    let opened_twice = reading(1, 1, ReadingKind::Open, 9);
+    assert!(journal.append_batch(&[opened_twice]).await.is_err());
+    journal
+        .append_batch(&[reading(1, 2, ReadingKind::Open, 9)])
+        .await
+        .expect("the next start is another series");
+}
+
+#[tokio::test]
+async fn what_is_written_can_be_neither_changed_nor_removed_unnoticed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("journal.db");
+    let journal = Journal::open(&path, &host(1)).await.expect("a new journal");
+    let mut batch = vec![reading(1, 1, ReadingKind::Open, 5)];
+    batch.extend((6..20).map(|at| reading(1, 1, ReadingKind::Periodic, at)));
+    journal.append_batch(&batch).await.expect("appended");
+
+    let mut connection =
+        sqlx::SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.expect("the file");
+    let mut run = async |sql: &'static str| sqlx::raw_sql(sql).execute(&mut connection).await;
+    for forbidden in [
+        "UPDATE readings SET meters = '[]' WHERE seq = 3",
+        "DELETE FROM readings WHERE seq = 3",
+        "UPDATE host SET id = 'x'",
+        "DELETE FROM host",
+    ] {
+        let error = run(forbidden).await.expect_err(forbidden);
+        assert!(error.to_string().contains("reading") || error.to_string().contains("journal"), "{error}");
+    }
+    // Whoever can write the file can drop the triggers, but the sums give it away.
+    run("DROP TRIGGER readings_refuse_update; DROP TRIGGER readings_refuse_delete").await.expect("dropped");
+    journal.verify().await.expect("still whole");
+    run("UPDATE readings SET meters = REPLACE(meters, '\"delta\":\"10\"', '\"delta\":\"11\"') WHERE seq = 9")
+        .await
+        .expect("changed");
+    assert!(matches!(journal.verify().await, Err(StoreError::Broken { seq: 9, .. })));
+    run("UPDATE readings SET meters = REPLACE(meters, '\"delta\":\"11\"', '\"delta\":\"10\"') WHERE seq = 9")
+        .await
+        .expect("changed back");
+    run("DELETE FROM readings WHERE seq = 4").await.expect("removed");
+    assert!(matches!(journal.verify().await, Err(StoreError::Broken { seq: 5, .. })));
+}
