@@ -78,6 +78,8 @@ pub enum ConnectionError {
     /// A message came with too few or too many descriptors.
     #[error("a message came with {got} descriptors instead of {expected}")]
     Descriptors {
+        /// The number of the request, for a refusal.
+        seq: Option<Seq>,
         /// As many as belong to it.
         expected: usize,
         /// As many as came.
@@ -179,13 +181,17 @@ impl Connection {
     pub fn send(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), ConnectionError> {
         let expected = message.descriptors();
         if descriptors.len() != expected {
-            return Err(ConnectionError::Descriptors { expected, got: descriptors.len() });
+            return Err(ConnectionError::Descriptors { seq: None, expected, got: descriptors.len() });
         }
         let bytes = message.encode().map_err(ConnectionError::Encode)?;
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            return Err(ConnectionError::Descriptors { expected: MAX_DESCRIPTORS, got: descriptors.len() });
+            return Err(ConnectionError::Descriptors {
+                seq: None,
+                expected: MAX_DESCRIPTORS,
+                got: descriptors.len(),
+            });
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
@@ -241,7 +247,11 @@ impl Connection {
         let message = Message::decode(bytes).map_err(refused)?;
         let expected = message.descriptors();
         if descriptors.len() != expected || received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(ConnectionError::Descriptors { expected, got: descriptors.len() });
+            return Err(ConnectionError::Descriptors {
+                seq: wire::seq_of(bytes),
+                expected,
+                got: descriptors.len(),
+            });
         }
         Ok(Some(Received { message, descriptors }))
     }
@@ -422,7 +432,7 @@ mod tests {
         let (left, _right) = Connection::pair().expect("pair");
         let fd = rustix::io::dup(&left).expect("dup");
         let error = left.send(&request(Request::State), &[fd.as_fd()]).expect_err("refused");
-        assert!(matches!(error, ConnectionError::Descriptors { expected: 0, got: 1 }));
+        assert!(matches!(error, ConnectionError::Descriptors { expected: 0, got: 1, .. }));
     }
 
     #[test]
@@ -437,7 +447,7 @@ mod tests {
         sendmsg(&left, &[io::IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL).expect("send");
         drop(writer);
         let error = right.recv(SOON).expect_err("refused");
-        assert!(matches!(error, ConnectionError::Descriptors { expected: 0, got: 1 }));
+        assert!(matches!(error, ConnectionError::Descriptors { expected: 0, got: 1, .. }));
         assert_eq!(reader.read(&mut [0]).expect("end of file, as no writer is left"), 0);
     }
 

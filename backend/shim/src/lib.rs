@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod build_id;
+pub mod client;
 pub mod clock;
 pub mod connection;
+pub mod exit;
 pub mod logfile;
 pub mod memfd;
 pub mod paths;

@@ -219,6 +219,12 @@ fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     if let Some(error) = error.downcast_ref::<std::io::Error>() {
         return error.raw_os_error();
     }
+    if let Some(error) = error.downcast_ref::<wharf_sys::SysError>() {
+        return Some(error.raw());
+    }
+    if let Some(error) = error.downcast_ref::<wharf_runtime::LaunchError>() {
+        return error.errno();
+    }
     error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.raw_os_error())
 }
 

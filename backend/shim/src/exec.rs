@@ -1,0 +1,139 @@
+//! Further processes in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
+use wharf_runtime::LaunchError;
+use wharf_runtime::exec::ExecTarget;
+use wharf_runtime::launch::Stdio;
+use wharf_runtime::spec::ExecSpec;
+use wharf_shim::exit::ExitStatus;
+use wharf_shim::memfd::{SpecFileError, read_spec};
+use wharf_shim::protocol::RunningExec;
+
+/// More than any sane use; each costs a descriptor and a line in the state.
+const MAX_EXECS: usize = 256;
+
+/// Why an exec was not started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartExecError {
+    #[error(transparent)]
+    SpecFile(#[from] SpecFileError),
+    #[error("could not decode the spec")]
+    Decode(#[source] wharf_runtime::spec::SpecError),
+    #[error("an exec {exec_id} runs already")]
+    Exists { exec_id: String },
+    #[error("{MAX_EXECS} execs run already")]
+    TooMany,
+    #[error("an exec came with the wrong descriptors")]
+    Descriptors,
+    #[error("could not start the process")]
+    Start(#[source] LaunchError),
+}
+
+/// Which standard streams came with an exec.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given {
+    pub(crate) stdin: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+}
+
+/// The execs that run.
+#[derive(Debug, Default)]
+pub(crate) struct Execs {
+    running: Vec<Exec>,
+}
+
+#[derive(Debug)]
+struct Exec {
+    exec_id: String,
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Execs {
+    /// Starts one; returns its pid and its terminal's master, if it has one.
+    pub(crate) fn start(
+        &mut self,
+        target: &ExecTarget,
+        descriptors: Vec<OwnedFd>,
+        given: Given,
+    ) -> Result<(i32, Option<OwnedFd>), StartExecError> {
+        let mut descriptors = descriptors.into_iter();
+        let spec = descriptors.next().ok_or(StartExecError::Descriptors)?;
+        let mut stream = |given: bool| given.then(|| descriptors.next()).flatten();
+        let stdio =
+            Stdio { stdin: stream(given.stdin), stdout: stream(given.stdout), stderr: stream(given.stderr) };
+        let spec = ExecSpec::decode(&read_spec(spec)?).map_err(StartExecError::Decode)?;
+        if self.find(&spec.exec_id).is_some() {
+            return Err(StartExecError::Exists { exec_id: spec.exec_id });
+        }
+        if self.running.len() >= MAX_EXECS {
+            return Err(StartExecError::TooMany);
+        }
+        let started = wharf_runtime::exec::exec(target, &spec, stdio).map_err(StartExecError::Start)?;
+        self.running.push(Exec { exec_id: spec.exec_id, pid: started.pid, pidfd: started.pidfd });
+        Ok((started.pid, started.pty_master))
+    }
+
+    /// What to wait for: readable when a process ended.
+    pub(crate) fn pidfds(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.running.iter().map(|exec| &exec.pidfd)
+    }
+
+    /// Returns the descriptor of one.
+    pub(crate) fn find(&self, exec_id: &str) -> Option<&OwnedFd> {
+        self.running.iter().find(|exec| exec.exec_id == exec_id).map(|exec| &exec.pidfd)
+    }
+
+    /// Takes those that ended.
+    pub(crate) fn reap(&mut self) -> Vec<(String, ExitStatus)> {
+        let mut ended = Vec::new();
+        self.running.retain_mut(|exec| match try_wait(&exec.pidfd) {
+            Some(status) => {
+                ended.push((std::mem::take(&mut exec.exec_id), status));
+                false
+            }
+            None => true,
+        });
+        ended
+    }
+
+    /// Takes the rest, whose end can no longer be seen.
+    pub(crate) fn abandon(&mut self) -> Vec<(String, ExitStatus)> {
+        self.running.drain(..).map(|exec| (exec.exec_id, ExitStatus::Unknown)).collect()
+    }
+
+    /// Describes those that run.
+    pub(crate) fn report(&self) -> Vec<RunningExec> {
+        self.running.iter().map(|exec| RunningExec { exec_id: exec.exec_id.clone(), pid: exec.pid }).collect()
+    }
+
+    /// Tells whether none runs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+}
+
+/// Reaps a child if it ended. A child that somebody else reaped has ended in an unknown way.
+pub(crate) fn try_wait(pidfd: &OwnedFd) -> Option<ExitStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    loop {
+        return match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
+            Ok(Some(status)) => Some(exit_status(&status)),
+            Ok(None) => None,
+            Err(Errno::INTR) => continue,
+            Err(_) => Some(ExitStatus::Unknown),
+        };
+    }
+}
+
+fn exit_status(status: &WaitIdStatus) -> ExitStatus {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => ExitStatus::Code(code),
+        (None, Some(signo)) => ExitStatus::Signal(signo),
+        (None, None) => ExitStatus::Unknown,
+    }
+}
