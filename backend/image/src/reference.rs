@@ -351,7 +351,7 @@ mod tests {
             tag in prop::option::of("[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}"),
             pin in any::<bool>(),
         ) {
-            let mut text = host.map(|host| host + "/").unwrap_or_default() + &path;
+            let mut text = host.unwrap_or_else(|| DOCKER_HUB.to_owned()) + "/" + &path;
             if let Some(tag) = tag { text = text + ":" + &tag; }
             if pin { text = format!("{text}@{}", Digest::of(b"x")); }
             let reference = parse(&text);
