@@ -109,8 +109,10 @@ impl MacAddress {
 
 impl fmt::Display for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (place, octet) in self.0.iter().enumerate() {
+            write!(f, "{}{octet:02x}", if place == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }
 
@@ -315,7 +317,7 @@ impl Book {
     /// Adds a container whose ports all have numbers.
     pub(crate) fn admit(&mut self, instance: &Instance, attachment: &Attachment) -> Result<(), DesiredError> {
         self.check_attachment(instance, attachment)?;
-        check_ports(&attachment.container_id, &attachment.ports, self.attachments.values())
+        check_ports(&attachment.container_id, &attachment.ports, &self.attachments.values())
             .map_err(|source| DesiredError::Port { container_id: attachment.container_id.clone(), source })?;
         self.attachments.insert(attachment.container_id.clone(), attachment.clone());
         Ok(())

@@ -2,8 +2,8 @@
 //!
 //! A veth's peer is created directly inside the container's namespace: 0.3 ms, where moving it there afterwards
 //! costs 16 ms of waiting for RCU. What has to be configured inside is configured over a socket that a
-//! short-lived thread opened there; a netlink socket belongs for good to the namespace it was made in
-//! (`network_namespaces(7)`), so the thread ends at once and everything else stays async.
+//! short-lived thread opened there: a netlink socket belongs for good to the namespace it was made in
+//! (`network_namespaces(7)`).
 
 use std::fmt;
 use std::io;
@@ -16,9 +16,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use ipnet::Ipv4Net;
 use nix::sched::{CloneFlags, setns};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::proto::Connection;
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
@@ -37,14 +35,10 @@ const LOOPBACK: u32 = 1;
 /// Settings inside a container's namespace, written before it has a link.
 ///
 /// IPv6 is off: containers have no IPv6 address, and without this the kernel would send neighbour discovery
-/// that is counted as the container's traffic. Redirects are ignored: a container that reaches another through
-/// a published port would be told a short cut that does not exist. Low ports and ping need no capability, as
-/// under Docker 20.10.
-const INSIDE: [(&str, &str); 6] = [
+/// that is counted as the container's traffic. Low ports and ping need no capability, as under Docker 20.10.
+const INSIDE: [(&str, &str); 4] = [
     ("net/ipv6/conf/all/disable_ipv6", "1"),
     ("net/ipv6/conf/default/disable_ipv6", "1"),
-    ("net/ipv4/conf/all/accept_redirects", "0"),
-    ("net/ipv4/conf/default/accept_redirects", "0"),
     ("net/ipv4/ip_unprivileged_port_start", "0"),
     ("net/ipv4/ping_group_range", "0 2147483647"),
 ];
@@ -75,8 +69,8 @@ pub enum NetlinkError {
     /// The kernel did not answer in time.
     #[error("the kernel did not answer within {} s", TIMEOUT.as_secs())]
     TimedOut,
-    /// The socket ended before the answer came.
-    #[error("the netlink socket ended before the answer came")]
+    /// The thread that was to do it ended without an answer.
+    #[error("the netlink thread ended before the answer came")]
     Closed,
     /// The container's namespace could not be entered.
     #[error("entering the container's network namespace")]
@@ -152,51 +146,65 @@ fn is(error: &NetlinkError, errno: nix::errno::Errno) -> bool {
     source.raw_os_error().is_some_and(|raw| nix::errno::Errno::from_raw(raw) == errno)
 }
 
-/// A socket of one network namespace.
-pub(crate) struct Netlink {
-    connection: Connection<RouteNetlinkMessage>,
-    links: Links,
+/// Requests over one socket of one network namespace.
+///
+/// The kernel answers a netlink request inside the system call that sends it, however long that takes: deleting
+/// a link is 18 ms, and while another process holds the rtnetlink lock everybody waits. So every socket has a
+/// thread of its own that ends with the last clone of this value, and no worker of the runtime is ever held up.
+#[derive(Clone)]
+pub(crate) struct Links(Handle);
+
+impl Links {
+    /// Opens a socket in the calling thread's namespace, as a thread made by it has the same.
+    pub(crate) async fn open() -> Result<Self, NetlinkError> {
+        Self::on_a_thread(|| Ok(())).await
+    }
+
+    /// Writes the settings of a container's namespace and opens a socket there.
+    pub(crate) async fn enter(netns: &Arc<OwnedFd>) -> Result<Self, NetlinkError> {
+        let netns = Arc::clone(netns);
+        Self::on_a_thread(move || {
+            setns(netns.as_ref(), CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| NetlinkError::Enter(errno.into()))?;
+            INSIDE.iter().try_for_each(|(path, value)| write(Path::new(path), value))
+        })
+        .await
+    }
+
+    async fn on_a_thread(
+        prepare: impl FnOnce() -> Result<(), NetlinkError> + Send + 'static,
+    ) -> Result<Self, NetlinkError> {
+        let (done, opened) = oneshot::channel();
+        let drive = move || {
+            let open = || {
+                prepare()?;
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+                let runtime = runtime.map_err(NetlinkError::Open)?;
+                let registers_the_socket = runtime.enter();
+                let (connection, handle, _unsolicited) =
+                    rtnetlink::new_connection().map_err(NetlinkError::Open)?;
+                drop(registers_the_socket);
+                Ok((runtime, connection, handle))
+            };
+            // A caller that was cancelled takes no handle, and without a handle the connection ends.
+            match open() {
+                Ok((runtime, connection, handle)) => {
+                    drop(done.send(Ok(Self(handle))));
+                    runtime.block_on(connection);
+                }
+                Err(error) => drop(done.send(Err(error))),
+            }
+        };
+        std::thread::Builder::new().name("netlink".to_owned()).spawn(drive).map_err(NetlinkError::Open)?;
+        opened.await.unwrap_or(Err(NetlinkError::Closed))
+    }
 }
 
-impl Netlink {
-    /// Opens a socket in the calling thread's namespace.
-    pub(crate) fn open() -> Result<Self, NetlinkError> {
-        let (connection, handle, _unsolicited) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
-        Ok(Self { connection, links: Links(handle) })
-    }
-
-    /// Enters a container's namespace by a thread of its own, writes its settings and opens a socket there.
-    pub(crate) async fn enter(netns: &Arc<OwnedFd>) -> Result<Self, NetlinkError> {
-        let (done, result) = oneshot::channel();
-        let netns = Arc::clone(netns);
-        let runtime = tokio::runtime::Handle::current();
-        let inside = move || {
-            let _registers_the_socket = runtime.enter();
-            let opened = setns(netns.as_ref(), CloneFlags::CLONE_NEWNET)
-                .map_err(|errno| NetlinkError::Enter(errno.into()))
-                .and_then(|()| INSIDE.iter().try_for_each(|(path, value)| set(Path::new(path), value)))
-                .and_then(|()| Self::open());
-            // A caller that was cancelled does not want the socket any more.
-            drop(done.send(opened));
-        };
-        // It must not be a pooled thread: those would stay in the container's namespace.
-        std::thread::Builder::new().name("netns".to_owned()).spawn(inside).map_err(NetlinkError::Enter)?;
-        result.await.unwrap_or(Err(NetlinkError::Closed))
-    }
-
-    /// Runs requests over the socket, then closes it.
-    pub(crate) async fn run<T>(
-        self,
-        work: impl AsyncFnOnce(Links) -> Result<T, NetlinkError>,
-    ) -> Result<T, NetlinkError> {
-        tokio::select! {
-            biased;
-            // Dropping the connection afterwards only closes the socket.
-            done = tokio::time::timeout(TIMEOUT, work(self.links)) => done.map_err(|_elapsed| NetlinkError::TimedOut)?,
-            // The work cannot go on without the connection.
-            () = self.connection => Err(NetlinkError::Closed),
-        }
-    }
+/// Gives netlink work its time limit.
+pub(crate) async fn in_time<T>(
+    work: impl Future<Output = Result<T, NetlinkError>>,
+) -> Result<T, NetlinkError> {
+    tokio::time::timeout(TIMEOUT, work).await.map_err(|_elapsed| NetlinkError::TimedOut)?
 }
 
 /// A link of the host, as far as it matters here.
@@ -252,10 +260,6 @@ pub(crate) struct Veth<'a> {
     pub(crate) hairpin: bool,
 }
 
-/// Requests over one socket.
-#[derive(Clone)]
-pub(crate) struct Links(Handle);
-
 impl Links {
     /// Lists all links.
     pub(crate) async fn list(&self) -> Result<Vec<Link>, NetlinkError> {
@@ -287,9 +291,9 @@ impl Links {
             Err(error) if !is(&error, nix::errno::Errno::EEXIST) => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        set(&conf(4, name, "route_localnet"), "1")?;
-        set(&conf(4, name, "rp_filter"), "1")?;
-        set(&conf(6, name, "disable_ipv6"), "1")?;
+        set(conf(4, name, "route_localnet"), "1").await?;
+        set(conf(4, name, "rp_filter"), "1").await?;
+        set(conf(6, name, "disable_ipv6"), "1").await?;
         let link =
             self.find(name).await?.ok_or_else(|| NetlinkError::NoSuchLink { link: name.to_owned() })?;
         let address = self.0.address().add(link.index, gateway.into(), subnet.prefix_len()).replace();
@@ -324,7 +328,7 @@ impl Links {
     /// Puts a veth's host end on its bridge with alias and state as they shall be.
     pub(crate) async fn dress(&self, veth: &Veth<'_>, bridge_index: u32) -> Result<(), NetlinkError> {
         // Ports of a bridge need no address, and one would make the host speak to the container.
-        set(&conf(6, veth.name, "disable_ipv6"), "1")?;
+        set(conf(6, veth.name, "disable_ipv6"), "1").await?;
         let configured = Attempt::Configure.on(veth.name);
         let message = LinkUnspec::new_with_name(veth.name).controller(bridge_index).build();
         self.0.link().set(message).execute().await.map_err(&configured)?;
@@ -370,10 +374,10 @@ impl Links {
 
 /// Switches IPv4 forwarding on if it is off. It is the only setting of the whole host that is touched, and it is
 /// never switched off again: others may have come to rely on it.
-pub(crate) fn forward() -> Result<(), NetlinkError> {
+pub(crate) async fn forward() -> Result<(), NetlinkError> {
     let path = Path::new("net/ipv4/ip_forward");
     let now = std::fs::read_to_string(Path::new("/proc/sys").join(path));
-    if now.is_ok_and(|text| text.trim() == "1") { Ok(()) } else { set(path, "1") }
+    if now.is_ok_and(|text| text.trim() == "1") { Ok(()) } else { set(path.to_owned(), "1").await }
 }
 
 /// Returns a link's setting below `/proc/sys`.
@@ -381,9 +385,13 @@ fn conf(version: u8, link: &str, key: &str) -> PathBuf {
     PathBuf::from(format!("net/ipv{version}/conf/{link}/{key}"))
 }
 
-/// Writes a setting below `/proc/sys`, which shows the network namespace of the calling thread. Such a write
-/// does not touch a disk, so it may block an async task for its few microseconds.
-fn set(path: &Path, value: &'static str) -> Result<(), NetlinkError> {
+/// Writes a setting from a thread that may wait: some take the rtnetlink lock.
+async fn set(path: PathBuf, value: &'static str) -> Result<(), NetlinkError> {
+    tokio::task::spawn_blocking(move || write(&path, value)).await.unwrap_or(Err(NetlinkError::Closed))
+}
+
+/// Writes a setting below `/proc/sys`, which shows the network namespace of the calling thread.
+fn write(path: &Path, value: &'static str) -> Result<(), NetlinkError> {
     let full = Path::new("/proc/sys").join(path);
     match std::fs::write(&full, value) {
         // A kernel without IPv6 has nothing to switch off.

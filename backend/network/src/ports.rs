@@ -72,7 +72,7 @@ fn overlap(a: &PublishedPort, b: &PublishedPort) -> bool {
 pub(crate) fn check_ports<'a>(
     container_id: &str,
     ports: &[PublishedPort],
-    attachments: impl Iterator<Item = &'a Attachment> + Clone,
+    attachments: &(impl Iterator<Item = &'a Attachment> + Clone),
 ) -> Result<(), PortError> {
     for (place, port) in ports.iter().enumerate() {
         if port.host_port == 0 || port.container_port == 0 {
@@ -104,7 +104,7 @@ pub(crate) fn allot<'a>(
     probe: impl Fn(&PublishedPort) -> Result<(), PortError>,
 ) -> Result<Vec<PublishedPort>, PortError> {
     let fixed: Vec<PublishedPort> = ports.iter().filter(|port| port.host_port != 0).copied().collect();
-    check_ports(container_id, &fixed, attachments.clone())?;
+    check_ports(container_id, &fixed, &attachments)?;
     fixed.iter().try_for_each(&probe)?;
     // One set a request: asking each attachment for each candidate would take minutes on a full range.
     let mut taken: BTreeSet<(Protocol, u16)> = attachments
@@ -194,7 +194,7 @@ mod tests {
             (port([10, 1, 1, 1], 53, Udp), false),
             (port(ANY, 53, Tcp), true),
         ] {
-            let result = check_ports("b", &[wanted], there.iter());
+            let result = check_ports("b", &[wanted], &there.iter());
             assert_eq!(result.is_ok(), free, "{wanted}");
             if let Err(error) = result {
                 assert!(matches!(error, PortError::PortInUse { ref holder, .. } if holder == "a"));
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_container_cannot_publish_one_port_twice() {
         let twice = [port(ANY, 80, Protocol::Tcp), port(LOCAL, 80, Protocol::Tcp)];
-        assert!(matches!(check_ports("b", &twice, [].iter()), Err(PortError::PortInUse { .. })));
+        assert!(matches!(check_ports("b", &twice, &[].iter()), Err(PortError::PortInUse { .. })));
     }
 
     #[test]

@@ -102,9 +102,8 @@ impl Nft {
             let batch = std::mem::take(&mut *self.queue());
             self.run_batch(batch).await;
             drop(turn);
-            match result.try_recv() {
-                Ok(result) => return result,
-                Err(_not_answered) => continue,
+            if let Ok(result) = result.try_recv() {
+                return result;
             }
         }
     }

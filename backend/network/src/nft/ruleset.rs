@@ -7,13 +7,12 @@
 //! What holds, and by which chain:
 //! - `bridge guard`: a container sends with its own hardware and IPv4 address and as itself in ARP, or not at
 //!   all; IPv6 and every other protocol is refused. A port without an element is mute.
-//! - `martians`: `route_localnet` is on for our bridges (a published port must answer on the host's loopback),
-//!   so packets from containers to 127.0.0.0/8 are refused here (CVE-2020-8558).
 //! - `published`, `published_locally`: the host's ports lead to containers. Loopback addresses lead there only
 //!   for the host itself: a neighbour who sends 127.0.0.1 over the wire meets no translation.
 //! - `source`: containers leave as the host; what comes back to a container by a published port, from one of
 //!   ours or from the host's loopback, passes the bridge's address, so that answers find their way.
-//! - `input`: containers reach nothing of the host but answers.
+//! - `input`: containers reach nothing of the host but answers; its loopback neither (CVE-2020-8558), though
+//!   `route_localnet` is on for our bridges because a published port must answer there.
 //! - `forward`: nothing crosses between tenants and nothing enters, but by a published port or as an answer.
 //!   A published port is public: another tenant's container reaches it as any stranger does.
 //!
@@ -183,10 +182,6 @@ table inet {table} {{
 	set subnets {{ type ipv4_addr; flags interval; }}
 	map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
 	map published_at {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
-	chain martians {{
-		type filter hook prerouting priority raw; policy accept;
-		iifname "{bridges}" ip daddr 127.0.0.0/8 drop
-	}}
 	chain translate {{
 		dnat ip to meta l4proto . ip daddr . th dport map @published_at
 		dnat ip to meta l4proto . th dport map @published

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -107,19 +107,23 @@ impl Space {
         tcp.set_nonblocking(true).expect("do not block");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let heard = Arc::new(AtomicUsize::new(0));
+        let hears = Arc::clone(&heard);
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 64];
             while !stopped.load(Ordering::Relaxed) {
                 // Waits at most for the timeout, so TCP has its turn too.
                 if let Ok((_, peer)) = udp.recv_from(&mut buffer) {
-                    udp.send_to(said(name, peer).as_bytes(), peer).expect("answer by UDP");
+                    hears.fetch_add(1, Ordering::Relaxed);
+                    // The peer of a forged packet may be unreachable; a true one notices that no answer comes.
+                    drop(udp.send_to(said(name, peer).as_bytes(), peer));
                 }
                 while let Ok((mut stream, peer)) = tcp.accept() {
                     stream.write_all(said(name, peer).as_bytes()).expect("answer by TCP");
                 }
             }
         });
-        Server { stop, thread: Some(thread) }
+        Server { stop, heard, thread: Some(thread) }
     }
 
     /// Connects by TCP and returns what the other side said.
@@ -174,7 +178,15 @@ fn said(name: &str, peer: SocketAddr) -> String {
 /// A server that ends with its value.
 pub(crate) struct Server {
     stop: Arc<AtomicBool>,
+    heard: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Returns how many UDP packets arrived, answered or not.
+    pub(crate) fn heard(&self) -> usize {
+        self.heard.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Server {

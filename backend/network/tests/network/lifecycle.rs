@@ -236,11 +236,11 @@ fn many_attach_at_once_and_share_transactions() {
             result.expect("attach");
         }
         println!("20 attachments at once: {:?} each", started.elapsed() / 20);
-        let _server = spaces[39].serve("last", 80);
+        let server = spaces[39].serve("last", 80);
         lab.outside.reaches(HOST, 8041, "last", OUTSIDE);
         spaces[0].reaches(address(1, 41), 80, "last", address(1, 2));
         let started = Instant::now();
-        drop(_server);
+        drop(server);
         drop(spaces);
         for number in 2..42 {
             network.detach(&attachment(1, number, &[]).container_id).await.expect("detach");

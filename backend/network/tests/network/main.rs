@@ -1,6 +1,8 @@
 //! The network crate against the kernel: needs root, touches only network namespaces of its own.
-#![expect(clippy::tests_outside_test_module, reason = "an integration test's modules are its test modules")]
 
+#[cfg(test)]
 mod lab;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
 mod traffic;

@@ -178,13 +178,17 @@ fn a_container_cannot_send_as_another() {
         let victim = container(&network, 1, 2, &[]).await;
         let liar = container(&network, 1, 3, &[]).await;
         let absent = address(1, 4);
-        let _servers = [victim.serve("victim", 80), liar.serve("liar", 80), lab.outside.serve("outside", 80)];
+        let (hears, far_hears) = (victim.serve("victim", 80), lab.outside.serve("outside", 80));
+        let _server = liar.serve("liar", 80);
 
         // A second address: neither packets from it nor answers to ARP for it get through.
         liar.reaches(address(1, 2), 80, "victim", address(1, 3));
+        liar.reaches(OUTSIDE, 80, "outside", HOST);
+        let (before, far_before) = (hears.heard(), far_hears.heard());
         liar.shell("ip address add 10.201.4.4/22 dev eth0");
         assert!(liar.udp_from(absent, address(1, 2), 80).is_err());
         assert!(liar.udp_from(absent, OUTSIDE, 80).is_err());
+        assert_eq!((hears.heard(), far_hears.heard()), (before, far_before));
         victim.refused(absent, 80);
         assert!(!victim.shell("ip neighbour show 10.201.4.4").contains("lladdr"));
 
@@ -196,9 +200,12 @@ fn a_container_cannot_send_as_another() {
         liar.shell("ip address replace 10.201.4.3/22 dev eth0");
         liar.reaches(address(1, 2), 80, "victim", address(1, 3));
 
-        // Another hardware address: mute, until it is its own again.
-        liar.shell("ip link set eth0 address 02:57:0a:c9:04:02");
+        // Another hardware address: mute, also where it needs no ARP, until it is its own again.
+        let before = hears.heard();
+        liar.shell("ip link set eth0 address 02:57:0a:c9:04:99");
+        liar.shell("ip neighbour replace 10.201.4.2 lladdr 02:57:0a:c9:04:02 dev eth0 nud permanent");
         liar.refused(address(1, 2), 80);
+        assert_eq!(hears.heard(), before);
         liar.shell("ip link set eth0 address 02:57:0a:c9:04:03");
         liar.reaches(address(1, 2), 80, "victim", address(1, 3));
     });
