@@ -28,7 +28,7 @@ use wharf_shim::paths::RunRoot;
 use wharf_shim::protocol::{Failure, Message, Reply, Request, Seq};
 use wharf_sys::SysError;
 use wharf_sys::image::{is_sealed, sealed_copy};
-use wharf_sys::process::fork;
+use wharf_sys::process::{close_on_exec_from, fork};
 
 use crate::supervisor;
 
@@ -88,10 +88,11 @@ pub(crate) fn start(run_root: &RunRoot) -> Result<(), ForgeError> {
     let Some(lock) = lock(run_root)? else { return Ok(()) };
     // The caller waits for this process; the forge is its child, and soon nobody's. It listens itself,
     // because a listener's credentials (SO_PEERCRED) are those of who called listen(2).
-    let (mut outcome_reader, outcome_writer) = io::pipe().map_err(ForgeError::Pipe)?;
-    let mut outcome_writer = Some(outcome_writer);
+    let (outcome_reader, outcome_writer) = io::pipe().map_err(ForgeError::Pipe)?;
+    let (mut outcome_reader, mut outcome_writer) = (Some(outcome_reader), Some(outcome_writer));
     let socket = run_root.forge_socket();
     fork(|| {
+        outcome_reader = None;
         let forge = detach().and_then(|()| Forge::listen(socket, build_id, lock));
         let outcome =
             forge.as_ref().map_or_else(|error| crate::chain(error).into_bytes(), |_| LISTENING.to_vec());
@@ -104,7 +105,9 @@ pub(crate) fn start(run_root: &RunRoot) -> Result<(), ForgeError> {
     .map_err(ForgeError::Fork)?;
     drop(outcome_writer);
     let mut outcome = Vec::new();
-    outcome_reader.read_to_end(&mut outcome).map_err(ForgeError::Pipe)?;
+    if let Some(reader) = &mut outcome_reader {
+        reader.read_to_end(&mut outcome).map_err(ForgeError::Pipe)?;
+    }
     if outcome == LISTENING {
         return Ok(());
     }
@@ -117,6 +120,10 @@ fn execute_sealed(program: File) -> ForgeError {
         Ok(copy) => copy,
         Err(error) => return ForgeError::Seal(error),
     };
+    // What the caller leaked is not passed on: a forge lives long, and containers are born from it.
+    if let Err(error) = close_on_exec_from(3) {
+        return ForgeError::Seal(error);
+    }
     // The kernel resolves the path before it closes the descriptor (close-on-exec).
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
     let error = Command::new(path).arg0("wharf-forge").args(std::env::args_os().skip(1)).env_clear().exec();

@@ -85,6 +85,8 @@ enum CreateError {
     StillRuns { pid: i32 },
     #[error("this start has already ended")]
     AlreadyEnded,
+    #[error("this start ran already and lost its supervisor")]
+    Lost,
     #[error(transparent)]
     ExitRecord(#[from] ExitRecordError),
     #[error(transparent)]
@@ -111,7 +113,7 @@ impl CreateError {
     fn stage(&self) -> &'static str {
         match self {
             Self::SpecFile(_) | Self::Decode(_) | Self::ForeignSpec { .. } => "spec",
-            Self::Supervised | Self::StillRuns { .. } | Self::AlreadyEnded => "duplicate",
+            Self::Supervised | Self::StillRuns { .. } | Self::AlreadyEnded | Self::Lost => "duplicate",
             Self::Launch(_) => "launch",
             Self::Layout(_) | Self::Cgroup(_) | Self::Usage(_) => "cgroup",
             Self::Log(_) => "log",
@@ -741,10 +743,15 @@ fn claim(run_dir: &RunDir, state_dir: &StateDir, spec: &LaunchSpec) -> Result<Fi
         Err(StateError::EarlierBoot { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    if let Some(init) = earlier.and_then(|earlier| earlier.init)
+    let Some(earlier) = earlier else { return Ok(lock) };
+    if let Some(init) = earlier.init
         && init.is_alive().map_err(CreateError::Proc)?
     {
         return Err(CreateError::StillRuns { pid: init.pid });
+    }
+    let has_run = matches!(earlier.phase, Phase::Running | Phase::Exited);
+    if has_run && earlier.generation == spec.generation {
+        return Err(CreateError::Lost);
     }
     Ok(lock)
 }

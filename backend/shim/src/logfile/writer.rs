@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use wharf_runtime::spec::LogSpec;
 
 use super::LogError;
-use super::record::{Flags, HEADER_BYTES, Header, MAX_RECORD_BYTES, Stream};
+use super::record::{Flags, Header, MAX_RECORD_BYTES, Stream};
 use super::segment::{Segment, last_boundary, segments};
 
 /// The one writer of a log.
@@ -86,8 +86,9 @@ impl LogWriter {
 
     /// Tries once more to write the count of dropped output, at the end of a container.
     pub fn finish(&mut self, time_ns: u64) {
-        if self.write_dropped(time_ns).is_err() {
-            // The count stays in `dropped_total_bytes`, which the exit record carries.
+        let told = self.drop_records(time_ns);
+        if !told.is_empty() && self.write(&told, &[], &[]).is_ok() {
+            self.forget_dropped();
         }
     }
 
@@ -108,37 +109,46 @@ impl LogWriter {
         self.dropped_total_bytes = self.dropped_total_bytes.saturating_add(bytes);
     }
 
+    /// Writes one record, and before it those of what was dropped: all or nothing, so that a disk
+    /// with a little space left is not filled with counts.
     fn try_append(&mut self, stream: Stream, time_ns: u64, chunk: &[u8]) -> io::Result<()> {
-        self.write_dropped(time_ns)?;
-        self.write_record(stream, Flags::NONE, time_ns, chunk)
-    }
-
-    fn write_dropped(&mut self, time_ns: u64) -> io::Result<()> {
-        for index in 0..self.dropped.len() {
-            let Some(&Dropped { stream, bytes }) = self.dropped.get(index) else { break };
-            if bytes > 0 {
-                self.write_record(stream, Flags::DROPPED, time_ns, &bytes.to_le_bytes())?;
-                if let Some(dropped) = self.dropped.get_mut(index) {
-                    dropped.bytes = 0;
-                }
-            }
-        }
+        let Ok(length) = u32::try_from(chunk.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let header = Header { length, stream, flags: Flags::NONE, time_ns };
+        let told = self.drop_records(time_ns);
+        self.write(&told, &header.encode(), chunk)?;
+        self.forget_dropped();
         Ok(())
     }
 
-    /// Writes one whole record or nothing.
-    fn write_record(&mut self, stream: Stream, flags: Flags, time_ns: u64, bytes: &[u8]) -> io::Result<()> {
-        let Ok(length) = u32::try_from(bytes.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let header = Header { length, stream, flags, time_ns };
-        let record_bytes = header.record_bytes();
+    /// The records that tell what was dropped since the last one.
+    fn drop_records(&self, time_ns: u64) -> Vec<u8> {
+        let mut records = Vec::new();
+        for &Dropped { stream, bytes } in self.dropped.iter().filter(|dropped| dropped.bytes > 0) {
+            let header = Header { length: 8, stream, flags: Flags::DROPPED, time_ns };
+            records.extend_from_slice(&header.encode());
+            records.extend_from_slice(&bytes.to_le_bytes());
+        }
+        records
+    }
+
+    fn forget_dropped(&mut self) {
+        for dropped in &mut self.dropped {
+            dropped.bytes = 0;
+        }
+    }
+
+    /// Writes whole records, in three parts, or nothing.
+    fn write(&mut self, told: &[u8], header: &[u8], bytes: &[u8]) -> io::Result<()> {
+        let parts = [told, header, bytes];
+        let length = parts.iter().map(|part| part.len() as u64).sum();
         let full = |current: &Current| {
-            current.length > 0 && current.length.saturating_add(record_bytes) > self.max_file_bytes
+            current.length > 0 && current.length.saturating_add(length) > self.max_file_bytes
         };
         if self.current.as_ref().is_none_or(full) {
             self.rotate()?;
         }
         let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
-        if let Err(errno) = write_all(&current.file, &header.encode(), bytes) {
+        if let Err(errno) = write_all(&current.file, parts) {
             // Half a record must not stay. If it cannot be cut off, the next record begins a new
             // file, whose name tells readers to pass over it.
             if current.file.set_len(current.length).is_err() {
@@ -146,8 +156,8 @@ impl LogWriter {
             }
             return Err(errno.into());
         }
-        current.length += record_bytes;
-        self.end += record_bytes;
+        current.length += length;
+        self.end += length;
         Ok(())
     }
 
@@ -190,19 +200,17 @@ fn repair(segment: &Segment) -> Result<(File, u64), LogError> {
     Ok((file, length))
 }
 
-fn write_all(file: &File, header: &[u8; HEADER_BYTES], bytes: &[u8]) -> Result<(), Errno> {
-    let mut done = 0;
-    loop {
-        let header_rest = header.get(done..).unwrap_or_default();
-        let bytes_rest = bytes.get(done.saturating_sub(HEADER_BYTES)..).unwrap_or_default();
-        if header_rest.is_empty() && bytes_rest.is_empty() {
-            return Ok(());
-        }
-        match rustix::io::writev(file, &[IoSlice::new(header_rest), IoSlice::new(bytes_rest)]) {
+fn write_all(file: &File, parts: [&[u8]; 3]) -> Result<(), Errno> {
+    let mut parts = parts.map(IoSlice::new);
+    let mut left = parts.as_mut_slice();
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match rustix::io::writev(file, left) {
             Ok(0) => return Err(Errno::NOSPC),
-            Ok(count) => done += count,
+            Ok(count) => IoSlice::advance_slices(&mut left, count),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
     }
+    Ok(())
 }

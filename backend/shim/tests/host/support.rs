@@ -125,6 +125,12 @@ impl Host {
         container
     }
 
+    /// Removes the container's group and makes it anew.
+    pub(crate) fn renew_cgroup(&self, spec: &LaunchSpec) {
+        self.cgroup(spec).remove().expect("empty group");
+        Cgroup::create(&self.layout, &spec.cgroup).expect("cgroup");
+    }
+
     pub(crate) fn cgroup(&self, spec: &LaunchSpec) -> Cgroup {
         Cgroup::open(&self.layout, &spec.cgroup).expect("cgroup")
     }
