@@ -85,9 +85,10 @@ pub fn exec(target: &ExecTarget, spec: &ExecSpec, stdio: Stdio) -> Result<ExecSt
         theirs.failed(&error);
         127
     });
-    setns(&own_pids, CloneFlags::CLONE_NEWPID).at(Stage::EnterNamespaces, "pid")?;
+    let returned = setns(&own_pids, CloneFlags::CLONE_NEWPID).at(Stage::EnterNamespaces, "pid");
     let (pid, pidfd) = cloned.at(Stage::Clone, "")?;
     let half_made = HalfMade::new(&pidfd)?;
+    returned?;
     drop((theirs, inherited));
     let Some(channel) = ours.take() else { return Err(Errno::EBADF).at(Stage::Sync, "").map_err(Into::into) };
 

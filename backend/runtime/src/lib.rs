@@ -10,6 +10,7 @@
 //! - [`cgroup`]: one group in every hierarchy of the host: make, kill, freeze, devices, remove.
 //! - [`usage`]: the counters that bills and charts are made of.
 //! - [`seccomp`]: the default profile and its program.
+//! - [`probe`]: what this host can do.
 #![forbid(unsafe_code)]
 #![warn(clippy::missing_errors_doc)]
 
@@ -25,6 +26,7 @@ mod user;
 pub mod cgroup;
 pub mod exec;
 pub mod launch;
+pub mod probe;
 pub mod seccomp;
 pub mod spec;
 pub mod usage;

@@ -65,6 +65,8 @@ fn resolve(passwd: &str, group: &str, user: &str, groups: &[String]) -> Result<I
         };
         all.extend(Entry::all(group).filter(lists).map(|entry| entry.id));
     }
+    // As initgroups(3) does: the process's own group is among them.
+    all.push(gid);
     all.sort_unstable();
     all.dedup();
     let home = entry.and_then(|entry| entry.rest.get(2).map(|home| (*home).to_owned()));
@@ -116,19 +118,19 @@ mod tests {
     #[test]
     fn a_name_gives_its_ids_groups_and_home() {
         let web = run("web", &[]).expect("known");
-        assert_eq!(web, Identity { uid: 33, gid: 44, groups: vec![55], home: Some("/srv".into()) });
-        assert_eq!(run("", &[]).expect("root").groups, [5]);
+        assert_eq!(web, Identity { uid: 33, gid: 44, groups: vec![44, 55], home: Some("/srv".into()) });
+        assert_eq!(run("", &[]).expect("root").groups, [0, 5]);
     }
 
     #[test]
     fn a_number_need_not_be_listed_and_a_group_can_be_asked() {
         assert_eq!(
             run("1234", &[]).expect("number"),
-            Identity { uid: 1234, gid: 0, groups: vec![], home: None }
+            Identity { uid: 1234, gid: 0, groups: vec![0], home: None }
         );
         assert_eq!(run("33", &[]).expect("listed number").gid, 44);
         let both = run("web:root", &["log", "77"]).expect("both");
-        assert_eq!((both.gid, both.groups), (0, vec![55, 77]));
+        assert_eq!((both.gid, both.groups), (0, vec![0, 55, 77]));
     }
 
     #[test]

@@ -197,10 +197,14 @@ pub fn close_and_run(first: u32, last: impl FnOnce() -> i32 + 'static) -> ! {
 /// # Errors
 /// What sigprocmask(2) says.
 pub fn reset_signals() -> Result<(), SysError> {
+    // `struct sigaction` of the kernel (its largest form): all zero is SIG_DFL without flags. The raw
+    // call, because the C library keeps two real-time signals to itself that can be ignored all the same.
+    let default = [0_u64; 4];
+    let old: *mut u64 = std::ptr::null_mut();
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler of ours. SIGKILL, SIGSTOP and numbers that the C library
-        // keeps for itself are refused, which is as good.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: `default` is at least as long as the kernel's struct; no handler of ours is installed.
+        // SIGKILL and SIGSTOP are refused, which is as good.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, 8) };
     }
     nix::sys::signal::SigSet::empty().thread_set_mask().map_err(SysError::on("sigprocmask"))
 }

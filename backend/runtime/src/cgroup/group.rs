@@ -414,7 +414,7 @@ fn remove_tree(dir: &Path, failures: &mut Vec<(PathBuf, Errno)>) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => {
-            failures.push((dir.to_owned(), Errno::from_raw(error.raw_os_error().unwrap_or_default())))
+            failures.push((dir.to_owned(), Errno::from_raw(error.raw_os_error().unwrap_or_default())));
         }
     }
 }

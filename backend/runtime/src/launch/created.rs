@@ -1,7 +1,7 @@
 //! The child's life as seen by its parent: half made, created, running.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -23,7 +23,14 @@ pub(crate) struct HalfMade {
 
 impl HalfMade {
     pub(crate) fn new(pidfd: &OwnedFd) -> Result<Self, StepError> {
-        pidfd.try_clone().map(|pidfd| Self { pidfd: Some(pidfd) }).at(Stage::Sync, "")
+        match pidfd.try_clone() {
+            Ok(pidfd) => Ok(Self { pidfd: Some(pidfd) }),
+            Err(error) => {
+                // Out of descriptors: the child goes first.
+                end(pidfd.as_fd()).at(Stage::Sync, "")?;
+                Err(error).at(Stage::Sync, "")
+            }
+        }
     }
 
     /// Lets the child live.
@@ -32,17 +39,21 @@ impl HalfMade {
     }
 
     fn end(&mut self) -> Result<(), Errno> {
-        let Some(pidfd) = self.pidfd.take() else { return Ok(()) };
-        match pidfd_send_signal(pidfd.as_fd(), SIGKILL).map_err(|error| error.errno) {
-            Ok(()) | Err(Errno::ESRCH) => {}
+        self.pidfd.take().map_or(Ok(()), |pidfd| end(pidfd.as_fd()))
+    }
+}
+
+/// Kills a child and waits for its end.
+fn end(child: BorrowedFd<'_>) -> Result<(), Errno> {
+    match pidfd_send_signal(child, SIGKILL).map_err(|error| error.errno) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno),
+    }
+    loop {
+        match waitid(Id::PIDFd(child), WaitPidFlag::WEXITED) {
+            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+            Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
-        }
-        loop {
-            match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
-                Ok(_) | Err(Errno::ECHILD) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
         }
     }
 }

@@ -267,7 +267,7 @@ fn protect(root: &OwnedFd, path: &str) -> Result<(), Errno> {
     protect(&target).map_err(|error| error.errno)
 }
 
-/// Makes the new root the root, and lets go of the old one (`pivot_root(2)`, "pivot_root(".", ".")").
+/// Makes the new root the root, and lets go of the old one (`pivot_root(2)`, "NOTES").
 fn pivot(root: &OwnedFd) -> Result<(), Errno> {
     fchdir(root)?;
     pivot_root(".", ".")?;

@@ -8,4 +8,3 @@ pub(crate) mod attach;
 pub(crate) mod devices;
 pub(crate) mod overlay;
 pub(crate) mod resolve;
-

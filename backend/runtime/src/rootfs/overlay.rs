@@ -77,23 +77,26 @@ fn by_descriptors(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> 
         context.set_fd(key, fd.as_fd()).at(Stage::MakeRootfs, path.display().to_string())
     };
     for layer in &spec.layers {
-        directory(c"lowerdir+", &open_layer(&base, layer)?, layer)?;
+        directory(c"lowerdir+", &open_beneath(&base, layer)?, layer)?;
     }
+    // Through a detached copy too, or the container would read its place on the host in its mount table.
+    let writable = clone_tree(open_directory(&spec.writable)?.as_fd(), c"", false)
+        .at(Stage::MakeRootfs, spec.writable.display().to_string())?;
     for (key, name) in [(c"upperdir", "upper"), (c"workdir", "work")] {
-        let path = spec.writable.join(name);
-        directory(key, &open_directory(&path)?, &path)?;
+        directory(key, &open_beneath(&writable, Path::new(name))?, Path::new(name))?;
     }
     context.mount(Attributes::NO_DEV).at(Stage::MakeRootfs, "overlay")
 }
 
-/// Returns the directory above the layers, through the tenant's eyes where it has a namespace.
+/// Returns a detached, read-only copy of the mount above the layers, with the tenant's ids.
 fn layer_base(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
     let plain = open_directory(&spec.layer_root)?;
-    let Some(user_namespace) = user_namespace else { return Ok(plain) };
     let path = spec.layer_root.display().to_string();
     let tree = clone_tree(plain.as_fd(), c"", false).at(Stage::MakeRootfs, path.as_str())?;
     set_attributes(tree.as_fd(), Attributes::READ_ONLY, false).at(Stage::MakeRootfs, path.as_str())?;
-    set_id_map(tree.as_fd(), user_namespace).at(Stage::MapIds, path)?;
+    if let Some(user_namespace) = user_namespace {
+        set_id_map(tree.as_fd(), user_namespace).at(Stage::MapIds, path)?;
+    }
     Ok(tree)
 }
 
@@ -102,11 +105,11 @@ fn open_directory(path: &Path) -> Result<OwnedFd, StepError> {
         .at(Stage::MakeRootfs, path.display().to_string())
 }
 
-fn open_layer(base: &OwnedFd, layer: &Path) -> Result<OwnedFd, StepError> {
+fn open_beneath(base: &OwnedFd, path: &Path) -> Result<OwnedFd, StepError> {
     let beneath =
         ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(beneath);
-    openat2(base, layer, how).at(Stage::MakeRootfs, layer.display().to_string())
+    openat2(base, path, how).at(Stage::MakeRootfs, path.display().to_string())
 }
 
 /// Runs a process with a mount namespace of its own that makes the overlay and sends it back.
@@ -136,14 +139,12 @@ fn by_paths(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result
 fn mount_by_paths(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).at(Stage::MakeRootfs, "/")?;
-    if user_namespace.is_some() {
-        let tree = layer_base(spec, user_namespace)?;
-        let place = open_directory(&spec.layer_root)?;
-        attach(tree.as_fd(), place.as_fd()).at(Stage::MakeRootfs, spec.layer_root.display().to_string())?;
-    }
+    let tree = layer_base(spec, user_namespace)?;
+    let place = open_directory(&spec.layer_root)?;
+    attach(tree.as_fd(), place.as_fd()).at(Stage::MakeRootfs, spec.layer_root.display().to_string())?;
     let base = open_directory(&spec.layer_root)?;
     let layers: Vec<OwnedFd> =
-        spec.layers.iter().map(|layer| open_layer(&base, layer)).collect::<Result<_, _>>()?;
+        spec.layers.iter().map(|layer| open_beneath(&base, layer)).collect::<Result<_, _>>()?;
     let upper = open_directory(&spec.writable.join("upper"))?;
     let work = open_directory(&spec.writable.join("work"))?;
     // Descriptors as paths keep the option text below its limit of one page, and free of commas.
