@@ -5,7 +5,7 @@ use std::fs;
 use wharf_runtime::spec::NetworkNamespace;
 
 use crate::Case;
-use crate::sandbox::{HOST_BASE, Sandbox, process, start_exec};
+use crate::sandbox::{HOST_BASE, Sandbox, process, run_exec, start_exec};
 
 pub const CASES: &[Case] = &[
     ("the_filter_and_the_capabilities_refuse_what_they_should", probe),
@@ -161,7 +161,7 @@ fn reopen() {
     let (running, ..) = sandbox.start().expect("start");
     let mut exec = process(&["/bin/sh", "-c", "echo twice >/dev/stderr"]);
     exec.user = "web".into();
-    assert_eq!(sandbox.exec(&running, exec).stderr, "twice\n");
+    assert_eq!(run_exec(&running, exec).stderr, "twice\n");
 }
 
 fn signals() {

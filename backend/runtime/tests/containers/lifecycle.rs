@@ -15,7 +15,7 @@ use wharf_runtime::usage::{Measured, UsageReader};
 use wharf_sys::process::{Ended, pidfd_exit_status};
 
 use crate::Case;
-use crate::sandbox::{Sandbox, chain, finish, process, start_exec, wait, wait_until};
+use crate::sandbox::{Sandbox, chain, finish, process, run_exec, start_exec, wait, wait_until};
 
 pub const CASES: &[Case] = &[
     ("a_container_runs_says_something_and_returns_its_status", runs),
@@ -133,7 +133,7 @@ fn exec_joins() {
     let mut exec = process(&["/bin/sh", "-c", &script]);
     exec.user = "web".into();
     exec.cwd = "/home/web".into();
-    let inside = sandbox.exec(&running, exec).success();
+    let inside = run_exec(&running, exec).success();
     for name in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
         let init = fs::read_link(format!("/proc/{}/ns/{name}", running.pid)).expect("namespace");
         let host = fs::read_link(format!("/proc/self/ns/{name}")).expect("namespace");
@@ -203,9 +203,8 @@ fn exec_terminal() {
     let (running, ..) = sandbox.start().expect("start");
     let mut exec = process(&["/bin/sh", "-c", "tty; sleep 100"]);
     exec.terminal = true;
-    let started = sandbox
-        .start_exec(&running, exec, Stdio::default())
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let started =
+        start_exec(&running, exec, Stdio::default()).unwrap_or_else(|error| panic!("{}", chain(&error)));
     let master = started.pty_master.as_ref().expect("master");
     read_terminal(master, "/dev/pts/0");
     // Control-C reaches the foreground processes only if the terminal is the controlling one.

@@ -135,19 +135,19 @@ impl Sandbox {
         finish(&running.pidfd, out, err)
     }
 
-    /// Runs an exec in a container to its end.
-    pub fn exec(&self, running: &Running, process: ProcessSpec) -> Outcome {
-        let (out, stdout) = pipe();
-        let (err, stderr) = pipe();
-        let stdio = Stdio { stdin: None, stdout: Some(stdout), stderr: Some(stderr) };
-        let started = start_exec(running, process, stdio).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        finish(&started.pidfd, out, err)
-    }
-
     /// Waits until no process is left in the group.
     pub fn wait_empty(&self) {
         wait_until("the group is empty", || self.cgroup.is_empty().unwrap_or(true));
     }
+}
+
+/// Runs an exec in a container to its end.
+pub fn run_exec(running: &Running, process: ProcessSpec) -> Outcome {
+    let (out, stdout) = pipe();
+    let (err, stderr) = pipe();
+    let stdio = Stdio { stdin: None, stdout: Some(stdout), stderr: Some(stderr) };
+    let started = start_exec(running, process, stdio).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    finish(&started.pidfd, out, err)
 }
 
 /// Starts an exec.
