@@ -48,7 +48,7 @@ pub(crate) struct Execs {
 
 #[derive(Debug)]
 struct Exec {
-    exec_id: String,
+    id: String,
     pid: i32,
     pidfd: OwnedFd,
 }
@@ -74,7 +74,7 @@ impl Execs {
             return Err(StartExecError::TooMany);
         }
         let started = wharf_runtime::exec::exec(target, &spec, stdio).map_err(StartExecError::Start)?;
-        self.running.push(Exec { exec_id: spec.exec_id, pid: started.pid, pidfd: started.pidfd });
+        self.running.push(Exec { id: spec.exec_id, pid: started.pid, pidfd: started.pidfd });
         Ok((started.pid, started.pty_master))
     }
 
@@ -85,7 +85,7 @@ impl Execs {
 
     /// Returns the descriptor of one.
     pub(crate) fn find(&self, exec_id: &str) -> Option<&OwnedFd> {
-        self.running.iter().find(|exec| exec.exec_id == exec_id).map(|exec| &exec.pidfd)
+        self.running.iter().find(|exec| exec.id == exec_id).map(|exec| &exec.pidfd)
     }
 
     /// Takes those that ended.
@@ -93,7 +93,7 @@ impl Execs {
         let mut ended = Vec::new();
         self.running.retain_mut(|exec| match try_wait(&exec.pidfd) {
             Some(status) => {
-                ended.push((std::mem::take(&mut exec.exec_id), status));
+                ended.push((std::mem::take(&mut exec.id), status));
                 false
             }
             None => true,
@@ -103,12 +103,12 @@ impl Execs {
 
     /// Takes the rest, whose end can no longer be seen.
     pub(crate) fn abandon(&mut self) -> Vec<(String, ExitStatus)> {
-        self.running.drain(..).map(|exec| (exec.exec_id, ExitStatus::Unknown)).collect()
+        self.running.drain(..).map(|exec| (exec.id, ExitStatus::Unknown)).collect()
     }
 
     /// Describes those that run.
     pub(crate) fn report(&self) -> Vec<RunningExec> {
-        self.running.iter().map(|exec| RunningExec { exec_id: exec.exec_id.clone(), pid: exec.pid }).collect()
+        self.running.iter().map(|exec| RunningExec { exec_id: exec.id.clone(), pid: exec.pid }).collect()
     }
 
     /// Tells whether none runs.

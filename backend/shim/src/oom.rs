@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use wharf_runtime::cgroup::{Cgroup, Controller};
+use wharf_runtime::usage::Measured;
 
 /// How long after a notification the counter is read. Also bounds how often: memory.events changes with
 /// every failed reclaim.
@@ -22,6 +23,8 @@ const LOOK_AFTER: Duration = Duration::from_millis(100);
 pub(crate) struct OomWatch {
     source: Option<Source>,
     look_at: Option<Instant>,
+    /// The group's count before the launch: a group may have been used before.
+    before: u64,
     kills: u64,
 }
 
@@ -32,11 +35,11 @@ enum Source {
 }
 
 impl OomWatch {
-    /// Watches the container's group.
-    pub(crate) fn open(cgroup: &Cgroup) -> Self {
+    /// Watches the container's group, whose count was `before` at the launch.
+    pub(crate) fn open(cgroup: &Cgroup, before: Measured) -> Self {
         // Both are hints; a kernel without them costs only the notice.
         let source = cgroup.dir(Controller::Memory).and_then(|dir| unified(&dir).or_else(|| legacy(&dir)));
-        Self { source, look_at: None, kills: 0 }
+        Self { source, look_at: None, before: before.value().unwrap_or(0), kills: 0 }
     }
 
     /// What to wait for; nothing while a look is due anyway.
@@ -70,10 +73,11 @@ impl OomWatch {
         self.look_at = Some(now + LOOK_AFTER);
     }
 
-    /// Takes the counter, as kills since the launch; tells whether there were more than before.
-    pub(crate) fn looked(&mut self, kills: Option<u64>) -> bool {
+    /// Takes the group's count; tells whether it has grown.
+    pub(crate) fn looked(&mut self, count: Measured) -> bool {
         self.look_at = None;
-        let kills = kills.unwrap_or(self.kills);
+        let Some(count) = count.value() else { return false };
+        let kills = count.saturating_sub(self.before);
         let more = kills > self.kills;
         self.kills = self.kills.max(kills);
         more
@@ -102,28 +106,28 @@ fn legacy(memory: &Path) -> Option<Source> {
 mod tests {
     use super::*;
 
-    fn watch() -> OomWatch {
-        OomWatch { source: None, look_at: None, kills: 0 }
+    fn watch(before: u64) -> OomWatch {
+        OomWatch { source: None, look_at: None, before, kills: 0 }
     }
 
     #[test]
-    fn only_a_higher_count_is_news() {
-        let mut watch = watch();
-        assert!(!watch.looked(Some(0)));
-        assert!(watch.looked(Some(2)));
-        assert!(!watch.looked(Some(2)));
-        assert!(!watch.looked(None), "unreadable is not zero");
+    fn only_a_higher_count_is_news_and_earlier_kills_do_not_count() {
+        let mut watch = watch(10);
+        assert!(!watch.looked(Measured::Value(10)));
+        assert!(watch.looked(Measured::Value(12)));
+        assert!(!watch.looked(Measured::Value(12)));
+        assert!(!watch.looked(Measured::Unreadable(5)), "unreadable is not zero");
         assert_eq!(watch.kills(), 2);
-        assert!(watch.looked(Some(3)));
+        assert!(watch.looked(Measured::Value(13)));
     }
 
     #[test]
     fn notifications_are_followed_by_one_look() {
-        let mut watch = watch();
+        let mut watch = watch(0);
         let now = Instant::now();
         watch.notified(now);
         assert_eq!(watch.look_at(), Some(now + LOOK_AFTER));
-        watch.looked(Some(0));
+        watch.looked(Measured::Value(0));
         assert_eq!(watch.look_at(), None);
     }
 }

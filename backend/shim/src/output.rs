@@ -21,6 +21,14 @@ const CHUNKS_PER_TURN: usize = 16;
 /// A terminal that nobody has open reads as hung up; somebody may open it again.
 const HUNG_UP_PAUSE: Duration = Duration::from_millis(500);
 
+/// Where every stream is read into, one after the other.
+pub(crate) type Buffer = Box<[u8]>;
+
+/// Makes the one buffer of a shim.
+pub(crate) fn new_buffer() -> Buffer {
+    vec![0; MAX_RECORD_BYTES].into_boxed_slice()
+}
+
 /// The shim's ends of the standard streams.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -109,9 +117,9 @@ impl Output {
     }
 
     /// Copies what is there to the log, one turn's worth.
-    pub(crate) fn copy(&mut self, buffer: &mut [u8; MAX_RECORD_BYTES], log: &mut LogWriter) -> Progress {
+    pub(crate) fn copy(&mut self, buffer: &mut Buffer, log: &mut LogWriter) -> Progress {
         for _ in 0..CHUNKS_PER_TURN {
-            match rustix::io::read(&self.fd, &mut buffer[..]) {
+            match rustix::io::read(&self.fd, &mut **buffer) {
                 Ok(0) => return Progress::Ended,
                 Ok(count) => log.append(self.stream, realtime_ns(), buffer.get(..count).unwrap_or_default()),
                 Err(Errno::INTR) => {}
@@ -130,7 +138,7 @@ impl Output {
     /// Copies everything that is there, after the last process of the container ended. A writer that
     /// is left elsewhere (a descriptor that was passed on) cannot hold this up: at most a full
     /// pipe and what is written meanwhile is read.
-    pub(crate) fn drain(&mut self, buffer: &mut [u8; MAX_RECORD_BYTES], log: &mut LogWriter) {
+    pub(crate) fn drain(&mut self, buffer: &mut Buffer, log: &mut LogWriter) {
         const TURNS: usize = 4 * PIPE_BYTES / (MAX_RECORD_BYTES * CHUNKS_PER_TURN) + 1;
         for _ in 0..TURNS {
             if self.copy(buffer, log) != Progress::More {

@@ -1,6 +1,7 @@
 //! A log on a full disk: output is dropped and counted, and the count stands in the log where the
 //! output is missing.
 
+use std::fmt::Write;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ fn render(dir: &std::path::Path) -> String {
     while let Some(item) = reader.next().expect("readable") {
         match item {
             Item::Record(record) => match record.dropped_bytes() {
-                Some(bytes) => text.push_str(&format!("[-{:?} {bytes}]", record.stream)),
+                Some(bytes) => write!(text, "[-{:?} {bytes}]", record.stream).expect("text"),
                 None => text.push(char::from(record.bytes[0])),
             },
             Item::Gap(gap) => panic!("{gap:?}"),
@@ -82,7 +83,7 @@ fn half_a_record_is_never_left_behind() {
     let mut log = LogWriter::open(&spec).expect("open");
     // Larger than what is left: the kernel writes a part of it before it says that there is no space.
     for byte in b'a'..b'g' {
-        log.append(Stream::Stdout, 1, &[byte; 20_000]);
+        log.append(Stream::Stdout, 1, &vec![byte; 20_000]);
     }
     assert!(log.dropped_total_bytes() > 0);
     let whole = render(&spec.dir);
