@@ -1,6 +1,6 @@
 //! Makes this process no more than the description says, for ever: the last steps before execve.
 //!
-//! Order: keyring → capabilities → user → `no_new_privs` → seccomp → close-on-exec. Without
+//! Order: limits → keyring → capabilities → user → `no_new_privs` → seccomp → close-on-exec. Without
 //! `no_new_privs` the filter needs `CAP_SYS_ADMIN` over the user namespace and so comes before the
 //! capabilities go. Sources: capabilities(7), credentials(7), seccomp(2).
 
@@ -9,10 +9,10 @@ use nix::sys::prctl::{set_dumpable, set_no_new_privs, set_pdeathsig};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use wharf_sys::seccomp::Instruction;
-use wharf_sys::{caps, keyring, process};
+use wharf_sys::{SysError, caps, keyring, limits, process};
 
 use crate::error::{AtStage, Stage, StepError};
-use crate::spec::ProcessSpec;
+use crate::spec::{ProcessSpec, Rlimit};
 use crate::user::Identity;
 
 /// Takes all privileges away that the description does not name.
@@ -21,6 +21,10 @@ pub(crate) fn confine(
     identity: &Identity,
     filter: Option<&[Instruction]>,
 ) -> Result<(), StepError> {
+    for limit in &spec.rlimits {
+        lower_limit(*limit)
+            .at(Stage::SetLimit, format!("{} to {}:{}", limit.resource, limit.soft, limit.hard))?;
+    }
     match keyring::join_new_session().map_err(|error| error.errno) {
         // A kernel without keyrings has none to leave.
         Ok(()) | Err(Errno::ENOSYS) => {}
@@ -49,6 +53,12 @@ pub(crate) fn confine(
         load(filter)?;
     }
     Ok(())
+}
+
+/// Sets a limit, as far down as this process's own hard limit; the parent then raises what it may.
+fn lower_limit(limit: Rlimit) -> Result<(), SysError> {
+    let (_, most) = limits::get(0, limit.resource)?;
+    limits::set(0, limit.resource, limit.soft.min(most), limit.hard.min(most))
 }
 
 fn bound_capabilities(wanted: u64) -> Result<(), StepError> {

@@ -23,7 +23,9 @@ use wharf_sys::process::{CloneArgs, clone3, reset_signals};
 use crate::cgroup::{Cgroup, Entrance, Layout};
 use crate::error::{AtStage, LaunchError, Stage, StepError};
 use crate::init;
-use crate::launch::{HalfMade, Stdio, Streams, apply_limits, await_gate, connect, finish};
+use crate::launch::{
+    Attempt, HalfMade, Stdio, Streams, await_gate, connect, finish, raise_limits, retry_stillborn,
+};
 use crate::rootfs::resolve::{Links, open_path};
 use crate::spec::{ExecSpec, IdMap};
 use crate::sync::{Answer, Channel};
@@ -58,7 +60,8 @@ pub struct ExecStarted {
     pub pty_master: Option<OwnedFd>,
 }
 
-/// Executes a program in a running container. The caller has one thread.
+/// Executes a program in a running container. The caller has one thread, and is not dumpable any more
+/// afterwards: its copy is in reach of the container's processes while it still has its memory.
 ///
 /// # Errors
 /// A description that cannot work, a container that has ended (`ESRCH`), or the step that failed.
@@ -66,19 +69,31 @@ pub struct ExecStarted {
 pub fn exec(target: &ExecTarget, spec: &ExecSpec, stdio: Stdio) -> Result<ExecStarted, LaunchError> {
     spec.validate()?;
     let layout = Layout::detect()?;
-    let mut entrance = Cgroup::open(&layout, &target.cgroup)?.entrance()?;
+    let group = Cgroup::open(&layout, &target.cgroup)?;
     stdio.give_to(target.id_map)?;
+    // The copy shows in the container's process list before it can say so itself.
+    set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
+    let made = retry_stillborn(&group, |birth| attempt(target, spec, &stdio, &group.entrance(birth)?));
+    // From now on the child alone holds its ends.
+    drop(stdio);
+    made
+}
+
+fn attempt(
+    target: &ExecTarget,
+    spec: &ExecSpec,
+    stdio: &Stdio,
+    entrance: &Entrance,
+) -> Result<Attempt<ExecStarted>, LaunchError> {
     let (ours, theirs) = Channel::pair()?;
-    let unified = entrance.unified.take();
     let ours = Cell::new(Some(ours));
-    let inherited = Cell::new(Some((stdio, entrance)));
-    let args = CloneArgs { namespaces: CloneFlags::empty(), cgroup: unified.as_ref().map(AsFd::as_fd) };
+    let cgroup = entrance.unified.as_ref().map(AsFd::as_fd);
+    let args = CloneArgs { namespaces: CloneFlags::empty(), cgroup };
 
     let own_pids = File::open("/proc/self/ns/pid").at(Stage::EnterNamespaces, "/proc/self/ns/pid")?;
     setns(&target.init, CloneFlags::CLONE_NEWPID).at(Stage::EnterNamespaces, "pid")?;
     let cloned = clone3(args, || {
         drop(ours.take());
-        let Some((stdio, entrance)) = inherited.take() else { return 127 };
         let error = match sequence(target, spec, stdio, entrance, &theirs) {
             Ok(error) | Err(error) => error,
         };
@@ -89,11 +104,14 @@ pub fn exec(target: &ExecTarget, spec: &ExecSpec, stdio: Stdio) -> Result<ExecSt
     let (pid, pidfd) = cloned.at(Stage::Clone, "")?;
     let half_made = HalfMade::new(&pidfd)?;
     returned?;
-    drop((theirs, inherited));
+    drop(theirs);
     let Some(channel) = ours.take() else { return Err(Errno::EBADF).at(Stage::Sync, "").map_err(Into::into) };
 
-    let pty_master = await_gate(&channel)?;
-    apply_limits(pid, &spec.process)?;
+    let pty_master = match await_gate(&channel) {
+        Err(error) if half_made.is_stillborn(&error) => return Ok(Attempt::Stillborn(error)),
+        other => other?,
+    };
+    raise_limits(pid, &spec.process)?;
     channel.order(&[])?;
     match channel.await_answer()? {
         Answer::Closed => {}
@@ -101,19 +119,18 @@ pub fn exec(target: &ExecTarget, spec: &ExecSpec, stdio: Stdio) -> Result<ExecSt
         Answer::Ready(_) => return Err(Errno::EBADMSG).at(Stage::Sync, "").map_err(Into::into),
     }
     half_made.release();
-    Ok(ExecStarted { pid, pidfd, pty_master })
+    Ok(Attempt::Made(ExecStarted { pid, pidfd, pty_master }))
 }
 
 fn sequence(
     target: &ExecTarget,
     spec: &ExecSpec,
-    stdio: Stdio,
-    mut entrance: Entrance,
+    stdio: &Stdio,
+    entrance: &Entrance,
     channel: &Channel,
 ) -> Result<StepError, StepError> {
     set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
     entrance.enter().at(Stage::EnterCgroup, "")?;
-    drop(entrance);
     reset_signals().at(Stage::Sync, "signals")?;
     let mut namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS

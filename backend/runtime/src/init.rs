@@ -27,6 +27,10 @@ pub(crate) fn lead_session(terminal: bool) -> Result<(), StepError> {
 
 /// Runs the program below this process, and ends when it has ended.
 pub(crate) fn run(program: &Program, channel: &Channel, terminal: bool) -> StepError {
+    // A session of its own, so that no signal to the supervisor's group comes here.
+    if let Err(error) = lead_session(false) {
+        return error;
+    }
     // Blocked before the fork, so that no signal is lost between it and the first wait.
     if let Err(error) = SigSet::all().thread_set_mask().at(Stage::Execute, "signals") {
         return error;

@@ -13,6 +13,46 @@ use serde::{Deserialize, Serialize};
 /// The shape of [`LaunchSpec`] and [`ExecSpec`] as this build writes and reads it.
 pub const SPEC_VERSION: u16 = 1;
 
+/// Capabilities of a container by default: Docker's less `MKNOD` and `NET_RAW`, by kernel number:
+/// `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`,
+/// `NET_BIND_SERVICE`, `SYS_CHROOT`, `AUDIT_WRITE`, `SETFCAP`.
+pub const DEFAULT_CAPABILITIES: [u8; 12] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 18, 29, 31];
+
+/// Paths that a container cannot write by default: the kernel's switches.
+pub const DEFAULT_READ_ONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Paths that a container cannot see into by default: the host's memory, keys, timers and hardware.
+///
+/// `kpage*` and `kmsg` are readable by a root without user namespace; `powercap`, `interrupts` and
+/// `thermal_throttle` tell what the neighbours compute.
+pub const DEFAULT_MASKED_PATHS: [&str; 16] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Returns the default masked paths, with those of each CPU of this host.
+pub fn default_masked_paths() -> Vec<String> {
+    let cpus = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let throttle = cpus.map(|cpu| cpu.path().join("thermal_throttle")).filter(|path| path.is_dir());
+    let throttle = throttle.filter_map(|path| path.to_str().map(ToOwned::to_owned));
+    DEFAULT_MASKED_PATHS.iter().map(|&path| path.to_owned()).chain(throttle).collect()
+}
+
 /// Why a description cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {

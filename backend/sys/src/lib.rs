@@ -20,5 +20,6 @@ pub mod process;
 pub mod seccomp;
 pub mod socket;
 pub mod tty;
+pub mod xattr;
 
 pub use error::{SysError, signal_number};

@@ -4,6 +4,7 @@
 //! kernel (milliseconds). Processes are born into the unified group (`CLONE_INTO_CGROUP`) and write
 //! `0` into each v1 `tasks` themselves. Source: `cgroup-v2.rst`, `cgroup-v1/*.rst` of the kernel.
 
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,6 +21,24 @@ use super::{Controller, DeviceRule, Layout, LayoutKind, device_program};
 
 /// How long freezing or killing a v1 group may take before it is an error.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Marks a unified group that was killed, see [`Birth`].
+const KILLED: &CStr = c"trusted.wharf.killed";
+
+/// How a process gets into the unified group.
+///
+/// To be born there is exact and fast. But since Linux 6.14 a process is killed at birth by
+/// `CLONE_INTO_CGROUP` when its new group has been killed another number of times than its parent's:
+/// the kernel compares the wrong two counters (`kill_seq` in `cgroup_css_set_fork`). A group that was
+/// killed is entered by the process itself, and so is one whose first child was stillborn because the
+/// supervisor's own group was killed once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Birth {
+    /// `CLONE_INTO_CGROUP`.
+    Inside,
+    /// The process moves itself, as into a v1 hierarchy.
+    Outside,
+}
 
 /// Why something could not be done to a group.
 #[derive(Debug, thiserror::Error)]
@@ -180,23 +199,35 @@ impl Cgroup {
         self.layout.hierarchies().into_iter().map(|root| root.join(&self.relative)).collect()
     }
 
-    /// Opens what a process needs to be born into this group and to enter its v1 hierarchies.
-    pub(crate) fn entrance(&self) -> Result<Entrance, CgroupError> {
+    /// Returns how a process is to get into the unified group.
+    pub(crate) fn birth(&self) -> Birth {
+        if self.was_killed() { Birth::Outside } else { Birth::Inside }
+    }
+
+    /// Returns whether [`Cgroup::kill`] was ever called for it, by whichever process.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.unified_dir().is_some_and(|dir| wharf_sys::xattr::has(&dir, KILLED).unwrap_or(false))
+    }
+
+    /// Opens what a process needs to get into this group.
+    pub(crate) fn entrance(&self, birth: Birth) -> Result<Entrance, CgroupError> {
         let read = |path: PathBuf, source| CgroupError::Read { path, source };
-        let unified = match self.unified_dir() {
-            Some(path) => {
+        let mut joins: Vec<PathBuf> = Vec::new();
+        let mut unified = None;
+        match (self.unified_dir(), birth) {
+            (Some(path), Birth::Inside) => {
                 let flags = nix::libc::O_DIRECTORY | nix::libc::O_PATH;
                 let dir = OpenOptions::new().read(true).custom_flags(flags).open(&path);
-                Some(dir.map_err(|source| read(path, source))?.into())
+                unified = Some(dir.map_err(|source| read(path, source))?.into());
             }
-            None => None,
-        };
-        let mut tasks = Vec::new();
-        for (_, root) in self.layout.legacy_hierarchies() {
-            let path = root.join(&self.relative).join("tasks");
-            tasks.push(OpenOptions::new().write(true).open(&path).map_err(|source| read(path, source))?);
+            (Some(path), Birth::Outside) => joins.push(path.join("cgroup.procs")),
+            (None, _) => {}
         }
-        Ok(Entrance { unified, tasks })
+        let legacy = self.layout.legacy_hierarchies();
+        joins.extend(legacy.iter().map(|(_, root)| root.join(&self.relative).join("tasks")));
+        let open =
+            |path: PathBuf| OpenOptions::new().write(true).open(&path).map_err(|source| read(path, source));
+        Ok(Entrance { unified, joins: joins.into_iter().map(open).collect::<Result<_, _>>()? })
     }
 
     /// Sends SIGKILL to every process in the group and below it; does not wait for their end.
@@ -205,6 +236,10 @@ impl Cgroup {
     /// When a file cannot be written, or on a v1 host when processes outlive a five seconds' effort.
     pub fn kill(&self) -> Result<(), CgroupError> {
         if let Some(file) = self.unified_file("cgroup.kill") {
+            if let Some(dir) = self.unified_dir() {
+                // Best effort: where it fails, the next launch finds out the slow way.
+                wharf_sys::xattr::set(&dir, KILLED, b"1").ok();
+            }
             return write_file(&file, "1");
         }
         // Frozen tasks cannot fork; each round kills all that are there, until none is left.
@@ -352,23 +387,23 @@ impl Cgroup {
 pub(crate) struct Entrance {
     /// Directory to be born into.
     pub(crate) unified: Option<OwnedFd>,
-    /// v1 `tasks` files that the process writes `0` into, as its very first deed.
-    tasks: Vec<File>,
+    /// Files that the process writes `0` into, as its very first deed.
+    joins: Vec<File>,
 }
 
 impl Entrance {
-    /// Enters the v1 hierarchies: called by the process itself, while it has one thread.
-    pub(crate) fn enter(&mut self) -> Result<(), Errno> {
-        for file in &mut self.tasks {
+    /// Enters what the process was not born into: called by itself, while it has one thread.
+    pub(crate) fn enter(&self) -> Result<(), Errno> {
+        for mut file in &self.joins {
             file.write_all(b"0")
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
         }
         Ok(())
     }
 
-    /// Returns whether there is a v1 hierarchy to enter.
-    pub(crate) fn has_legacy(&self) -> bool {
-        !self.tasks.is_empty()
+    /// Returns whether there is something to enter.
+    pub(crate) fn has_joins(&self) -> bool {
+        !self.joins.is_empty()
     }
 }
 

@@ -13,4 +13,4 @@ pub use group::{Cgroup, CgroupError};
 pub use layout::{Controller, Layout, LayoutError, LayoutKind};
 
 pub(crate) use devices::device_program;
-pub(crate) use group::Entrance;
+pub(crate) use group::{Birth, Entrance};

@@ -33,8 +33,8 @@ use crate::user::{self, Identity};
 pub(super) fn run(
     spec: &LaunchSpec,
     layout: &Layout,
-    stdio: Stdio,
-    entrance: Entrance,
+    stdio: &Stdio,
+    entrance: &Entrance,
     channel: &Channel,
 ) -> i32 {
     let error = match sequence(spec, layout, stdio, entrance, channel) {
@@ -47,17 +47,16 @@ pub(super) fn run(
 fn sequence(
     spec: &LaunchSpec,
     layout: &Layout,
-    stdio: Stdio,
-    mut entrance: Entrance,
+    stdio: &Stdio,
+    entrance: &Entrance,
     channel: &Channel,
 ) -> Result<StepError, StepError> {
     set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
-    if entrance.has_legacy() {
+    if entrance.has_joins() {
         // First of all, while the kernel takes the short way: one thread that moves itself.
         entrance.enter().at(Stage::EnterCgroup, "")?;
         unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::EnterCgroup, "namespace")?;
     }
-    drop(entrance);
     reset_signals().at(Stage::Sync, "signals")?;
     let trees = Trees::of_fds(channel.await_order()?, spec)?;
     if spec.id_map.is_some() {
@@ -95,9 +94,9 @@ fn become_root() -> Result<(), Errno> {
 }
 
 /// Where the standard streams come from.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Streams<'fd> {
-    pub(crate) stdio: Stdio,
+    pub(crate) stdio: &'fd Stdio,
     pub(crate) dev: BorrowedFd<'fd>,
     pub(crate) devpts: BorrowedFd<'fd>,
     /// Show the terminal at `/dev/console` as well.
@@ -131,16 +130,14 @@ pub(crate) fn connect(
     }
     let Stdio { stdin, stdout, stderr } = streams.stdio;
     for (number, stream) in (0..).zip([stdin, stdout, stderr]) {
-        let stream = match stream {
-            Some(fd) => {
-                if is_pipe_or_socket(fd.as_fd()).at(Stage::ConnectStreams, "")? {
-                    fchown(&fd, owner, Some(Gid::from_raw(identity.gid)))
-                        .at(Stage::ConnectStreams, "owner")?;
-                }
-                fd
-            }
-            None => null_device(streams.dev).at(Stage::ConnectStreams, "/dev/null")?,
+        let Some(stream) = stream else {
+            let null = null_device(streams.dev).at(Stage::ConnectStreams, "/dev/null")?;
+            set_standard_stream(null.as_fd(), number).at(Stage::ConnectStreams, "")?;
+            continue;
         };
+        if is_pipe_or_socket(stream.as_fd()).at(Stage::ConnectStreams, "")? {
+            fchown(stream, owner, Some(Gid::from_raw(identity.gid))).at(Stage::ConnectStreams, "owner")?;
+        }
         set_standard_stream(stream.as_fd(), number).at(Stage::ConnectStreams, "")?;
     }
     Ok(None)

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use wharf_sys::process::pidfd_send_signal;
 
 use crate::error::{AtStage, LaunchError, Stage, StepError};
@@ -36,6 +37,17 @@ impl HalfMade {
     /// Lets the child live.
     pub(crate) fn release(mut self) {
         self.pidfd = None;
+    }
+
+    /// Returns whether the child was killed, and that is why it did not answer.
+    pub(crate) fn is_stillborn(&self, error: &StepError) -> bool {
+        let silent = error.stage == Stage::Sync && matches!(error.errno, Errno::EPIPE | Errno::ECHILD);
+        // Its end of the channel is closed, so it has ended or is about to. It stays to be waited for.
+        silent
+            && self.pidfd.as_ref().is_some_and(|pidfd| {
+                let status = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+                matches!(status, Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)))
+            })
     }
 
     fn end(&mut self) -> Result<(), Errno> {

@@ -25,4 +25,4 @@ pub use parent::{Stdio, create};
 
 pub(crate) use child::{Streams, connect, finish};
 pub(crate) use created::HalfMade;
-pub(crate) use parent::{apply_limits, await_gate};
+pub(crate) use parent::{Attempt, await_gate, raise_limits, retry_stillborn};

@@ -14,7 +14,7 @@ use wharf_sys::process::{CloneArgs, clone3};
 
 use super::child;
 use super::created::{Created, HalfMade, start_time_ticks};
-use crate::cgroup::{Cgroup, Layout};
+use crate::cgroup::{Birth, Cgroup, Entrance, Layout};
 use crate::error::{AtStage, LaunchError, Stage, StepError};
 use crate::rootfs::attach::Trees;
 use crate::rootfs::resolve::kind_of;
@@ -62,34 +62,66 @@ pub(super) fn is_pipe_or_socket(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
 pub fn create(spec: &LaunchSpec, stdio: Stdio) -> Result<Created, LaunchError> {
     spec.validate()?;
     let layout = Layout::detect()?;
-    let mut entrance = Cgroup::open(&layout, &spec.cgroup)?.entrance()?;
+    let group = Cgroup::open(&layout, &spec.cgroup)?;
     stdio.give_to(spec.id_map)?;
+    let made = retry_stillborn(&group, |birth| attempt(spec, &layout, &stdio, &group.entrance(birth)?));
+    // From now on the child alone holds its ends.
+    drop(stdio);
+    made
+}
 
+/// What came of a child.
+#[derive(Debug)]
+pub(crate) enum Attempt<T> {
+    /// It came as far as it should.
+    Made(T),
+    /// It was killed before it could say a word.
+    Stillborn(StepError),
+}
+
+/// Tries again, by the other way into the group, when the kernel's mistake in [`Birth`] is the reason.
+///
+/// A child that somebody *wanted* dead is not tried again: then the group is marked.
+pub(crate) fn retry_stillborn<T>(
+    group: &Cgroup,
+    mut attempt: impl FnMut(Birth) -> Result<Attempt<T>, LaunchError>,
+) -> Result<T, LaunchError> {
+    let first = group.birth();
+    let mut made = attempt(first)?;
+    if matches!(made, Attempt::Stillborn(_)) && first == Birth::Inside && !group.was_killed() {
+        made = attempt(Birth::Outside)?;
+    }
+    match made {
+        Attempt::Made(made) => Ok(made),
+        Attempt::Stillborn(error) => Err(error.into()),
+    }
+}
+
+fn attempt(
+    spec: &LaunchSpec,
+    layout: &Layout,
+    stdio: &Stdio,
+    entrance: &Entrance,
+) -> Result<Attempt<Created>, LaunchError> {
     let (ours, theirs) = Channel::pair()?;
-    let namespaces = namespaces(spec, entrance.has_legacy());
-    let unified = entrance.unified.take();
     let ours = Cell::new(Some(ours));
-    let inherited = Cell::new(Some((stdio, entrance)));
-    let args = CloneArgs { namespaces, cgroup: unified.as_ref().map(AsFd::as_fd) };
+    let args = CloneArgs {
+        namespaces: namespaces(spec, entrance.has_joins()),
+        cgroup: entrance.unified.as_ref().map(AsFd::as_fd),
+    };
     let (pid, pidfd) = clone3(args, || {
         // The child must not hold the parent's end, or it would never see its parent go.
         drop(ours.take());
-        let Some((stdio, entrance)) = inherited.take() else { return 127 };
-        child::run(spec, &layout, stdio, entrance, &theirs)
+        child::run(spec, layout, stdio, entrance, &theirs)
     })
     .at(Stage::Clone, "")?;
     let half_made = HalfMade::new(&pidfd)?;
-    drop((theirs, inherited));
+    drop(theirs);
     let Some(channel) = ours.take() else { return Err(Errno::EBADF).at(Stage::Sync, "").map_err(Into::into) };
-
-    if let Some(map) = spec.id_map {
-        map_ids(pid, map).at(Stage::MapIds, format!("{} + {}", map.host_base, map.size))?;
-    }
-    let trees = make_trees(spec, pid)?;
-    channel.order(&trees.as_fds())?;
-    drop(trees);
-    let pty_master = await_gate(&channel)?;
-    apply_limits(pid, &spec.process)?;
+    let pty_master = match bring_to_gate(spec, pid, &channel) {
+        Err(error) if half_made.is_stillborn(&error) => return Ok(Attempt::Stillborn(error)),
+        other => other?,
+    };
     let netns = match spec.network {
         NetworkNamespace::Private => {
             let path = format!("/proc/{pid}/ns/net");
@@ -97,7 +129,7 @@ pub fn create(spec: &LaunchSpec, stdio: Stdio) -> Result<Created, LaunchError> {
         }
         NetworkNamespace::Host => None,
     };
-    Ok(Created {
+    Ok(Attempt::Made(Created {
         pid,
         pidfd,
         start_time_ticks: start_time_ticks(pid)?,
@@ -107,18 +139,29 @@ pub fn create(spec: &LaunchSpec, stdio: Stdio) -> Result<Created, LaunchError> {
         half_made,
         cgroup: spec.cgroup.clone(),
         id_map: spec.id_map,
-    })
+    }))
 }
 
-/// Where a v1 hierarchy is to be entered first, the child makes its cgroup namespace afterwards.
-fn namespaces(spec: &LaunchSpec, enters_legacy: bool) -> CloneFlags {
+/// Does the parent's part until the child waits; returns the master of its terminal.
+fn bring_to_gate(spec: &LaunchSpec, pid: i32, channel: &Channel) -> Result<Option<OwnedFd>, StepError> {
+    if let Some(map) = spec.id_map {
+        map_ids(pid, map).at(Stage::MapIds, format!("{} + {}", map.host_base, map.size))?;
+    }
+    channel.order(&make_trees(spec, pid)?.as_fds())?;
+    let pty_master = await_gate(channel)?;
+    raise_limits(pid, &spec.process)?;
+    Ok(pty_master)
+}
+
+/// A child that enters a hierarchy itself makes its cgroup namespace afterwards.
+fn namespaces(spec: &LaunchSpec, joins: bool) -> CloneFlags {
     let mut flags = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC;
     flags.set(CloneFlags::CLONE_NEWNET, spec.network == NetworkNamespace::Private);
     flags.set(CloneFlags::CLONE_NEWUSER, spec.id_map.is_some());
-    flags.set(CloneFlags::CLONE_NEWCGROUP, !enters_legacy);
+    flags.set(CloneFlags::CLONE_NEWCGROUP, !joins);
     flags
 }
 
@@ -163,18 +206,14 @@ pub(crate) fn await_gate(channel: &Channel) -> Result<Option<OwnedFd>, StepError
     }
 }
 
-/// Sets limits and the out-of-memory score from outside: inside, no container's root may raise them.
-pub(crate) fn apply_limits(pid: i32, process: &ProcessSpec) -> Result<(), StepError> {
+/// Raises limits and sets the out-of-memory score from outside: inside, no container's root may.
+///
+/// The child has set its limits as far as it could itself, so what this process may not raise stays.
+pub(crate) fn raise_limits(pid: i32, process: &ProcessSpec) -> Result<(), StepError> {
     for limit in &process.rlimits {
-        let detail = || format!("{} to {}:{}", limit.resource, limit.soft, limit.hard);
         match limits::set(pid, limit.resource, limit.soft, limit.hard).map_err(|error| error.errno) {
-            Err(Errno::EPERM) => {
-                // Above what this process itself may have: as much as there is.
-                let (_, most) = limits::get(pid, limit.resource).at(Stage::SetLimit, detail())?;
-                limits::set(pid, limit.resource, limit.soft.min(most), limit.hard.min(most))
-            }
-            .at(Stage::SetLimit, detail())?,
-            other => other.at(Stage::SetLimit, detail())?,
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(errno) => return Err(errno).at(Stage::SetLimit, limit.resource.to_string()),
         }
     }
     let Some(score) = process.oom_score_adj else { return Ok(()) };

@@ -19,14 +19,13 @@ use wharf_runtime::cgroup::{Cgroup, DeviceRule, Layout};
 use wharf_runtime::exec::{ExecStarted, exec};
 use wharf_runtime::launch::{Created, Running, Stdio, create};
 use wharf_runtime::spec::{
-    ExecSpec, IdMap, LaunchSpec, LogSpec, NetworkNamespace, ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp,
+    DEFAULT_CAPABILITIES, DEFAULT_READ_ONLY_PATHS, ExecSpec, IdMap, LaunchSpec, LogSpec, NetworkNamespace,
+    ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp, default_masked_paths,
 };
 
 /// First id of the test tenant; far from those that an agent gives out.
 pub const HOST_BASE: u32 = 2_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Docker's set less `NET_RAW` and `MKNOD`.
-pub const CAPABILITIES: [u8; 12] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 18, 29, 31];
 
 /// How a process ended and what it said.
 #[derive(Debug)]
@@ -88,18 +87,8 @@ impl Sandbox {
             id_map: Some(IdMap { host_base: HOST_BASE, size: 65_536 }),
             network: NetworkNamespace::Private,
             cgroup: relative,
-            masked_paths: [
-                "/proc/kcore",
-                "/proc/keys",
-                "/proc/timer_list",
-                "/sys/firmware",
-                "/proc/nothing-here",
-            ]
-            .map(Into::into)
-            .into(),
-            read_only_paths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
-                .map(Into::into)
-                .into(),
+            masked_paths: default_masked_paths(),
+            read_only_paths: DEFAULT_READ_ONLY_PATHS.map(Into::into).into(),
             sysctls: BTreeMap::new(),
             devices: Vec::new(),
             shm_size_bytes: 1 << 20,
@@ -190,7 +179,7 @@ pub fn process(args: &[&str]) -> ProcessSpec {
         cwd: "/".into(),
         user: String::new(),
         groups: Vec::new(),
-        capabilities: CAPABILITIES.into(),
+        capabilities: DEFAULT_CAPABILITIES.into(),
         no_new_privs: true,
         seccomp: Seccomp::Default,
         rlimits: Vec::new(),
