@@ -50,33 +50,27 @@ impl Ctx {
     }
 
     /// What of the tenants' things this caller may see.
-    pub(crate) fn scope(&self) -> Scope {
+    pub(crate) fn scope(&self) -> Result<Scope> {
         match &self.tenant {
-            Some(tenant) => Scope::Tenant(tenant.clone()),
-            None if self.role.allows(Permission::AllTenants) => Scope::All,
-            // A member without a tenant sees nothing; no tenant has this id.
-            None => Scope::Nothing,
+            Some(tenant) => Ok(Scope::Tenant(tenant.clone())),
+            None => self.require(Permission::AllTenants).map(|()| Scope::All),
         }
     }
 
     /// The same, narrowed to one tenant when the caller asks for it.
-    pub(crate) fn scope_of(&self, asked: Option<&TenantId>) -> Scope {
-        match (self.scope(), asked) {
-            (Scope::All, Some(tenant)) => Scope::Tenant(tenant.clone()),
-            (Scope::Tenant(own), Some(tenant)) if own != *tenant => Scope::Nothing,
-            (scope, _) => scope,
+    pub(crate) fn scope_of(&self, asked: Option<&TenantId>) -> Result<Scope> {
+        match (self.scope()?, asked) {
+            (scope, Some(tenant)) if scope.covers(tenant) => Ok(Scope::Tenant(tenant.clone())),
+            (_, Some(tenant)) => Err(ServiceError::not_found("tenant", tenant.as_str())),
+            (scope, None) => Ok(scope),
         }
     }
 
     /// The tenant a new thing shall belong to: the one asked for, if the caller may; else its own.
     pub(crate) fn tenant_for(&self, asked: Option<&TenantId>) -> Result<TenantId> {
-        match (self.scope(), asked) {
-            (Scope::All, Some(tenant)) => Ok(tenant.clone()),
-            (Scope::All, None) => Err(ServiceError::invalid_field("tenant", "say for which tenant")),
-            (Scope::Tenant(own), asked) if asked.is_none_or(|tenant| *tenant == own) => Ok(own),
-            (Scope::Tenant(_) | Scope::Nothing, asked) => {
-                Err(ServiceError::not_found("tenant", asked.map_or("", TenantId::as_str)))
-            }
+        match self.scope_of(asked)? {
+            Scope::Tenant(tenant) => Ok(tenant),
+            Scope::All => Err(ServiceError::invalid_field("tenant", "say for which tenant")),
         }
     }
 }

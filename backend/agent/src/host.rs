@@ -1,135 +1,107 @@
-//! The host's facts: what it is, how full it is, what it can do.
+//! The host: what it is, what it can do, how full it is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use nix::sys::{statvfs, sysinfo, utsname};
-use wharf_shared::container::ContainerState;
-use wharf_shared::host::{CheckView, HostView};
+use wharf_shared::host::{CheckStatus, CheckView, HostView};
 use wharf_shared::id::HostId;
 use wharf_shared::permission::Permission;
 use wharf_shared::time::Timestamp;
-use wharf_store::containers::{self, ContainerFilter};
-use wharf_store::pagination::PageRequest;
-use wharf_store::{Db, Scope, tenants};
 
+use crate::clock::Clock;
+use crate::containers::Containers;
 use crate::ctx::Ctx;
+use crate::engine::Engine;
 use crate::error::{Result, ServiceError};
 
-/// What is known of the host before the agent serves.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    pub(crate) id: HostId,
-    pub(crate) agent_started_at: Timestamp,
-    pub(crate) state_dir: PathBuf,
-    /// `v2`, `hybrid` or `v1`.
-    pub(crate) cgroup_layout: String,
-    /// Meters that this host cannot measure.
-    pub(crate) not_measurable: Vec<String>,
-    /// Looks at what the host can do; blocks.
-    pub(crate) doctor: fn() -> Vec<CheckView>,
+/// The service.
+#[derive(Clone)]
+pub(crate) struct Host {
+    id: HostId,
+    state_dir: PathBuf,
+    engine: Arc<Engine>,
+    containers: Containers,
+    started_at: Timestamp,
 }
 
-/// The service of the host.
-#[derive(Debug)]
-pub(crate) struct HostFacts {
-    db: Db,
-    facts: Facts,
-}
-
-impl HostFacts {
-    pub(crate) fn new(db: Db, facts: Facts) -> Self {
-        Self { db, facts }
+impl Host {
+    pub(crate) fn new(
+        id: HostId,
+        state_dir: PathBuf,
+        engine: Arc<Engine>,
+        containers: Containers,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        Self { id, state_dir, engine, containers, started_at: clock.now() }
     }
 
-    /// The host as it is now.
     pub(crate) async fn view(&self, ctx: &Ctx) -> Result<HostView> {
         ctx.require(Permission::HostRead)?;
-        let failed = |error: nix::Error| ServiceError::internal("the host's facts could not be read", error);
-        let name = utsname::uname().map_err(failed)?;
-        let memory = sysinfo::sysinfo().map_err(failed)?;
-        let (disk_free_bytes, disk_total_bytes) = disk(&self.facts.state_dir).map_err(failed)?;
-        let (containers_running, containers_total) = self.count().await?;
+        let state_dir = self.state_dir.clone();
+        let failed = |error: nix::Error| ServiceError::internal("the host cannot be looked at", error);
+        let (disk, names) = tokio::task::spawn_blocking(move || {
+            Ok((nix::sys::statvfs::statvfs(&state_dir)?, nix::sys::utsname::uname()?))
+        })
+        .await
+        .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
+        .map_err(failed)?;
+        let (containers_running, containers_total) = self.containers.counts();
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let v2 = self.engine.layout_name() == "v2";
         Ok(HostView {
-            id: self.facts.id.clone(),
-            name: name.nodename().to_string_lossy().into_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: name.release().to_string_lossy().into_owned(),
-            cgroup_layout: self.facts.cgroup_layout.clone(),
-            cpus: std::thread::available_parallelism()
-                .map_or(0, |count| u32::try_from(count.get()).unwrap_or(0)),
-            memory_bytes: memory.ram_total(),
-            agent_started_at: self.facts.agent_started_at,
-            disk_free_bytes,
-            disk_total_bytes,
+            id: self.id.clone(),
+            name: names.nodename().to_string_lossy().into_owned(),
+            version: crate::VERSION.to_owned(),
+            kernel: names.release().to_string_lossy().into_owned(),
+            cgroup_layout: self.engine.layout_name().to_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+            memory_bytes: memory_total_bytes(&meminfo).unwrap_or(0),
+            agent_started_at: self.started_at,
+            disk_free_bytes: disk.blocks_available().saturating_mul(disk.fragment_size()),
+            disk_total_bytes: disk.blocks().saturating_mul(disk.fragment_size()),
             containers_running,
             containers_total,
-            not_measurable: self.facts.not_measurable.clone(),
+            not_measurable: if v2 { Vec::new() } else { vec!["block_read".to_owned(), "block_write".to_owned()] },
         })
     }
 
-    /// What the host can do.
     pub(crate) async fn checks(&self, ctx: &Ctx) -> Result<Vec<CheckView>> {
         ctx.require(Permission::HostRead)?;
-        tokio::task::spawn_blocking(self.facts.doctor)
+        let checks = tokio::task::spawn_blocking(checks)
             .await
-            .map_err(|error| ServiceError::internal("the host could not be looked at", error))
-    }
-
-    /// Containers that run, and that exist.
-    async fn count(&self) -> Result<(u32, u32)> {
-        let mut tx = self.db.read().await?;
-        let (mut running, mut total) = (0_u32, 0_u32);
-        let mut page = PageRequest::whole();
-        loop {
-            let found = tenants::list(&mut tx, &Scope::All, &page).await?;
-            total = found.items.iter().fold(total, |total, tenant| total.saturating_add(tenant.containers));
-            page.cursor = found.next_cursor;
-            if page.cursor.is_none() {
-                break;
-            }
-        }
-        let filter = ContainerFilter { states: vec![ContainerState::Running], ..ContainerFilter::default() };
-        loop {
-            let found = containers::list(&mut tx, &Scope::All, &filter, &page).await?;
-            running = running.saturating_add(u32::try_from(found.items.len()).unwrap_or(u32::MAX));
-            page.cursor = found.next_cursor;
-            if page.cursor.is_none() {
-                return Ok((running, total));
-            }
-        }
+            .map_err(|error| ServiceError::internal("a worker thread panicked", error))?;
+        Ok(checks)
     }
 }
 
-/// Bytes free for root's services and bytes in all, of the file system that holds `path`.
-fn disk(path: &Path) -> nix::Result<(u64, u64)> {
-    let stat = statvfs::statvfs(path)?;
-    let block = stat.fragment_size();
-    Ok((stat.blocks_available().saturating_mul(block), stat.blocks().saturating_mul(block)))
+/// Looks at everything that containers need of a host.
+pub(crate) fn checks() -> Vec<CheckView> {
+    wharf_runtime::probe::doctor()
+        .into_iter()
+        .map(|check| CheckView {
+            name: check.name.to_owned(),
+            status: match check.status {
+                wharf_runtime::probe::Status::Ok => CheckStatus::Ok,
+                wharf_runtime::probe::Status::Degraded => CheckStatus::Degraded,
+                wharf_runtime::probe::Status::Missing => CheckStatus::Missing,
+            },
+            detail: check.detail,
+        })
+        .collect()
+}
+
+fn memory_total_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wharf_shared::user::Role;
 
-    #[tokio::test]
-    async fn the_host_is_shown_to_operators_and_to_no_member() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let db =
-            Db::connect(&format!("sqlite:{}", dir.path().join("t.db").display())).await.expect("a database");
-        let facts = Facts {
-            id: crate::ids::new("hst_").expect("an id"),
-            agent_started_at: Timestamp(0),
-            state_dir: dir.path().to_owned(),
-            cgroup_layout: "v2".to_owned(),
-            not_measurable: Vec::new(),
-            doctor: Vec::new,
-        };
-        let host = HostFacts::new(db, facts);
-        let operator = Ctx { role: Role::Operator, ..Ctx::system("test") };
-        let view = host.view(&operator).await.expect("shown");
-        assert!(view.cpus > 0 && view.memory_bytes > 0 && view.disk_total_bytes >= view.disk_free_bytes);
-        let member = Ctx { role: Role::Member, ..Ctx::system("test") };
-        assert!(host.view(&member).await.is_err() && host.checks(&member).await.is_err());
+    #[test]
+    fn reads_the_memory_in_bytes() {
+        assert_eq!(memory_total_bytes("MemTotal:       24000 kB\nMemFree: 1 kB\n"), Some(24_576_000));
+        assert_eq!(memory_total_bytes(""), None);
     }
 }

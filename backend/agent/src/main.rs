@@ -1,17 +1,128 @@
 //! `wharfd`, the host agent.
 #![forbid(unsafe_code)]
 
+mod api;
+mod app;
 mod auth;
 mod clock;
 mod config;
+mod containers;
 mod ctx;
+mod down;
+mod engine;
 mod error;
 mod events;
+mod execs;
+mod host;
 mod ids;
+mod images;
+mod metering;
+mod networks;
 mod tasks;
 mod telemetry;
 mod tenants;
+mod terminal;
 mod tls;
 mod users;
+mod volumes;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use config::{Config, ConfigArgs};
+use wharf_shared::host::CheckStatus;
+
+/// Version of this build.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The Wharfage host agent
+#[derive(Debug, Parser)]
+#[command(name = "wharfd", version)]
+struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent
+    Serve,
+    /// End every container and supervisor of this instance
+    Down {
+        /// Remove all state as well: volumes, images, usage, users
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Show what this host can do
+    Doctor,
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read it as `serve` would, and print it whole
+    Check,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format!("wharfd: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Command::Doctor = args.command {
+        return Ok(doctor());
+    }
+    let config = Config::load(&args.config, std::env::vars_os())?;
+    match args.command {
+        Command::Serve => {
+            telemetry::start(&config.log)?;
+            runtime()?.block_on(app::serve(config))?;
+        }
+        Command::Down { purge } => runtime()?.block_on(down::down(&config, purge))?,
+        Command::Config { command: ConfigCommand::Check } => say(&toml::to_string_pretty(&config)?),
+        Command::Doctor => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn doctor() -> ExitCode {
+    let checks = host::checks();
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    for check in &checks {
+        let status = match check.status {
+            CheckStatus::Ok => "ok      ",
+            CheckStatus::Degraded => "degraded",
+            CheckStatus::Missing => "missing ",
+        };
+        say(&format!("{status}  {:width$}  {}", check.name, check.detail));
+    }
+    let missing = checks.iter().any(|check| check.status == CheckStatus::Missing);
+    if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Says something to whoever started us.
+#[expect(clippy::print_stdout, reason = "the one place that speaks to whoever started us")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that complains to whoever started us")]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}

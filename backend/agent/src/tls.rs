@@ -23,7 +23,7 @@ use crate::config::{Config, TlsMode};
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) config: Arc<ServerConfig>,
-    /// `sha256:` and 64 hexadecimal characters, of the server's own certificate in DER.
+    /// SHA-256 of the server's own certificate in DER: 64 hexadecimal characters.
     pub(crate) fingerprint: String,
 }
 
@@ -79,7 +79,7 @@ fn read(certificate: &Path, key: &Path) -> Result<Identity, TlsError> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|source| pem(certificate, source))?;
     let own = certificates.first().ok_or_else(|| TlsError::NoCertificate { path: certificate.to_owned() })?;
-    let fingerprint = format!("sha256:{}", hex::encode(Sha256::digest(own)));
+    let fingerprint = hex::encode(Sha256::digest(own));
     let key = PrivateKeyDer::from_pem_file(key).map_err(|source| pem(key, source))?;
     let refuse = |source| TlsError::Use { path: certificate.to_owned(), source };
     // The provider is named, not taken from the process: another crate may bring its own.
@@ -137,7 +137,7 @@ mod tests {
         let first = load(&config).expect("generated").expect("an identity");
         let again = load(&config).expect("read again").expect("an identity");
         assert_eq!(first.fingerprint, again.fingerprint);
-        assert_eq!(first.fingerprint.len(), "sha256:".len() + 64);
+        assert_eq!(first.fingerprint.len(), 64);
         let mode = fs::metadata(dir.path().join("tls/identity.pem")).expect("kept").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -114,13 +114,16 @@ impl Pull<'_> {
         self.lease.protect([manifest_digest, manifest.config.digest]);
         self.lease.protect(config.rootfs.diff_ids.iter().copied());
         progress::begin(self.progress, manifest.layers.iter().map(|layer| (layer.digest, layer.size)));
-        let layers = manifest.layers.iter().zip(&config.rootfs.diff_ids).enumerate();
-        stream::iter(layers.map(|(index, (descriptor, diff_id))| {
-            self.layer(descriptor, *diff_id, LayerProgress::new(self.progress, index))
-        }))
-        .buffer_unordered(self.client.config().parallel_layers.max(1))
-        .try_collect::<()>()
-        .await?;
+        // Collected in a loop: of a closure's futures the compiler cannot prove that they are Send.
+        let mut layers = Vec::with_capacity(manifest.layers.len());
+        for (index, (descriptor, diff_id)) in manifest.layers.iter().zip(&config.rootfs.diff_ids).enumerate()
+        {
+            layers.push(self.layer(descriptor, *diff_id, LayerProgress::new(self.progress, index)));
+        }
+        stream::iter(layers)
+            .buffer_unordered(self.client.config().parallel_layers.max(1))
+            .try_collect::<()>()
+            .await?;
         let (store, reference, config_digest) =
             (self.store.clone(), reference.clone(), manifest.config.digest);
         crate::blocking(move || {
@@ -201,5 +204,24 @@ impl Pull<'_> {
                 unpacked.map_err(refused)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pull_can_be_spawned() {
+        fn spawnable<T: Send>(pull: T) -> T {
+            pull
+        }
+        let root = tempfile::tempdir().expect("temp dir");
+        let store = ContentStore::open(root.path(), crate::Limits::default()).expect("opens");
+        let (lease, reference) = (store.lease(), "localhost:1/a".parse().expect("a name"));
+        let config = crate::RegistryConfig { attempts: 1, ..crate::RegistryConfig::default() };
+        let client = RegistryClient::new(config).expect("a client");
+        let error = spawnable(client.pull(&store, &lease, &reference, PullOptions::default())).await;
+        assert!(matches!(error, Err(ImageError::Registry(RegistryError::Unreachable { .. }))));
     }
 }

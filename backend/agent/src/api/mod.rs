@@ -7,6 +7,7 @@
 mod extract;
 mod frame;
 mod http_metrics;
+mod live;
 mod metrics;
 mod openapi;
 mod problem;

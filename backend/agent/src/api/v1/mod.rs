@@ -2,11 +2,16 @@
 
 mod audit;
 mod auth;
+mod containers;
 mod events;
 mod host;
+mod images;
+mod live;
+mod networks;
 mod tenants;
 mod tokens;
 mod users;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -24,11 +29,16 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(document))
         .merge(audit::routes())
         .merge(auth::routes())
+        .merge(containers::routes())
         .merge(events::routes())
         .merge(host::routes())
+        .merge(images::routes())
+        .merge(live::routes())
+        .merge(networks::routes())
         .merge(tenants::routes())
         .merge(tokens::routes())
         .merge(users::routes())
+        .merge(volumes::routes())
 }
 
 /// This document

@@ -1,0 +1,7 @@
+//! The API from outside: requests to the whole router, a database of their own, a clock set by hand.
+
+mod authorisation;
+mod doors;
+mod nouns;
+mod sign_in;
+mod world;

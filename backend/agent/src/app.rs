@@ -1,0 +1,184 @@
+//! The one place of wiring, read top to bottom: configuration → services → bind → adopt → serve.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use wharf_shared::id::HostId;
+use wharf_store::Db;
+use wharf_store::journal::Journal;
+
+use crate::auth::{Auth, Passwords};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::containers::{Containers, Deps};
+use crate::engine::Engine;
+use crate::events::EventBus;
+use crate::execs::Execs;
+use crate::host::Host;
+use crate::images::Images;
+use crate::metering::Metering;
+use crate::tasks::Tasks;
+use crate::tenants::Tenants;
+use crate::users::Users;
+use crate::volumes::Volumes;
+use crate::{api, networks, tls};
+
+/// Tasks get so long to finish after a stop was asked for; a second signal cuts it short.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// Every service, for the API.
+pub(crate) struct App {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    pub(crate) db: Db,
+    pub(crate) events: EventBus,
+    pub(crate) auth: Auth,
+    pub(crate) users: Users,
+    pub(crate) tenants: Tenants,
+    pub(crate) images: Images,
+    pub(crate) volumes: Volumes,
+    pub(crate) containers: Containers,
+    pub(crate) metering: Metering,
+    pub(crate) networks: networks::Networks,
+    pub(crate) execs: Execs,
+    pub(crate) host: Host,
+}
+
+impl App {
+    /// Opens stores and directories and makes every service; starts nothing.
+    pub(crate) async fn build(config: Config, clock: Arc<dyn Clock>, tasks: Tasks) -> anyhow::Result<Arc<Self>> {
+        let config = Arc::new(config);
+        for dir in [&config.state_dir, &config.run_dir] {
+            make_private(dir).with_context(|| format!("make the directory {}", dir.display()))?;
+        }
+        let db = Db::connect(&config.database_url()).await.context("open the store")?;
+        let new_host: HostId = format!("hst_{}", uuid::Uuid::now_v7()).parse().context("make a host id")?;
+        let journal = Journal::open(&config.state_dir.join("journal.db"), &new_host)
+            .await
+            .context("open the host's journal")?;
+        let host_id = journal.host().clone();
+
+        let events = EventBus::new(db.clone(), Arc::clone(&clock));
+        let passwords = Passwords::new().context("prepare password hashing")?;
+        let auth = Auth::new(&config.access, db.clone(), Arc::clone(&clock), events.clone(), passwords.clone());
+        let users = Users::new(db.clone(), Arc::clone(&clock), events.clone(), passwords);
+        let tenants = Tenants::new(&config, db.clone(), Arc::clone(&clock), events.clone())?;
+        let images = Images::open(&config, db.clone(), Arc::clone(&clock), events.clone(), tasks.clone())?;
+        let volumes = Volumes::new(&config.state_dir, db.clone(), Arc::clone(&clock), events.clone());
+
+        let engine = Arc::new(
+            Engine::new(&config.instance, &config.run_dir, &config.state_dir, config.shim.clone())
+                .context("look at the host's cgroups")?,
+        );
+        let metering = Metering::new(
+            journal,
+            engine.layout().clone(),
+            Arc::clone(&clock),
+            boot_id().context("read the boot id")?,
+            Box::new(|_, _| (wharf_shared::decimal::Decimal::zero(), String::new())),
+        );
+        let network = wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
+            .context("prepare the network")?;
+        let deps = Arc::new(Deps {
+            config: Arc::clone(&config),
+            clock: Arc::clone(&clock),
+            tasks: tasks.clone(),
+            db: db.clone(),
+            events: events.clone(),
+            engine: Arc::clone(&engine),
+            images: images.clone(),
+            volumes: volumes.clone(),
+            network: Arc::new(network),
+            metering: metering.clone(),
+            actors: std::sync::Mutex::default(),
+        });
+        let containers = Containers::new(Arc::clone(&deps));
+        let host = Host::new(host_id, config.state_dir.clone(), engine, containers.clone(), &clock);
+        Ok(Arc::new(Self {
+            networks: networks::Networks::new(deps),
+            execs: Execs::new(Arc::clone(&clock)),
+            config,
+            clock,
+            tasks,
+            db,
+            events,
+            auth,
+            users,
+            tenants,
+            images,
+            volumes,
+            containers,
+            metering,
+            host,
+        }))
+    }
+}
+
+/// Runs the agent until it is told to stop. Containers go on without it.
+pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    let tasks = Tasks::default();
+    let clock = SystemClock::shared();
+    let tls = tls::load(&config).context("prepare TLS")?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listen on {}; another agent, or another program, may have the port", config.listen))?;
+    let address = listener.local_addr().context("ask for the address")?;
+    let app = App::build(config, clock, tasks.clone()).await?;
+
+    app.volumes.recover().await?;
+    let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
+    app.containers.recover(booted).await?;
+    let millis = |millis: u32| Duration::from_millis(u64::from(millis.max(100)));
+    let intervals = &app.config.metering;
+    app.metering.run(&tasks, millis(intervals.live_interval_ms), millis(intervals.journal_interval_ms));
+
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if let Some(identity) = &tls {
+        crate::say(&format!("certificate fingerprint: sha256:{}", identity.fingerprint));
+    }
+    if let Some(secret) = app.auth.setup_secret().await? {
+        crate::say(&format!("setup link: {scheme}://{address}/setup#{}", secret.reveal()));
+    }
+    crate::say(&format!("listening: {scheme}://{address}"));
+
+    let stopper = tasks.clone();
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
+    tasks.spawn("signals", crate::tasks::OnEnd::Fine, async move {
+        // Whichever comes first; the other is no different.
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping; containers go on");
+        stopper.stopping().cancel();
+    });
+    api::serve(Arc::clone(&app), listener, tls.map(|identity| identity.config)).await;
+    tasks.stop(STOP_GRACE).await;
+    app.db.close().await;
+    Ok(())
+}
+
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+pub(crate) fn boot_id() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Whether the machine was started since the agent last ran here.
+fn is_new_boot(run_dir: &Path) -> std::io::Result<bool> {
+    let marker = run_dir.join("boot_id");
+    let boot = boot_id()?;
+    match std::fs::read_to_string(&marker) {
+        Ok(seen) if seen == boot => Ok(false),
+        _ => std::fs::write(marker, boot).map(|()| true),
+    }
+}

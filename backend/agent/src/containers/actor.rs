@@ -1,0 +1,877 @@
+//! The one task that owns a container: every change of it passes through here, in order.
+//!
+//! ```text
+//! created ──start──► (pulling ─►) starting ──► running ◄──pause/resume──► paused
+//!    ▲                    │          │            │ │
+//!    │                    ▼          ▼            │ └─stop──► stopping ─┐
+//!    └──start── exited/failed ◄──────────────── exit ◄──────────────────┘
+//!                  │   └──policy──► restarting ──after a wait──► starting
+//!                  └──remove──► gone
+//! ```
+//! The row is written before the deed (a start raises `generation` first), so an agent that is
+//! killed at any instant finds in the row what it was about to do, and on the host what came of it.
+//! What was used up to the end of a run is in the journal before its cgroup is removed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use wharf_shared::container::{ContainerState, ContainerUpdate, ExitView, NetworkMode, RestartPolicy};
+use wharf_shared::id::ContainerId;
+use wharf_shared::problem::ProblemKind;
+use wharf_shim::exit::ExitRecord;
+use wharf_shim::protocol::{ExitStatus, Phase, Request};
+use wharf_store::containers::{self as rows, ContainerRecord, Desired};
+
+use super::exec::{ExecAsk, Running, Stdin};
+use super::launch::{self, Launched, Prepared};
+use super::{Deps, plan, restart};
+use crate::ctx::Ctx;
+use crate::engine::{Found, Session, SessionError, ShimNotice};
+use crate::error::{Result, ServiceError, chain};
+use crate::events::Change;
+use crate::tasks::OnEnd;
+
+/// Commands that wait for their turn; one that finds no room waits with its caller.
+pub(super) const MAILBOX: usize = 32;
+/// After a kill the kernel needs no more than this to end every process.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// Readers of a log get so long to read its end before it is removed.
+const READERS_PATIENCE: Duration = Duration::from_secs(2);
+const SIGKILL: i32 = 9;
+
+/// Answers a command when it is done.
+pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
+
+/// What an actor is asked to do.
+pub(super) enum Command {
+    Start(Ctx, Answer<()>),
+    Stop { ctx: Ctx, grace: Option<Duration>, answer: Answer<()> },
+    Restart { ctx: Ctx, grace: Option<Duration>, answer: Answer<()> },
+    Signal { ctx: Ctx, signo: i32, answer: Answer<()> },
+    Pause(Ctx, Answer<()>),
+    Resume(Ctx, Answer<()>),
+    Update { ctx: Ctx, update: Box<ContainerUpdate>, answer: Answer<()> },
+    Remove { ctx: Ctx, force: bool, answer: Answer<()> },
+    Exec(ExecAsk, Answer<Running>),
+    ExecSignal { exec_id: String, signo: i32 },
+    Stdin(Answer<Stdin>),
+    CloseStdin(Answer<()>),
+    /// The names of the tenant's containers changed.
+    RefreshHosts,
+}
+
+/// What others see of an actor without asking it.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) row: Arc<ContainerRecord>,
+    /// It was removed; the actor has ended.
+    pub(super) gone: bool,
+}
+
+/// A start of the container that is there now.
+struct Live {
+    session: Session,
+    cgroup: PathBuf,
+    /// Keeps the namespace while its counters are still wanted.
+    _network_namespace: Option<Arc<std::os::fd::OwnedFd>>,
+    since: Instant,
+    execs: HashMap<String, oneshot::Sender<ExitStatus>>,
+}
+
+/// What happens when the deadline passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Kill,
+    KillHarder,
+    Start,
+}
+
+pub(super) struct Actor {
+    deps: Arc<Deps>,
+    row: ContainerRecord,
+    seen: watch::Sender<Seen>,
+    mailbox: mpsc::Receiver<Command>,
+    live: Option<Live>,
+    preparing: Option<oneshot::Receiver<Result<Prepared>>>,
+    deadline: Option<(Instant, Then)>,
+    /// Answered when the container runs, or cannot.
+    starting: Vec<Answer<()>>,
+    /// Answered when it has ended.
+    stopping: Vec<Answer<()>>,
+    restart_after_stop: bool,
+    remove_after_stop: Option<(Ctx, Answer<()>)>,
+    restarts_in_a_row: u32,
+    done: bool,
+    readers: Arc<RwLock<()>>,
+}
+
+/// What woke the actor.
+enum Woken {
+    Command(Option<Command>),
+    Notice(Result<ShimNotice, SessionError>),
+    Prepared(Result<Prepared>),
+    Deadline(Then),
+    Stopping,
+}
+
+impl Actor {
+    pub(super) fn new(
+        deps: Arc<Deps>,
+        row: ContainerRecord,
+        mailbox: mpsc::Receiver<Command>,
+        seen: watch::Sender<Seen>,
+        readers: Arc<RwLock<()>>,
+    ) -> Self {
+        Self {
+            readers,
+            deps,
+            row,
+            seen,
+            mailbox,
+            live: None,
+            preparing: None,
+            deadline: None,
+            starting: Vec::new(),
+            stopping: Vec::new(),
+            restart_after_stop: false,
+            remove_after_stop: None,
+            restarts_in_a_row: 0,
+            done: false,
+        }
+    }
+
+    /// Runs until the container is removed or the agent stops.
+    pub(super) async fn run(mut self, booted: bool) {
+        let stop = self.deps.tasks.stopping();
+        self.recover(booted).await;
+        while !self.done {
+            let deadline = self.deadline;
+            // Dropping a branch loses nothing: commands and notices are taken only when they win,
+            // a preparation is kept in `self`, and the deadline is computed anew.
+            let woken = tokio::select! {
+                command = self.mailbox.recv() => Woken::Command(command),
+                notice = notice_of(self.live.as_ref()) => Woken::Notice(notice),
+                prepared = prepared_of(self.preparing.as_mut()) => Woken::Prepared(prepared),
+                then = passed(deadline) => Woken::Deadline(then),
+                () = stop.cancelled() => Woken::Stopping,
+            };
+            match woken {
+                Woken::Command(None) | Woken::Stopping => return,
+                Woken::Command(Some(command)) => self.obey(command).await,
+                Woken::Notice(Ok(notice)) => self.hear(notice).await,
+                Woken::Notice(Err(error)) => {
+                    tracing::warn!(container.id = %self.row.id, error = chain(&error), "the supervisor went away");
+                    self.ended(None).await;
+                }
+                Woken::Prepared(prepared) => {
+                    self.preparing = None;
+                    self.launch(prepared).await;
+                }
+                Woken::Deadline(then) => self.deadline_passed(then).await,
+            }
+        }
+    }
+
+    fn id(&self) -> &ContainerId {
+        &self.row.id
+    }
+
+    /// Changes the row, with an event if there is one to tell, in one transaction.
+    async fn save(&mut self, event: Option<(&Ctx, &'static str)>, change: impl FnOnce(&mut ContainerRecord)) -> Result<()> {
+        let mut row = self.row.clone();
+        change(&mut row);
+        let mut tx = self.deps.db.begin().await?;
+        if (&row.name, &row.spec, row.desired) != (&self.row.name, &self.row.spec, self.row.desired) {
+            rows::update_if(&mut tx, &row).await?;
+        }
+        row.version = rows::observe(&mut tx, &row.id, &row.observed).await?;
+        if let Some((ctx, kind)) = event {
+            let detail = row.observed.exit.iter().map(|exit| ("exit_code".to_owned(), exit.shell_code().to_string()));
+            let detail = if kind == "container.exited" { detail.collect() } else { BTreeMap::new() };
+            let change = change_of(&row, kind, detail);
+            if ctx.user.is_some() {
+                self.deps.events.changed(&mut tx, ctx, kind, change).await?;
+            } else {
+                self.deps.events.record(&mut tx, ctx, change).await?;
+            }
+        }
+        tx.commit().await?;
+        self.deps.events.publish();
+        self.row = row;
+        self.show();
+        Ok(())
+    }
+
+    fn show(&self) {
+        self.seen.send_replace(Seen { row: Arc::new(self.row.clone()), gone: self.done });
+    }
+
+    /// As [`Self::save`]; a store that fails is told in the log, because the deed is done already.
+    async fn note(&mut self, event: Option<&'static str>, change: impl FnOnce(&mut ContainerRecord)) {
+        let ctx = Ctx::system("containers");
+        if let Err(error) = self.save(event.map(|kind| (&ctx, kind)), change).await {
+            tracing::error!(container.id = %self.row.id, error = chain(&error), "a container's state was not stored");
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start(ctx, answer) => self.start(&ctx, answer).await,
+            Command::Stop { ctx, grace, answer } => self.stop(&ctx, grace, answer).await,
+            Command::Restart { ctx, grace, answer } => {
+                if self.live.is_some() {
+                    self.restart_after_stop = true;
+                    self.starting.push(answer);
+                    let (ignored, _) = oneshot::channel();
+                    self.stop(&ctx, grace, ignored).await;
+                } else {
+                    self.start(&ctx, answer).await;
+                }
+            }
+            Command::Signal { ctx, signo, answer } => reply(answer, self.signal(&ctx, signo).await),
+            Command::Pause(ctx, answer) => reply(answer, self.pause(&ctx).await),
+            Command::Resume(ctx, answer) => reply(answer, self.resume(&ctx).await),
+            Command::Update { ctx, update, answer } => reply(answer, self.update(&ctx, *update).await),
+            Command::Remove { ctx, force, answer } => self.remove(ctx, force, answer).await,
+            Command::Exec(ask, answer) => reply(answer, self.exec(ask).await),
+            Command::ExecSignal { exec_id, signo } => {
+                if let Some(live) = &self.live
+                    && let Err(error) = live.session.ask(Request::ExecSignal { exec_id, signo }, &[]).await
+                {
+                    tracing::debug!(container.id = %self.row.id, error = chain(&error), "an exec was not signalled");
+                }
+            }
+            Command::Stdin(answer) => reply(answer, self.stdin().await),
+            Command::CloseStdin(answer) => {
+                let closed = match self.running() {
+                    Ok(live) => live.session.ask(Request::CloseStdin, &[]).await.map(drop).map_err(session_failed),
+                    Err(error) => Err(error),
+                };
+                reply(answer, closed);
+            }
+            Command::RefreshHosts => self.write_hosts().await,
+        }
+    }
+
+    async fn hear(&mut self, notice: ShimNotice) {
+        match notice {
+            ShimNotice::Exited => self.ended(None).await,
+            ShimNotice::ExecExited { exec_id, status } => {
+                if let Some(waiting) = self.live.as_mut().and_then(|live| live.execs.remove(&exec_id)) {
+                    // A client that hung up does not want to know.
+                    drop(waiting.send(status));
+                }
+            }
+            ShimNotice::Oom => self.note(Some("container.oom"), |_| {}).await,
+            ShimNotice::Started => {}
+            ShimNotice::Created { .. } | ShimNotice::CreateFailed(_) => {
+                tracing::warn!(container.id = %self.row.id, "the supervisor told twice that the container was built");
+            }
+        }
+    }
+
+    async fn deadline_passed(&mut self, then: Then) {
+        self.deadline = None;
+        match then {
+            Then::Start => {
+                let ctx = Ctx::system("restart");
+                self.begin(&ctx).await;
+            }
+            Then::Kill => {
+                if let Some(live) = &self.live
+                    && let Err(error) = live.session.ask(Request::Signal { signo: SIGKILL, all: true }, &[]).await
+                {
+                    tracing::warn!(container.id = %self.row.id, error = chain(&error), "the supervisor did not kill");
+                }
+                self.deadline = Some((Instant::now() + KILL_PATIENCE, Then::KillHarder));
+            }
+            Then::KillHarder => {
+                if let Some(live) = &self.live {
+                    let killed = self.deps.engine.kill_cgroup(live.cgroup.clone()).await;
+                    tracing::error!(container.id = %self.row.id, ok = killed.is_ok(), "killed the cgroup of a container that did not end");
+                }
+                self.deadline = Some((Instant::now() + KILL_PATIENCE, Then::KillHarder));
+            }
+        }
+    }
+
+    // ---- start ----
+
+    async fn start(&mut self, ctx: &Ctx, answer: Answer<()>) {
+        match self.row.observed.state {
+            ContainerState::Running | ContainerState::Paused => return reply(answer, Ok(())),
+            ContainerState::Stopping | ContainerState::Removing => {
+                return reply(answer, Err(ServiceError::conflict("the container is being stopped; start it when it has ended")));
+            }
+            ContainerState::Created
+            | ContainerState::Pulling
+            | ContainerState::Starting
+            | ContainerState::Exited
+            | ContainerState::Failed
+            | ContainerState::Restarting => {}
+        }
+        self.starting.push(answer);
+        if self.preparing.is_none() {
+            self.restarts_in_a_row = 0;
+            self.begin(ctx).await;
+        }
+    }
+
+    /// Writes down that it shall run, and has its image and mounts made ready.
+    async fn begin(&mut self, ctx: &Ctx) {
+        self.deadline = None;
+        let kind = (ctx.user.is_some()).then_some((ctx, "container.start"));
+        let saved = self
+            .save(kind, |row| {
+                row.desired = Desired::Running;
+                row.observed.state = ContainerState::Pulling;
+                row.observed.error = None;
+            })
+            .await;
+        match saved {
+            Ok(()) => self.prepare(),
+            Err(error) => self.answer_starting(&Err(error)),
+        }
+    }
+
+    /// In a task of its own, so that a stop or a removal need not wait for a pull.
+    fn prepare(&mut self) {
+        let (sender, receiver) = oneshot::channel();
+        let (deps, row) = (Arc::clone(&self.deps), self.row.clone());
+        self.deps.tasks.spawn("prepare container", OnEnd::Fine, async move {
+            // If nobody wants it any more, it was called off.
+            drop(sender.send(launch::prepare(deps, row).await));
+        });
+        self.preparing = Some(receiver);
+    }
+
+    async fn launch(&mut self, prepared: Result<Prepared>) {
+        let launched = match prepared {
+            Ok(prepared) => self.launch_prepared(prepared).await,
+            Err(error) => Err(error),
+        };
+        match launched {
+            Ok(()) => self.answer_starting(&Ok(())),
+            Err(error) => {
+                tracing::info!(container.id = %self.row.id, error = chain(&error), "a container could not be started");
+                let text = error.detail.clone();
+                self.note(Some("container.failed"), |row| {
+                    row.observed.state = ContainerState::Failed;
+                    row.observed.error = Some(text);
+                    row.observed.pid = None;
+                })
+                .await;
+                self.answer_starting(&Err(error));
+            }
+        }
+    }
+
+    async fn launch_prepared(&mut self, prepared: Prepared) -> Result<()> {
+        let generation = self.row.observed.generation + 1;
+        let cgroup = self.deps.engine.container_cgroup(
+            self.row.tenant.as_str(),
+            self.row.id.as_str(),
+            generation,
+        );
+        let (digest, line) = (prepared.digest.clone(), prepared.command_line.clone());
+        let path = cgroup.display().to_string();
+        self.save(None, |row| {
+            row.observed.generation = generation;
+            row.observed.state = ContainerState::Starting;
+            row.observed.image_digest = Some(digest);
+            row.observed.command_line = line;
+            row.observed.cgroup_path = Some(path);
+            row.observed.exit = None;
+        })
+        .await?;
+        let Launched { session, pid, network_namespace, address, ports } =
+            launch::launch(&self.deps, &self.row, prepared, &cgroup).await?;
+        self.live = Some(Live {
+            session,
+            cgroup,
+            _network_namespace: network_namespace,
+            since: Instant::now(),
+            execs: HashMap::new(),
+        });
+        let now = self.deps.clock.now();
+        self.note(Some("container.started"), |row| {
+            row.observed.state = ContainerState::Running;
+            row.observed.pid = Some(pid);
+            row.observed.started_at = Some(now);
+            row.observed.finished_at = None;
+            row.observed.address = address;
+            row.observed.ports = ports;
+        })
+        .await;
+        self.deps.names_changed(&self.row.tenant, Some(self.id()));
+        Ok(())
+    }
+
+    fn answer_starting(&mut self, outcome: &Result<()>) {
+        for answer in self.starting.drain(..) {
+            reply(answer, copy(outcome));
+        }
+    }
+
+    // ---- stop ----
+
+    async fn stop(&mut self, ctx: &Ctx, grace: Option<Duration>, answer: Answer<()>) {
+        let by_hand = !self.restart_after_stop;
+        if self.live.is_none() {
+            // Pulling or waiting for a restart: there is nothing to signal, only to call off.
+            self.preparing = None;
+            self.deadline = None;
+            self.answer_starting(&Err(ServiceError::conflict("the container was stopped before it ran")));
+            let called_off = matches!(
+                self.row.observed.state,
+                ContainerState::Pulling | ContainerState::Starting | ContainerState::Restarting
+            );
+            let saved = self
+                .save(called_off.then_some((ctx, "container.stop")), |row| {
+                    row.desired = Desired::Stopped;
+                    if called_off {
+                        row.observed.state =
+                            if row.observed.finished_at.is_some() { ContainerState::Exited } else { ContainerState::Created };
+                    }
+                })
+                .await;
+            return reply(answer, saved);
+        }
+        self.stopping.push(answer);
+        if self.row.observed.state == ContainerState::Stopping {
+            return;
+        }
+        let frozen = self.row.observed.state == ContainerState::Paused;
+        let saved = self
+            .save(Some((ctx, "container.stop")), |row| {
+                if by_hand {
+                    row.desired = Desired::Stopped;
+                }
+                row.observed.state = ContainerState::Stopping;
+            })
+            .await;
+        if let Err(error) = saved {
+            return self.answer_stopping(&Err(error));
+        }
+        let Some(live) = &self.live else { return };
+        let signo = launch::stop_signal(&self.deps, &self.row).await;
+        if let Err(error) = live.session.ask(Request::Signal { signo, all: false }, &[]).await {
+            tracing::debug!(container.id = %self.row.id, error = chain(&error), "the stop signal was not sent");
+        }
+        if frozen && let Err(error) = self.deps.engine.thaw(live.cgroup.clone()).await {
+            tracing::warn!(container.id = %self.row.id, error = chain(&error), "a paused container was not thawed");
+        }
+        let grace = grace.unwrap_or_else(|| Duration::from_secs(self.row.spec.stop_grace_s.unwrap_or(10).into()));
+        self.deadline = Some((Instant::now() + grace, Then::Kill));
+    }
+
+    fn answer_stopping(&mut self, outcome: &Result<()>) {
+        for answer in self.stopping.drain(..) {
+            reply(answer, copy(outcome));
+        }
+    }
+
+    /// The run is over: usage first, then what it held, then what the row says, then what follows.
+    async fn ended(&mut self, found: Option<Box<ExitRecord>>) {
+        let Some(live) = self.live.take() else { return };
+        self.deadline = None;
+        let generation = self.row.observed.generation;
+        let record = match found {
+            Some(record) => Some(*record),
+            None => self.deps.engine.exit_record(self.row.id.as_str(), generation).await.ok().flatten(),
+        };
+        if record.is_none()
+            && let Err(error) = self.deps.engine.lost(self.row.id.as_str(), generation, &live.cgroup).await
+        {
+            tracing::error!(container.id = %self.row.id, error = chain(&error), "what a lost supervisor left was not ended");
+        }
+        let ran_for = live.since.elapsed();
+        self.finish(record, &live.cgroup).await;
+        if let Err(error) = live.session.ask(Request::Release, &[]).await {
+            tracing::debug!(container.id = %self.row.id, error = chain(&error), "the supervisor was gone already");
+        }
+        drop(live);
+        if ran_for >= restart::STEADY_AFTER {
+            self.restarts_in_a_row = 0;
+        }
+        self.after_end().await;
+    }
+
+    /// Books the last reading, gives back everything the run held, and writes how it ended.
+    async fn finish(&mut self, record: Option<ExitRecord>, cgroup: &std::path::Path) {
+        let generation = self.row.observed.generation;
+        let reading = record.as_ref().map(|record| record.reading.clone());
+        let booked = self.deps.metering.close(self.id(), generation, reading).await;
+        if let Err(error) = &booked {
+            // The cgroup stays: its counters are the only copy of what was used.
+            tracing::error!(container.id = %self.row.id, error = chain(error), "the last reading was not stored; the cgroup is kept");
+        }
+        launch::release(&self.deps, &self.row, booked.is_ok().then_some(cgroup)).await;
+        let exit = exit_view(record.as_ref());
+        let at = record.map_or_else(
+            || self.deps.clock.now(),
+            |record| wharf_shared::time::Timestamp(record.exited.realtime_us),
+        );
+        self.note(Some("container.exited"), |row| {
+            row.observed.state = ContainerState::Exited;
+            row.observed.exit = Some(exit);
+            row.observed.finished_at = Some(at);
+            row.observed.pid = None;
+            row.observed.ports = row.spec.ports.clone();
+        })
+        .await;
+        self.deps.names_changed(&self.row.tenant, Some(self.id()));
+    }
+
+    async fn after_end(&mut self) {
+        self.answer_stopping(&Ok(()));
+        if let Some((ctx, answer)) = self.remove_after_stop.take() {
+            return self.remove_now(&ctx, answer).await;
+        }
+        if std::mem::take(&mut self.restart_after_stop) {
+            return self.begin(&Ctx::system("restart")).await;
+        }
+        let by_hand = self.row.desired == Desired::Stopped;
+        let Some(exit) = &self.row.observed.exit else { return };
+        match restart::after_exit(self.row.spec.restart, exit, by_hand, self.restarts_in_a_row) {
+            Some(wait) => {
+                self.restarts_in_a_row += 1;
+                self.deadline = Some((Instant::now() + wait, Then::Start));
+                self.note(None, |row| {
+                    row.observed.state = ContainerState::Restarting;
+                    row.observed.restart_count += 1;
+                })
+                .await;
+            }
+            None => {
+                self.answer_starting(&Err(ServiceError::conflict("the container ended")));
+                if self.row.spec.auto_remove {
+                    let (ignored, _) = oneshot::channel();
+                    self.remove_now(&Ctx::system("auto-remove"), ignored).await;
+                } else if !by_hand {
+                    self.note(None, |row| row.desired = Desired::Stopped).await;
+                }
+            }
+        }
+    }
+
+    // ---- other commands ----
+
+    fn running(&self) -> Result<&Live> {
+        self.live.as_ref().ok_or_else(|| ServiceError::conflict("the container does not run; start it first"))
+    }
+
+    async fn signal(&mut self, ctx: &Ctx, signo: i32) -> Result<()> {
+        let session = self.running()?.session.clone();
+        session.ask(Request::Signal { signo, all: false }, &[]).await.map_err(session_failed)?;
+        let by_hand = signo == SIGKILL;
+        self.save(Some((ctx, "container.kill")), |row| {
+            if by_hand {
+                row.desired = Desired::Stopped;
+            }
+        })
+        .await
+    }
+
+    async fn pause(&mut self, ctx: &Ctx) -> Result<()> {
+        let cgroup = self.running()?.cgroup.clone();
+        if self.row.observed.state != ContainerState::Running {
+            return Err(ServiceError::conflict("only a running container can be paused"));
+        }
+        self.deps.engine.freeze(cgroup).await.map_err(launch::engine_failed)?;
+        self.deps.metering.mark(self.id(), crate::metering::Mark::Freeze).await?;
+        self.save(Some((ctx, "container.pause")), |row| row.observed.state = ContainerState::Paused).await
+    }
+
+    async fn resume(&mut self, ctx: &Ctx) -> Result<()> {
+        let cgroup = self.running()?.cgroup.clone();
+        if self.row.observed.state != ContainerState::Paused {
+            return Err(ServiceError::conflict("the container is not paused"));
+        }
+        self.deps.metering.mark(self.id(), crate::metering::Mark::Thaw).await?;
+        self.deps.engine.thaw(cgroup).await.map_err(launch::engine_failed)?;
+        self.save(Some((ctx, "container.resume")), |row| row.observed.state = ContainerState::Running).await
+    }
+
+    async fn update(&mut self, ctx: &Ctx, update: ContainerUpdate) -> Result<()> {
+        if let Some(limits) = &update.limits
+            && let Some(live) = &self.live
+        {
+            let cgroup = live.cgroup.clone();
+            self.deps.engine.update_limits(cgroup, limits.clone()).await.map_err(launch::engine_failed)?;
+            self.deps.metering.set_limits(self.id(), super::reading_limits(limits)).await?;
+        }
+        let renamed = update.name.is_some();
+        self.save(Some((ctx, "container.update")), |row| {
+            if let Some(name) = update.name {
+                row.spec.name = Some(name.clone());
+                row.name = name;
+            }
+            if let Some(limits) = update.limits {
+                row.spec.limits = limits;
+            }
+            if let Some(restart) = update.restart {
+                row.spec.restart = restart;
+            }
+        })
+        .await?;
+        if renamed {
+            self.deps.names_changed(&self.row.tenant, None);
+        }
+        Ok(())
+    }
+
+    async fn exec(&mut self, ask: ExecAsk) -> Result<Running> {
+        if self.row.observed.state != ContainerState::Running {
+            return Err(ServiceError::conflict("the container does not run; start or resume it first"));
+        }
+        let (ended, exit) = oneshot::channel();
+        let image = launch::image_of(&self.deps, &self.row).await?;
+        let hostname = self.row.spec.hostname.clone().unwrap_or_else(|| self.row.id.short().to_owned());
+        let process = plan::exec_process(&ask.spec, &self.row.spec, &image, &hostname);
+        let Some(live) = self.live.as_mut() else {
+            return Err(ServiceError::conflict("the container does not run; start it first"));
+        };
+        let exec_id = ask.exec_id.clone();
+        let running = super::exec::start(&live.session, ask, process, exit).await?;
+        live.execs.insert(exec_id, ended);
+        Ok(running)
+    }
+
+    async fn stdin(&mut self) -> Result<Stdin> {
+        let terminal = self.row.spec.terminal;
+        if !terminal && !self.row.spec.stdin {
+            return Err(ServiceError::conflict("the container's standard input is closed; create it with stdin"));
+        }
+        let (_, mut descriptors) =
+            self.running()?.session.ask(Request::Stdin, &[]).await.map_err(session_failed)?;
+        let fd = descriptors.pop().ok_or_else(|| ServiceError::conflict("standard input was closed"))?;
+        Ok(Stdin { fd, terminal })
+    }
+
+    async fn write_hosts(&self) {
+        if self.live.is_some()
+            && self.row.spec.network == NetworkMode::Tenant
+            && let Err(error) = launch::write_hosts(&self.deps, &self.row).await
+        {
+            tracing::warn!(container.id = %self.row.id, error = chain(&error), "a hosts file was not renewed");
+        }
+    }
+
+    // ---- remove ----
+
+    async fn remove(&mut self, ctx: Ctx, force: bool, answer: Answer<()>) {
+        if self.live.is_none() {
+            self.preparing = None;
+            self.deadline = None;
+            self.answer_starting(&Err(ServiceError::conflict("the container was removed")));
+            return self.remove_now(&ctx, answer).await;
+        }
+        if !force {
+            return reply(
+                answer,
+                Err(ServiceError::conflict("the container runs; stop it first, or remove it with force")),
+            );
+        }
+        self.remove_after_stop = Some((ctx.clone(), answer));
+        let (ignored, _) = oneshot::channel();
+        self.stop(&ctx, Some(Duration::ZERO), ignored).await;
+    }
+
+    async fn remove_now(&mut self, ctx: &Ctx, answer: Answer<()>) {
+        let removed = self.delete(ctx).await;
+        if removed.is_ok() {
+            self.done = true;
+            self.show();
+            self.deps.names_changed(&self.row.tenant, Some(self.id()));
+        }
+        reply(answer, removed);
+    }
+
+    async fn delete(&mut self, ctx: &Ctx) -> Result<()> {
+        self.save(None, |row| row.observed.state = ContainerState::Removing).await?;
+        if tokio::time::timeout(READERS_PATIENCE, self.readers.write()).await.is_err() {
+            tracing::debug!(container.id = %self.row.id, "a slow reader of the log misses its end");
+        }
+        self.deps
+            .engine
+            .remove_files(self.row.id.as_str())
+            .await
+            .map_err(|error| ServiceError::internal("the container's files cannot be removed", error))?;
+        let mut tx = self.deps.db.begin().await?;
+        rows::delete(&mut tx, &self.row.id).await?;
+        let change = change_of(&self.row, "container.removed", BTreeMap::new());
+        self.deps.events.changed(&mut tx, ctx, "container.remove", change).await?;
+        tx.commit().await?;
+        self.deps.events.publish();
+        Ok(())
+    }
+
+    // ---- after the agent's start ----
+
+    /// Finds out what became of the container while no agent looked.
+    async fn recover(&mut self, booted: bool) {
+        let generation = self.row.observed.generation;
+        let cgroup = PathBuf::from(self.row.observed.cgroup_path.clone().unwrap_or_default());
+        let was_live = self.row.observed.state.is_live();
+        if was_live && generation > 0 {
+            match self.deps.engine.find(self.row.id.as_str(), generation, &cgroup).await {
+                Ok(Found::Alive { session, report, network_namespace }) => {
+                    self.adopt(session, &report, network_namespace, cgroup).await;
+                    return;
+                }
+                Ok(Found::Ended(record)) => self.finish(Some(*record), &cgroup).await,
+                Ok(Found::Lost | Found::Nothing) => self.finish(None, &cgroup).await,
+                Err(error) => {
+                    tracing::error!(container.id = %self.row.id, error = chain(&error), "a container cannot be looked for");
+                    return;
+                }
+            }
+        }
+        match self.row.observed.state {
+            ContainerState::Removing => {
+                let (ignored, _) = oneshot::channel();
+                self.remove_now(&Ctx::system("recover"), ignored).await;
+            }
+            ContainerState::Pulling | ContainerState::Starting if self.row.desired == Desired::Running => {
+                self.begin(&Ctx::system("recover")).await;
+            }
+            ContainerState::Restarting => self.deadline = Some((Instant::now(), Then::Start)),
+            _ if was_live && !booted => self.after_end().await,
+            _ => {
+                let by_hand = self.row.desired == Desired::Stopped;
+                let policy = self.row.spec.restart;
+                let wanted = was_live || policy == RestartPolicy::Always || !by_hand;
+                if booted && wanted && restart::after_boot(policy, by_hand) {
+                    self.begin(&Ctx::system("boot")).await;
+                } else if was_live {
+                    self.after_end().await;
+                }
+            }
+        }
+    }
+
+    async fn adopt(
+        &mut self,
+        session: Session,
+        report: &wharf_shim::protocol::StateReport,
+        network_namespace: Option<std::os::fd::OwnedFd>,
+        cgroup: PathBuf,
+    ) {
+        let id = self.row.id.clone();
+        self.live = Some(Live {
+            session: session.clone(),
+            cgroup: cgroup.clone(),
+            _network_namespace: network_namespace.map(Arc::new),
+            since: Instant::now(),
+            execs: HashMap::new(),
+        });
+        let limits = super::reading_limits(&self.row.spec.limits);
+        if let Err(error) =
+            self.deps.metering.adopt(&id, report.generation, &self.row.tenant, &cgroup, report.pid, limits).await
+        {
+            tracing::error!(container.id = %id, error = chain(&error), "an adopted container cannot be metered");
+        }
+        match report.phase {
+            Phase::Running => {
+                let frozen = self.row.observed.state == ContainerState::Paused;
+                let pid = report.pid;
+                self.note(Some("container.adopted"), |row| {
+                    row.observed.state = if frozen { ContainerState::Paused } else { ContainerState::Running };
+                    row.observed.pid = Some(pid);
+                })
+                .await;
+                if self.row.desired == Desired::Stopped {
+                    let (ignored, _) = oneshot::channel();
+                    self.stop(&Ctx::system("recover"), None, ignored).await;
+                }
+            }
+            Phase::Exited => self.ended(None).await,
+            // The agent died between building and starting: nothing of it has run. Build it anew.
+            Phase::Creating | Phase::Created => {
+                self.restart_after_stop = self.row.desired == Desired::Running;
+                self.deadline = Some((Instant::now(), Then::Kill));
+            }
+        }
+    }
+}
+
+async fn notice_of(live: Option<&Live>) -> Result<ShimNotice, SessionError> {
+    match live {
+        Some(live) => live.session.notice().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn prepared_of(preparing: Option<&mut oneshot::Receiver<Result<Prepared>>>) -> Result<Prepared> {
+    match preparing {
+        Some(preparing) => preparing.await.unwrap_or_else(|_dropped| {
+            Err(ServiceError::new(ProblemKind::Unavailable, "the agent is stopping"))
+        }),
+        None => std::future::pending().await,
+    }
+}
+
+async fn passed(deadline: Option<(Instant, Then)>) -> Then {
+    match deadline {
+        Some((at, then)) => {
+            tokio::time::sleep_until(at).await;
+            then
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn reply<T>(answer: Answer<T>, outcome: Result<T>) {
+    // The caller may have hung up; what was asked for is done all the same.
+    drop(answer.send(outcome));
+}
+
+/// The same outcome for one more caller; causes stay in the log.
+fn copy(outcome: &Result<()>) -> Result<()> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let mut copy = ServiceError::new(error.kind, error.detail.clone());
+            copy.fields.clone_from(&error.fields);
+            Err(copy)
+        }
+    }
+}
+
+fn session_failed(error: SessionError) -> ServiceError {
+    match error {
+        SessionError::Refused(failure) => ServiceError::conflict(format!("the supervisor refused: {failure}")),
+        error => ServiceError::internal("the supervisor does not answer", error),
+    }
+}
+
+fn change_of(row: &ContainerRecord, kind: &'static str, detail: BTreeMap<String, String>) -> Change {
+    Change {
+        kind,
+        tenant: Some(row.tenant.clone()),
+        subject: row.id.to_string(),
+        subject_name: row.name.clone(),
+        detail,
+    }
+}
+
+/// How a run ended, as far as it is known; never guessed.
+fn exit_view(record: Option<&ExitRecord>) -> ExitView {
+    let status = record.map_or(ExitStatus::Unknown, |record| record.status);
+    let (code, signal) = match status {
+        ExitStatus::Code(code) => (Some(code), None),
+        ExitStatus::Signal(signal) => (None, Some(signal)),
+        ExitStatus::Unknown => (None, None),
+    };
+    ExitView {
+        code,
+        signal,
+        oom_killed: record.is_some_and(|record| record.oom_killed),
+        supervisor_lost: record.is_none(),
+    }
+}

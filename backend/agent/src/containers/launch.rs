@@ -1,0 +1,455 @@
+//! What a start needs before and around the engine: image, volumes, addresses, ports, name files.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wharf_image::{Image, ImageConfig};
+use wharf_network::hosts::{HostEntry, hosts, resolv_conf};
+use wharf_network::{Attachment, DesiredError, MacAddress, NetworkError, PublishedPort};
+use wharf_runtime::cgroup::{Access, DeviceKind, DeviceRule};
+use wharf_runtime::spec::{DeviceNode, MountSource, MountSpec};
+use wharf_shared::container::{Limits, NetworkMode};
+use wharf_shared::network::{PortMapping, Protocol};
+use wharf_shared::problem::ProblemKind;
+use wharf_shared::volume::VolumeSource;
+use wharf_shim::protocol::Request;
+use wharf_store::containers::{ContainerFilter, ContainerRecord};
+use wharf_store::pagination::PageRequest;
+use wharf_store::tenants::{self, TenantRecord};
+use wharf_store::{Scope, StoreError, addresses, containers, ports};
+
+use super::{Deps, plan};
+use crate::engine::{Created, EngineError, Session};
+use crate::error::{Result, ServiceError, chain};
+
+/// `ENOSPC`: the file system is full.
+const ENOSPC: i32 = 28;
+
+/// What a start needs that may take long to get.
+pub(super) struct Prepared {
+    pub(super) digest: String,
+    pub(super) command_line: Vec<String>,
+    image: Image,
+    layers: Vec<PathBuf>,
+    tenant: TenantRecord,
+    mounts: Vec<MountSpec>,
+    devices: Vec<DeviceNode>,
+}
+
+/// A container that runs.
+pub(super) struct Launched {
+    pub(super) session: Session,
+    pub(super) pid: i32,
+    pub(super) network_namespace: Option<Arc<OwnedFd>>,
+    pub(super) address: Option<std::net::Ipv4Addr>,
+    pub(super) ports: Vec<PortMapping>,
+}
+
+/// Pulls the image if it is not there, and resolves what the container mounts.
+pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Prepared> {
+    let image = deps.images.ensure(&row.tenant, &row.spec.image).await?;
+    let command_line = plan::command_line(&row.spec, &image.config)
+        .map_err(|error| ServiceError::invalid_field("command", error.to_string()))?;
+    let layers = deps.images.content().layer_paths(&image).await.map_err(crate::images::image_failed)?;
+    let tenant = {
+        let mut tx = deps.db.read().await?;
+        tenants::get(&mut tx, &row.tenant).await?
+    };
+    deps.engine.ensure_tenant(tenant.id.as_str(), &tenant.quota).await.map_err(engine_failed)?;
+    let mut mounts = Vec::new();
+    for mount in &row.spec.volumes {
+        let source = match &mount.source {
+            VolumeSource::Volume(name) => {
+                MountSource::Bind { path: deps.volumes.directory(&row.tenant, name).await?, idmap: true }
+            }
+            VolumeSource::Host(path) => MountSource::Bind { path: host_path(path)?, idmap: false },
+            VolumeSource::Tmpfs(bytes) => MountSource::Tmpfs { size_bytes: *bytes, mode: 0o1777 },
+        };
+        mounts.push(MountSpec { source, target: mount.target.clone(), read_only: mount.read_only });
+    }
+    let devices = row.spec.limits.devices.iter().map(|path| device(path)).collect::<Result<_>>()?;
+    Ok(Prepared {
+        digest: image.manifest_digest.to_string(),
+        command_line,
+        image,
+        layers,
+        tenant,
+        mounts,
+        devices,
+    })
+}
+
+/// Builds, meters, connects and starts. When it fails, everything is given back.
+pub(super) async fn launch(
+    deps: &Arc<Deps>,
+    row: &ContainerRecord,
+    prepared: Prepared,
+    cgroup: &Path,
+) -> Result<Launched> {
+    let id = row.id.as_str();
+    let generation = row.observed.generation;
+    let address = match row.spec.network {
+        NetworkMode::Tenant => Some(take_address(deps, row, &prepared.tenant).await?),
+        NetworkMode::None | NetworkMode::Host => None,
+    };
+    let state_dir = deps
+        .engine
+        .state_dir(id)
+        .ok_or_else(|| ServiceError::internal("the container has no directory", NoDirectory))?;
+    let run_dir = deps.engine.run_root().containers().join(id);
+    write_name_files(deps, row, state_dir.path(), address).await?;
+
+    let limits = row.spec.limits.clone();
+    let mut rules = DeviceRule::standard();
+    rules.extend(prepared.devices.iter().map(|device| DeviceRule {
+        kind: if device.character { DeviceKind::Character } else { DeviceKind::Block },
+        major: device.major,
+        minor: Some(device.minor),
+        access: Access::READ_WRITE,
+    }));
+    let spec = plan::launch_spec(
+        &row.spec,
+        plan::Facts {
+            id: &row.id,
+            generation,
+            image: &prepared.image.config,
+            layers: prepared.layers,
+            layer_root: deps.images.content().layers_root().to_owned(),
+            run_dir,
+            state_dir,
+            cgroup: cgroup.to_owned(),
+            id_base: prepared.tenant.id_base,
+            mounts: prepared.mounts,
+            devices: prepared.devices,
+        },
+    )
+    .map_err(|error| ServiceError::invalid_field("command", error.to_string()))?;
+
+    let built = deps.engine.create(spec, limits.clone(), rules).await;
+    let Created { session, pid, network_namespace } = match built {
+        Ok(created) => created,
+        Err(error) => {
+            release_names(deps, row).await;
+            return Err(engine_failed(error));
+        }
+    };
+    match connect_and_start(deps, row, &session, pid, network_namespace, cgroup, &limits, address).await {
+        Ok(launched) => Ok(launched),
+        Err(error) => {
+            // Kill what was built; its supervisor then writes the exit record and goes.
+            if let Err(error) = deps.engine.kill_cgroup(cgroup.to_owned()).await {
+                tracing::warn!(container.id = id, error = chain(&error), "a failed start was not killed");
+            }
+            let booked = deps.metering.close(&row.id, generation, None).await;
+            if let Err(error) = session.ask(Request::Release, &[]).await {
+                tracing::debug!(container.id = id, error = chain(&error), "the supervisor was gone already");
+            }
+            release(deps, row, booked.is_ok().then_some(cgroup)).await;
+            Err(error)
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the second half of `launch`, split off for its one error path")]
+async fn connect_and_start(
+    deps: &Arc<Deps>,
+    row: &ContainerRecord,
+    session: &Session,
+    pid: i32,
+    network_namespace: Option<OwnedFd>,
+    cgroup: &Path,
+    limits: &Limits,
+    address: Option<std::net::Ipv4Addr>,
+) -> Result<Launched> {
+    deps.metering
+        .open(&row.id, row.observed.generation, &row.tenant, cgroup, pid, super::reading_limits(limits))
+        .await?;
+    let mut ports = Vec::new();
+    let kept = match network_namespace {
+        Some(namespace) => {
+            let ours = namespace
+                .try_clone()
+                .map_err(|error| ServiceError::internal("no descriptor for the network namespace", error))?;
+            match address {
+                Some(address) => ports = attach(deps, row, namespace, address).await?,
+                None => deps.network.isolate(row.id.as_str(), namespace).await.map_err(network_failed)?,
+            }
+            Some(Arc::new(ours))
+        }
+        None => None,
+    };
+    if let Err(error) = session.ask(Request::Start, &[]).await {
+        return Err(engine_failed(error.into()));
+    }
+    Ok(Launched { session: session.clone(), pid, network_namespace: kept, address, ports })
+}
+
+/// Connects the container with its tenant's bridge and publishes its ports.
+async fn attach(
+    deps: &Arc<Deps>,
+    row: &ContainerRecord,
+    namespace: OwnedFd,
+    address: std::net::Ipv4Addr,
+) -> Result<Vec<PortMapping>> {
+    let tenant = {
+        let mut tx = deps.db.read().await?;
+        tenants::get(&mut tx, &row.tenant).await?
+    };
+    deps.network.ensure_tenant(&deps.tenant_network(&tenant)?).await.map_err(network_failed)?;
+    let attachment = attachment(row, address, row.spec.ports.iter());
+    let attached = deps.network.attach(&attachment, namespace).await.map_err(network_failed)?;
+    let given: Vec<PortMapping> = row
+        .spec
+        .ports
+        .iter()
+        .zip(&attached.ports)
+        .map(|(asked, given)| PortMapping { host_port: Some(given.host_port), ..asked.clone() })
+        .collect();
+    let mut tx = deps.db.begin().await?;
+    ports::release(&mut tx, &row.id).await?;
+    match ports::take(&mut tx, &row.id, &given).await {
+        Ok(()) => {}
+        Err(StoreError::Taken(_)) => {
+            return Err(ServiceError::new(
+                ProblemKind::PortInUse,
+                "another container publishes one of these ports; choose others or leave host_port out",
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    tx.commit().await?;
+    Ok(given)
+}
+
+/// What the network crate is told of a container.
+pub(super) fn attachment<'a>(
+    row: &ContainerRecord,
+    address: std::net::Ipv4Addr,
+    mappings: impl Iterator<Item = &'a PortMapping>,
+) -> Attachment {
+    Attachment {
+        container_id: row.id.to_string(),
+        tenant_id: row.tenant.to_string(),
+        address,
+        mac: MacAddress::of(address),
+        ports: mappings
+            .map(|port| PublishedPort {
+                host_ip: port.host_ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+                host_port: port.host_port.unwrap_or(0),
+                container_port: port.container_port,
+                protocol: match port.protocol {
+                    Protocol::Tcp => wharf_network::Protocol::Tcp,
+                    Protocol::Udp => wharf_network::Protocol::Udp,
+                },
+            })
+            .collect(),
+    }
+}
+
+/// The container's address: the one it had, or a free one.
+async fn take_address(
+    deps: &Arc<Deps>,
+    row: &ContainerRecord,
+    tenant: &TenantRecord,
+) -> Result<std::net::Ipv4Addr> {
+    let subnet = deps.tenant_network(tenant)?.subnet;
+    let mut tx = deps.db.begin().await?;
+    if let Some(address) = addresses::find(&mut tx, &row.id).await? {
+        return Ok(address);
+    }
+    let full = |error: wharf_network::ipam::PoolError| {
+        ServiceError::new(ProblemKind::QuotaExceeded, "the tenant's network has no free address; remove containers")
+            .because(error)
+    };
+    let mut pool = wharf_network::ipam::AddressPool::new(subnet).map_err(full)?;
+    for taken in addresses::of_tenant(&mut tx, &row.tenant).await? {
+        if let Err(error) = pool.claim(taken) {
+            tracing::warn!(%taken, error = chain(&error), "a stored address does not fit its network");
+        }
+    }
+    let address = pool.allocate().map_err(full)?;
+    addresses::take(&mut tx, &row.tenant, &row.id, address).await?;
+    tx.commit().await?;
+    Ok(address)
+}
+
+/// Gives back what a run held. `cgroup` only when its last reading is in the journal.
+pub(super) async fn release(deps: &Arc<Deps>, row: &ContainerRecord, cgroup: Option<&Path>) {
+    if row.spec.network == NetworkMode::Tenant
+        && let Err(failures) = deps.network.detach(row.id.as_str()).await
+    {
+        tracing::error!(container.id = %row.id, error = %failures, "a container's network was not wholly removed");
+    }
+    if let Some(cgroup) = cgroup
+        && let Err(error) = deps.engine.remove_cgroup(cgroup.to_owned()).await
+    {
+        tracing::error!(container.id = %row.id, error = chain(&error), "a cgroup was left behind");
+    }
+    release_names(deps, row).await;
+}
+
+/// Published ports are free again; the address stays with the container until it is removed.
+async fn release_names(deps: &Arc<Deps>, row: &ContainerRecord) {
+    let released: Result<()> = async {
+        let mut tx = deps.db.begin().await?;
+        ports::release(&mut tx, &row.id).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+    .await;
+    if let Err(error) = released {
+        tracing::error!(container.id = %row.id, error = chain(&error), "published ports were not given back");
+    }
+}
+
+/// The signal that asks this container to stop, as the container or its image says.
+pub(super) async fn stop_signal(deps: &Arc<Deps>, row: &ContainerRecord) -> i32 {
+    let image = image_of(deps, row).await.unwrap_or_default();
+    plan::stop_signal(&row.spec, &image)
+}
+
+/// The configuration of the image that the container runs.
+pub(super) async fn image_of(deps: &Arc<Deps>, row: &ContainerRecord) -> Result<ImageConfig> {
+    let digest = row.observed.image_digest.as_deref().unwrap_or_default();
+    deps.images.config(&row.spec.image, digest).await
+}
+
+/// Writes `hosts`, `resolv.conf` and `hostname`, which are bound into the container.
+async fn write_name_files(
+    deps: &Arc<Deps>,
+    row: &ContainerRecord,
+    dir: &Path,
+    address: Option<std::net::Ipv4Addr>,
+) -> Result<()> {
+    let hostname = row.spec.hostname.clone().unwrap_or_else(|| row.id.short().to_owned());
+    let servers = &deps.config.network.nameservers;
+    let resolv = if servers.is_empty() {
+        resolv_conf(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+    } else {
+        servers.iter().map(|server| format!("nameserver {server}\n")).collect()
+    };
+    let hosts = hosts_text(deps, row, address).await?;
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || {
+        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        for (name, text) in [("hosts", hosts), ("resolv.conf", resolv), ("hostname", format!("{hostname}\n"))] {
+            let path = dir.join(name);
+            std::fs::write(&path, text)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+        }
+        Ok(())
+    })
+    .await
+    .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
+    .map_err(|error: std::io::Error| disk_failed("the container's name files cannot be written", error))
+}
+
+/// Renews `hosts` in place: the container has the file itself mounted.
+pub(super) async fn write_hosts(deps: &Arc<Deps>, row: &ContainerRecord) -> Result<()> {
+    let text = hosts_text(deps, row, row.observed.address).await?;
+    let Some(dir) = deps.engine.state_dir(row.id.as_str()) else { return Ok(()) };
+    let path = dir.path().join("hosts");
+    tokio::task::spawn_blocking(move || std::fs::write(path, text))
+        .await
+        .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
+        .map_err(|error| disk_failed("the hosts file cannot be written", error))
+}
+
+async fn hosts_text(
+    deps: &Arc<Deps>,
+    row: &ContainerRecord,
+    address: Option<std::net::Ipv4Addr>,
+) -> Result<String> {
+    let mut tx = deps.db.read().await?;
+    let scope = Scope::Tenant(row.tenant.clone());
+    let all = containers::list(&mut tx, &scope, &ContainerFilter::default(), &PageRequest::whole()).await?;
+    let names = |row: &ContainerRecord| {
+        let mut names = vec![row.name.clone(), row.id.short().to_owned()];
+        names.extend(row.spec.hostname.clone());
+        names
+    };
+    let others: Vec<HostEntry> = all
+        .items
+        .iter()
+        .filter(|other| other.id != row.id && other.observed.state.is_live())
+        .filter_map(|other| Some(HostEntry { address: other.observed.address?, names: names(other) }))
+        .collect();
+    let own = address.map(|address| HostEntry { address, names: names(row) });
+    Ok(hosts(own.as_ref(), &names(row), &others))
+}
+
+fn host_path(path: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(path);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(ServiceError::invalid_field("volumes", format!("the host has no {}", path.display())))
+    }
+}
+
+fn device(path: &str) -> Result<DeviceNode> {
+    let refused = |detail: String| ServiceError::invalid_field("limits.devices", detail);
+    let found = std::fs::metadata(path).map_err(|error| refused(format!("{path}: {error}")))?;
+    let kind = found.mode() & nix::libc::S_IFMT;
+    if kind != nix::libc::S_IFCHR && kind != nix::libc::S_IFBLK {
+        return Err(refused(format!("{path} is no device")));
+    }
+    let number = |number: u64| u32::try_from(number).map_err(|_| refused(format!("{path} has an odd number")));
+    Ok(DeviceNode {
+        path: path.trim_start_matches("/dev/").to_owned(),
+        character: kind == nix::libc::S_IFCHR,
+        major: number(nix::sys::stat::major(found.rdev()))?,
+        minor: number(nix::sys::stat::minor(found.rdev()))?,
+        mode: found.mode() & 0o777,
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the id is not one")]
+struct NoDirectory;
+
+fn disk_failed(what: &str, error: std::io::Error) -> ServiceError {
+    if error.raw_os_error() == Some(ENOSPC) {
+        ServiceError::new(ProblemKind::InsufficientStorage, format!("{what}: the disk is full; free some space"))
+            .because(error)
+    } else {
+        ServiceError::internal(what, error)
+    }
+}
+
+/// What the engine's refusal means to the caller.
+pub(super) fn engine_failed(error: EngineError) -> ServiceError {
+    const ENOENT: i32 = 2;
+    const EACCES: i32 = 13;
+    if let Some(failure) = error.failure() {
+        let text = failure.message.clone();
+        let kind = match failure.errno {
+            ENOSPC => ProblemKind::InsufficientStorage,
+            ENOENT | EACCES => ProblemKind::Invalid,
+            _ => ProblemKind::Conflict,
+        };
+        return ServiceError::new(kind, format!("the container cannot start: {text}")).because(error);
+    }
+    match error {
+        EngineError::Limits(limit) => {
+            ServiceError::invalid_field("limits", chain(&limit))
+        }
+        EngineError::Prepare { source, .. } if source.raw_os_error() == Some(ENOSPC) => {
+            ServiceError::new(ProblemKind::InsufficientStorage, "the disk is full; free some space").because(source)
+        }
+        error => ServiceError::internal("the container cannot be started", error),
+    }
+}
+
+/// What the network's refusal means to the caller.
+pub(super) fn network_failed(error: NetworkError) -> ServiceError {
+    match &error {
+        NetworkError::Desired(DesiredError::Port { source, .. }) => {
+            ServiceError::new(ProblemKind::PortInUse, chain(source)).because(error)
+        }
+        _ => ServiceError::internal("the network cannot be set up", error),
+    }
+}

@@ -1,0 +1,563 @@
+//! Containers: what may be asked, who may ask, and the actors that do it.
+//!
+//! [`Containers`] checks, authorises and writes down; one [`actor`] per container does. Lists and
+//! views come from the store and from what actors last showed, so no request waits for another
+//! container's work.
+
+mod actor;
+pub(crate) mod exec;
+mod launch;
+mod lines;
+pub(crate) mod logs;
+mod plan;
+mod restart;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actor::{Actor, Command, MAILBOX, Seen};
+use futures_util::Stream;
+use logs::{LogItem, LogQuery, TailError};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
+use wharf_network::{Desired as DesiredNetwork, TenantNetwork};
+use wharf_shared::container::{
+    ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExitView, NetworkMode,
+};
+use wharf_shared::id::{ContainerId, TenantId, VolumeId};
+use wharf_shared::page::Page;
+use wharf_shared::permission::Permission;
+use wharf_shared::problem::ProblemKind;
+use wharf_shared::reading::ReadingLimits;
+use wharf_shared::tenant::Quota;
+use wharf_shared::volume::VolumeSource;
+use wharf_store::containers::{self as rows, ContainerFilter, ContainerRecord, Desired, Observed};
+use wharf_store::pagination::PageRequest;
+use wharf_store::tenants::{self, TenantRecord};
+use wharf_store::{Db, Scope, StoreError};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::ctx::Ctx;
+use crate::engine::Engine;
+use crate::error::{Result, ServiceError};
+use crate::events::{Change, EventBus};
+use crate::images::Images;
+use crate::metering::Metering;
+use crate::tasks::{OnEnd, Tasks};
+use crate::volumes::Volumes;
+
+/// What actors work with.
+pub(crate) struct Deps {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    pub(crate) db: Db,
+    pub(crate) events: EventBus,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) images: Images,
+    pub(crate) volumes: Volumes,
+    pub(crate) network: Arc<wharf_network::Network>,
+    pub(crate) metering: Metering,
+    pub(crate) actors: Mutex<HashMap<ContainerId, Handle>>,
+}
+
+/// How an actor is reached.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    mailbox: mpsc::Sender<Command>,
+    seen: watch::Receiver<Seen>,
+    /// Held shared by whoever reads the log, so that its end is read before it is removed.
+    readers: Arc<RwLock<()>>,
+}
+
+impl Deps {
+    /// The tenant's bridge and subnet.
+    pub(crate) fn tenant_network(&self, tenant: &TenantRecord) -> Result<TenantNetwork> {
+        let network = &self.config.network;
+        let subnet = wharf_network::ipam::SubnetPool::new(network.pool, network.subnet_prefix)
+            .and_then(|pool| pool.subnet(tenant.network_index))
+            .map_err(|error| ServiceError::internal("the tenant's subnet lies outside the pool", error))?;
+        Ok(TenantNetwork { tenant_id: tenant.id.to_string(), index: tenant.network_index, subnet })
+    }
+
+    /// Has the tenant's other containers renew their hosts files.
+    fn names_changed(&self, tenant: &TenantId, except: Option<&ContainerId>) {
+        let actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, handle) in actors.iter() {
+            let row = &handle.seen.borrow().row;
+            if row.tenant == *tenant
+                && Some(id) != except
+                && row.observed.state.is_live()
+                && handle.mailbox.try_send(Command::RefreshHosts).is_err()
+            {
+                tracing::debug!(container.id = %id, "too busy to renew its hosts file now");
+            }
+        }
+    }
+}
+
+/// The service.
+#[derive(Clone)]
+pub(crate) struct Containers {
+    deps: Arc<Deps>,
+}
+
+impl Containers {
+    pub(crate) fn new(deps: Arc<Deps>) -> Self {
+        Self { deps }
+    }
+
+    /// Finds every container again after a start of the agent. `booted`: the host was restarted.
+    pub(crate) async fn recover(&self, booted: bool) -> Result<()> {
+        let all = {
+            let mut tx = self.deps.db.read().await?;
+            rows::list(&mut tx, &Scope::All, &ContainerFilter::default(), &PageRequest::whole()).await?.items
+        };
+        self.recover_network(&all, booted).await?;
+        for row in all {
+            self.spawn(row, booted);
+        }
+        Ok(())
+    }
+
+    /// Makes bridges, rules and links what the rows say; whatever else carries our names goes.
+    async fn recover_network(&self, all: &[ContainerRecord], booted: bool) -> Result<()> {
+        let mut tx = self.deps.db.read().await?;
+        let mut desired = DesiredNetwork { tenants: Vec::new(), attachments: Vec::new() };
+        let live: Vec<&ContainerRecord> = all
+            .iter()
+            .filter(|row| !booted && row.observed.state.is_live() && row.spec.network == NetworkMode::Tenant)
+            .collect();
+        for tenant in tenants::list(&mut tx, &Scope::All, &PageRequest::whole()).await?.items {
+            if live.iter().any(|row| row.tenant == tenant.id) {
+                desired.tenants.push(self.deps.tenant_network(&tenant)?);
+            }
+        }
+        for row in live {
+            if let Some(address) = row.observed.address {
+                let ports = wharf_store::ports::of_container(&mut tx, &row.id).await?;
+                desired.attachments.push(launch::attachment(row, address, ports.iter()));
+            }
+        }
+        drop(tx);
+        let applied = self.deps.network.apply(&desired).await.map_err(launch::network_failed)?;
+        tracing::info!(?applied, "the network is as it should be");
+        Ok(())
+    }
+
+    fn spawn(&self, row: ContainerRecord, booted: bool) -> Handle {
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let (seen, receiver) = watch::channel(Seen { row: Arc::new(row.clone()), gone: false });
+        let readers = Arc::new(RwLock::new(()));
+        let handle = Handle { mailbox: sender, seen: receiver, readers: Arc::clone(&readers) };
+        let id = row.id.clone();
+        self.actors().insert(id.clone(), handle.clone());
+        let actor = Actor::new(Arc::clone(&self.deps), row, mailbox, seen, readers);
+        let deps = Arc::clone(&self.deps);
+        self.deps.tasks.spawn("container", OnEnd::Fine, async move {
+            actor.run(booted).await;
+            deps.actors.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        });
+        handle
+    }
+
+    fn actors(&self) -> std::sync::MutexGuard<'_, HashMap<ContainerId, Handle>> {
+        self.deps.actors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- create ----
+
+    /// Makes a container, and has it started if asked.
+    pub(crate) async fn create(&self, ctx: &Ctx, mut spec: ContainerSpec, start: bool) -> Result<ContainerView> {
+        ctx.require(Permission::TenantWrite)?;
+        let tenant = ctx.tenant_for(spec.tenant.as_ref())?;
+        spec.tenant = Some(tenant.clone());
+        let problems = spec.problems();
+        if !problems.is_empty() {
+            return Err(ServiceError::invalid(problems));
+        }
+        Self::check_host_access(ctx, &spec)?;
+        self.add_defaults(&mut spec);
+        let reference = spec
+            .image
+            .parse::<wharf_image::ImageRef>()
+            .map_err(|error| ServiceError::invalid_field("image", error.to_string()))?;
+        spec.image = reference.to_string();
+        let id = new_id()?;
+        let name = spec.name.clone().unwrap_or_else(|| id.short().to_owned());
+        spec.name = Some(name.clone());
+
+        let mut tx = self.deps.db.begin().await?;
+        tenants::lock(&mut tx, &tenant).await.map_err(|error| match error {
+            StoreError::NotFound(_) => ServiceError::not_found("tenant", tenant.as_str()),
+            error => error.into(),
+        })?;
+        let owner = tenants::get(&mut tx, &tenant).await?;
+        let used = tenants::usage(&mut tx, &tenant).await?;
+        check_quota(&owner.quota, &used, &spec)?;
+        let mut volumes: Vec<VolumeId> = Vec::new();
+        for mount in &spec.volumes {
+            if let VolumeSource::Volume(name) = &mount.source {
+                volumes.push(self.deps.volumes.ensure(&mut tx, ctx, &owner, name).await?);
+            }
+        }
+        let row = ContainerRecord {
+            id: id.clone(),
+            tenant: tenant.clone(),
+            tenant_name: owner.name.clone(),
+            name: name.clone(),
+            desired: if start { Desired::Running } else { Desired::Stopped },
+            created_at: self.deps.clock.now(),
+            version: 1,
+            observed: Observed {
+                state: if start { ContainerState::Pulling } else { ContainerState::Created },
+                ports: spec.ports.clone(),
+                ..Observed::default()
+            },
+            spec,
+        };
+        match rows::insert(&mut tx, &row, &volumes).await {
+            Ok(()) => {}
+            Err(StoreError::Taken(_)) => {
+                return Err(ServiceError::new(
+                    ProblemKind::NameTaken,
+                    format!("the tenant {} has a container {name:?} already; choose another name or remove it", owner.name),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let change = Change {
+            kind: "container.created",
+            tenant: Some(tenant),
+            subject: id.to_string(),
+            subject_name: name,
+            detail: BTreeMap::from([("image".to_owned(), row.spec.image.clone())]),
+        };
+        self.deps.events.changed(&mut tx, ctx, "container.create", change).await?;
+        tx.commit().await?;
+        self.deps.events.publish();
+        // From here on the container is found again whatever happens: its actor sees that it shall run.
+        self.spawn(row.clone(), false);
+        Ok(view(&row))
+    }
+
+    /// What reaches out of the tenant's walls is for operators.
+    fn check_host_access(ctx: &Ctx, spec: &ContainerSpec) -> Result<()> {
+        let binds = spec.volumes.iter().any(|mount| matches!(mount.source, VolumeSource::Host(_)));
+        let reaches_out = binds
+            || spec.network == NetworkMode::Host
+            || !spec.cap_add.is_empty()
+            || !spec.limits.devices.is_empty();
+        if !reaches_out {
+            return Ok(());
+        }
+        ctx.require(Permission::HostAccess).map_err(|_| {
+            ServiceError::new(
+                ProblemKind::Forbidden,
+                "host paths, host devices, the host's network and added capabilities are for operators",
+            )
+        })
+    }
+
+    fn add_defaults(&self, spec: &mut ContainerSpec) {
+        let (limits, defaults) = (&mut spec.limits, &self.deps.config.containers.limits);
+        limits.pids = limits.pids.or(defaults.pids);
+        limits.cpu_millis = limits.cpu_millis.or(defaults.cpu_millis);
+        limits.memory_bytes = limits.memory_bytes.or(defaults.memory_bytes);
+    }
+
+    // ---- read ----
+
+    /// The container of this id, beginning of an id, or name.
+    pub(crate) async fn find(&self, ctx: &Ctx, container: &str) -> Result<ContainerRecord> {
+        ctx.require(Permission::TenantRead)?;
+        let mut tx = self.deps.db.read().await?;
+        match rows::find(&mut tx, &ctx.scope()?, container).await {
+            Ok(Some(row)) => Ok(row),
+            Ok(None) => Err(ServiceError::not_found("container", container)),
+            Err(StoreError::Ambiguous(_)) => Err(ServiceError::conflict(format!(
+                "more than one container fits {container:?}; give more of the id"
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) async fn get(&self, ctx: &Ctx, container: &str) -> Result<ContainerView> {
+        self.find(ctx, container).await.map(|row| view(&row))
+    }
+
+    pub(crate) async fn list(
+        &self,
+        ctx: &Ctx,
+        tenant: Option<&TenantId>,
+        filter: &ContainerFilter,
+        page: &PageRequest,
+    ) -> Result<Page<ContainerView>> {
+        ctx.require(Permission::TenantRead)?;
+        let mut tx = self.deps.db.read().await?;
+        let found = rows::list(&mut tx, &ctx.scope_of(tenant)?, filter, page).await?;
+        Ok(Page { items: found.items.iter().map(view).collect(), next_cursor: found.next_cursor })
+    }
+
+    /// The log as lines.
+    pub(crate) async fn logs(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        query: LogQuery,
+    ) -> Result<impl Stream<Item = Result<Vec<LogItem>, TailError>> + Send + use<>> {
+        let row = self.find(ctx, container).await?;
+        let dir = self
+            .deps
+            .engine
+            .state_dir(row.id.as_str())
+            .ok_or_else(|| ServiceError::not_found("container", container))?;
+        let handle = self.actors().get(&row.id).cloned();
+        // A log that is being removed right now is read without waiting for it.
+        let reading: Option<OwnedRwLockReadGuard<()>> =
+            handle.as_ref().and_then(|handle| Arc::clone(&handle.readers).try_read_owned().ok());
+        let is_live = move || {
+            handle.as_ref().filter(|_| reading.is_some()).is_some_and(|handle| {
+                let seen = handle.seen.borrow();
+                let state = seen.row.observed.state;
+                !seen.gone
+                    && (state.is_live() || matches!(state, ContainerState::Pulling | ContainerState::Restarting))
+            })
+        };
+        Ok(logs::follow(dir.log(), query, is_live))
+    }
+
+    // ---- act ----
+
+    async fn ask<T>(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
+        ctx.require(Permission::TenantWrite)?;
+        let row = self.find(ctx, container).await?;
+        let handle = self.actors().get(&row.id).cloned();
+        let gone = || ServiceError::not_found("container", container);
+        let handle = handle.ok_or_else(gone)?;
+        let (answer, outcome) = oneshot::channel();
+        handle.mailbox.send(command(answer)).await.map_err(|_closed| gone())?;
+        outcome.await.map_err(|_dropped| {
+            ServiceError::new(ProblemKind::Unavailable, "the agent is stopping; ask again when it is back")
+        })?
+    }
+
+    async fn ask_and_view(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command,
+    ) -> Result<ContainerView> {
+        let id = self.find(ctx, container).await?.id;
+        self.ask(ctx, id.as_str(), command).await?;
+        self.get(ctx, id.as_str()).await
+    }
+
+    pub(crate) async fn start(&self, ctx: &Ctx, container: &str) -> Result<ContainerView> {
+        self.ask_and_view(ctx, container, |answer| Command::Start(ctx.clone(), answer)).await
+    }
+
+    pub(crate) async fn stop(&self, ctx: &Ctx, container: &str, grace: Option<Duration>) -> Result<ContainerView> {
+        self.ask_and_view(ctx, container, |answer| Command::Stop { ctx: ctx.clone(), grace, answer }).await
+    }
+
+    pub(crate) async fn restart(&self, ctx: &Ctx, container: &str, grace: Option<Duration>) -> Result<ContainerView> {
+        self.ask_and_view(ctx, container, |answer| Command::Restart { ctx: ctx.clone(), grace, answer }).await
+    }
+
+    pub(crate) async fn pause(&self, ctx: &Ctx, container: &str) -> Result<ContainerView> {
+        self.ask_and_view(ctx, container, |answer| Command::Pause(ctx.clone(), answer)).await
+    }
+
+    pub(crate) async fn resume(&self, ctx: &Ctx, container: &str) -> Result<ContainerView> {
+        self.ask_and_view(ctx, container, |answer| Command::Resume(ctx.clone(), answer)).await
+    }
+
+    pub(crate) async fn kill(&self, ctx: &Ctx, container: &str, signo: i32) -> Result<()> {
+        self.ask(ctx, container, |answer| Command::Signal { ctx: ctx.clone(), signo, answer }).await
+    }
+
+    pub(crate) async fn update(&self, ctx: &Ctx, container: &str, update: ContainerUpdate) -> Result<ContainerView> {
+        let mut problems = update.limits.as_ref().map(wharf_shared::container::Limits::problems).unwrap_or_default();
+        if let Some(name) = &update.name
+            && let Err(error) = wharf_shared::name::check(name)
+        {
+            problems.push(wharf_shared::problem::FieldProblem { field: "name".to_owned(), detail: error.to_string() });
+        }
+        if !problems.is_empty() {
+            return Err(ServiceError::invalid(problems));
+        }
+        let row = self.find(ctx, container).await?;
+        if let Some(limits) = &update.limits {
+            if limits.devices != row.spec.limits.devices {
+                ctx.require(Permission::HostAccess)?;
+            }
+            let mut tx = self.deps.db.read().await?;
+            let owner = tenants::get(&mut tx, &row.tenant).await?;
+            let mut used = tenants::usage(&mut tx, &row.tenant).await?;
+            // What it has now is given back by the change.
+            used.containers = used.containers.saturating_sub(1);
+            used.cpu_millis =
+                used.cpu_millis.saturating_sub(row.spec.limits.cpu_millis.map_or(0, u64::from));
+            used.memory_bytes = used.memory_bytes.saturating_sub(row.spec.limits.memory_bytes.unwrap_or(0));
+            check_quota(&owner.quota, &used, &ContainerSpec { limits: limits.clone(), ..row.spec.clone() })?;
+        }
+        self.ask_and_view(ctx, row.id.as_str(), |answer| Command::Update {
+            ctx: ctx.clone(),
+            update: Box::new(update),
+            answer,
+        })
+        .await
+    }
+
+    pub(crate) async fn remove(&self, ctx: &Ctx, container: &str, force: bool) -> Result<()> {
+        self.ask(ctx, container, |answer| Command::Remove { ctx: ctx.clone(), force, answer }).await
+    }
+
+    /// Waits until the container has ended, or is gone.
+    pub(crate) async fn wait(&self, ctx: &Ctx, container: &str, removed: bool) -> Result<ExitView> {
+        self.exit(ctx, container, removed).await?.await
+    }
+
+    /// The wait itself, which also learns of the end of a container that removes itself.
+    pub(crate) async fn exit(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        removed: bool,
+    ) -> Result<impl Future<Output = Result<ExitView>> + Send + use<>> {
+        let row = self.find(ctx, container).await?;
+        let seen = self.actors().get(&row.id).map(|handle| handle.seen.clone());
+        let mut seen = seen.ok_or_else(|| ServiceError::not_found("container", container))?;
+        let done = move |seen: &Seen| {
+            let state = seen.row.observed.state;
+            let ended = matches!(state, ContainerState::Exited | ContainerState::Failed | ContainerState::Removing);
+            seen.gone || (ended && !removed)
+        };
+        Ok(async move {
+            let found = seen.wait_for(done).await.map(|seen| Arc::clone(&seen.row));
+            let row = found.unwrap_or_else(|_closed| Arc::new(row));
+            match (&row.observed.exit, &row.observed.error) {
+                (Some(exit), _) => Ok(exit.clone()),
+                (None, Some(error)) => Err(ServiceError::conflict(format!("the container failed: {error}"))),
+                (None, None) => Err(ServiceError::conflict("the container was removed before it ran")),
+            }
+        })
+    }
+
+    /// Starts a further process in the container.
+    pub(crate) async fn exec(&self, ctx: &Ctx, container: &str, exec_id: String, spec: ExecSpec) -> Result<exec::Running> {
+        self.ask(ctx, container, |answer| Command::Exec(exec::ExecAsk { exec_id, spec }, answer)).await
+    }
+
+    /// Sends a signal to an exec; one that has ended is fine.
+    pub(crate) async fn signal_exec(&self, container: &ContainerId, exec_id: String, signo: i32) {
+        let handle = self.actors().get(container).cloned();
+        if let Some(handle) = handle
+            && handle.mailbox.send(Command::ExecSignal { exec_id, signo }).await.is_err()
+        {
+            tracing::debug!(container.id = %container, "the container was removed before its exec was signalled");
+        }
+    }
+
+    /// The container's standard input.
+    pub(crate) async fn stdin(&self, ctx: &Ctx, container: &str) -> Result<exec::Stdin> {
+        self.ask(ctx, container, Command::Stdin).await
+    }
+
+    /// Closes the container's standard input, after all copies of it were closed.
+    pub(crate) async fn close_stdin(&self, ctx: &Ctx, container: &str) -> Result<()> {
+        self.ask(ctx, container, Command::CloseStdin).await
+    }
+
+    /// Whose a container is, as far as this agent knows.
+    pub(crate) fn tenant_of(&self, id: &ContainerId) -> Option<TenantId> {
+        self.actors().get(id).map(|handle| handle.seen.borrow().row.tenant.clone())
+    }
+
+    /// What is known of each container, for Prometheus.
+    pub(crate) fn seen(&self) -> Vec<Arc<ContainerRecord>> {
+        self.actors().values().map(|handle| Arc::clone(&handle.seen.borrow().row)).collect()
+    }
+
+    /// How many run and how many exist.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let actors = self.actors();
+        let running = actors.values().filter(|handle| handle.seen.borrow().row.observed.state.is_live()).count();
+        (u32::try_from(running).unwrap_or(u32::MAX), u32::try_from(actors.len()).unwrap_or(u32::MAX))
+    }
+}
+
+/// The limits that reserved meters count.
+fn reading_limits(limits: &wharf_shared::container::Limits) -> ReadingLimits {
+    ReadingLimits { cpu_millis: limits.cpu_millis, memory_bytes: limits.memory_bytes }
+}
+
+/// Whether one more container with these limits fits.
+fn check_quota(quota: &Quota, used: &wharf_store::tenants::TenantUse, spec: &ContainerSpec) -> Result<()> {
+    let exceeded = |what: &str, wanted: u64, most: u64| {
+        ServiceError::new(
+            ProblemKind::QuotaExceeded,
+            format!("the tenant may have {most} {what} and would have {wanted}; remove something or ask for more"),
+        )
+    };
+    if let Some(most) = quota.containers
+        && used.containers >= most
+    {
+        return Err(exceeded("containers", u64::from(used.containers) + 1, u64::from(most)));
+    }
+    let sums = [
+        ("cpu_millis", "thousandths of a CPU", quota.cpu_millis.map(u64::from), used.cpu_millis, spec.limits.cpu_millis.map(u64::from)),
+        ("memory_bytes", "bytes of memory", quota.memory_bytes, used.memory_bytes, spec.limits.memory_bytes),
+    ];
+    for (field, what, quota, used, asked) in sums {
+        let Some(most) = quota else { continue };
+        let Some(asked) = asked else {
+            return Err(ServiceError::invalid_field(
+                &format!("limits.{field}"),
+                "the tenant has a quota for this, so the container needs a limit",
+            ));
+        };
+        if used.saturating_add(asked) > most {
+            return Err(exceeded(what, used.saturating_add(asked), most));
+        }
+    }
+    Ok(())
+}
+
+fn new_id() -> Result<ContainerId> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| ServiceError::internal("no random numbers", error))?;
+    hex::encode(bytes).parse().map_err(|error| ServiceError::internal("an id could not be made", error))
+}
+
+/// A row as it is shown.
+pub(crate) fn view(row: &ContainerRecord) -> ContainerView {
+    let seen = &row.observed;
+    ContainerView {
+        id: row.id.clone(),
+        name: row.name.clone(),
+        tenant: row.tenant.clone(),
+        tenant_name: row.tenant_name.clone(),
+        state: seen.state,
+        error: seen.error.clone(),
+        image_digest: seen.image_digest.clone(),
+        command_line: seen.command_line.clone(),
+        created_at: row.created_at,
+        started_at: seen.started_at,
+        finished_at: seen.finished_at,
+        exit: seen.exit.clone(),
+        restart_count: seen.restart_count,
+        pid: seen.pid,
+        address: seen.address.map(|address| address.to_string()),
+        ports: seen.ports.clone(),
+        spec: row.spec.clone(),
+        version: row.version,
+    }
+}

@@ -1,0 +1,310 @@
+//! From what was asked for and what the image says to what is launched: pure.
+//!
+//! Docker's rules for entrypoint and command; the masked and read-only paths of Docker's default
+//! plus those that tell of the host's memory (SECURITY B11); default capabilities less `NET_RAW`
+//! and `MKNOD`. Everything that needs a look at the host arrives as an argument.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use wharf_image::ImageConfig;
+use wharf_runtime::spec::{
+    DeviceNode, IdMap, LaunchSpec, LogSpec, MountSource, MountSpec, NetworkNamespace, ProcessSpec, Rlimit, RootfsSpec,
+    SPEC_VERSION, Seccomp,
+};
+use wharf_shared::container::{
+    ContainerSpec, DEFAULT_CAPABILITIES, ExecSpec, NetworkMode, capability_number, signal_number,
+};
+use wharf_shared::id::ContainerId;
+use wharf_shim::paths::StateDir;
+
+/// `RLIMIT_NOFILE` (getrlimit(2)).
+const RLIMIT_NOFILE: u32 = 7;
+/// `RLIMIT_CORE`: no container writes cores unless it raises the soft limit itself.
+const RLIMIT_CORE: u32 = 4;
+/// Open files when nothing is said: enough for servers, and within an unprivileged host's bound.
+const OPEN_FILES_DEFAULT: u64 = 16_384;
+/// Docker's default size of `/dev/shm`.
+const SHM_DEFAULT_BYTES: u64 = 64 * 1024 * 1024;
+/// Docker's default search path.
+const PATH_DEFAULT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const MASKED_PATHS: [&str; 18] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel/debug",
+];
+
+const READ_ONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// All that a launch depends on besides what was asked for.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) id: &'a ContainerId,
+    pub(crate) generation: u64,
+    pub(crate) image: &'a ImageConfig,
+    /// Relative to `layer_root`, uppermost first.
+    pub(crate) layers: Vec<PathBuf>,
+    pub(crate) layer_root: PathBuf,
+    pub(crate) run_dir: PathBuf,
+    pub(crate) state_dir: StateDir,
+    pub(crate) cgroup: PathBuf,
+    /// First host id of the tenant.
+    pub(crate) id_base: u32,
+    /// Volumes and host paths, resolved: source on the host, and whether ids are shifted.
+    pub(crate) mounts: Vec<MountSpec>,
+    pub(crate) devices: Vec<DeviceNode>,
+}
+
+/// The container cannot be launched as it was asked for.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum PlanError {
+    #[error("neither the container nor its image says what to run; give a command")]
+    NoCommand,
+}
+
+/// The command line: Docker's rule. An entrypoint that was given drops the image's command.
+pub(crate) fn command_line(spec: &ContainerSpec, image: &ImageConfig) -> Result<Vec<String>, PlanError> {
+    let (entrypoint, command) = match (&spec.entrypoint, &spec.command) {
+        (Some(entrypoint), command) => (entrypoint, command.clone().unwrap_or_default()),
+        (None, Some(command)) => (&image.config.entrypoint, command.clone()),
+        (None, None) => (&image.config.entrypoint, image.config.cmd.clone()),
+    };
+    let line: Vec<String> = entrypoint.iter().cloned().chain(command).collect();
+    if line.first().is_none_or(String::is_empty) { Err(PlanError::NoCommand) } else { Ok(line) }
+}
+
+/// The signal that asks this container to stop.
+pub(crate) fn stop_signal(spec: &ContainerSpec, image: &ImageConfig) -> i32 {
+    const SIGTERM: i32 = 15;
+    spec.stop_signal
+        .as_deref()
+        .and_then(signal_number)
+        .or_else(|| image.config.stop_signal.as_deref().and_then(signal_number))
+        .unwrap_or(SIGTERM)
+}
+
+/// Everything the launch needs.
+pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<LaunchSpec, PlanError> {
+    let args = command_line(spec, facts.image)?;
+    let hostname = spec.hostname.clone().unwrap_or_else(|| facts.id.short().to_owned());
+    let state = facts.state_dir.path().to_owned();
+    let mut mounts = Vec::new();
+    if spec.network != NetworkMode::Host {
+        for file in ["hosts", "resolv.conf", "hostname"] {
+            mounts.push(MountSpec {
+                source: MountSource::Bind { path: state.join(file), idmap: false },
+                target: format!("/etc/{file}"),
+                read_only: true,
+            });
+        }
+    }
+    mounts.extend(facts.mounts);
+    let sysctls = match spec.network {
+        // As Docker: a container's own ports need no privilege, its own pings no raw socket.
+        NetworkMode::Tenant | NetworkMode::None => BTreeMap::from([
+            ("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned()),
+            ("net.ipv4.ping_group_range".to_owned(), "0 65535".to_owned()),
+        ]),
+        NetworkMode::Host => BTreeMap::new(),
+    };
+    Ok(LaunchSpec {
+        version: SPEC_VERSION,
+        id: facts.id.to_string(),
+        generation: facts.generation,
+        run_dir: facts.run_dir,
+        state_dir: state.clone(),
+        log: LogSpec {
+            dir: facts.state_dir.log(),
+            max_file_bytes: spec.log.max_file_bytes,
+            max_files: spec.log.max_files,
+        },
+        process: ProcessSpec {
+            args,
+            env: environment(spec, facts.image, &hostname),
+            cwd: workdir(spec.workdir.as_deref(), facts.image),
+            user: spec.user.clone().unwrap_or_else(|| facts.image.config.user.clone()),
+            groups: Vec::new(),
+            capabilities: capabilities(spec),
+            no_new_privs: true,
+            seccomp: Seccomp::Default,
+            rlimits: rlimits(spec),
+            terminal: spec.terminal,
+            terminal_size: None,
+            stdin: spec.stdin,
+            oom_score_adj: None,
+        },
+        hostname,
+        rootfs: RootfsSpec {
+            layer_root: facts.layer_root,
+            layers: facts.layers,
+            writable: state,
+            read_only: spec.read_only,
+        },
+        mounts,
+        id_map: Some(IdMap { host_base: facts.id_base, size: 65_536 }),
+        network: match spec.network {
+            NetworkMode::Tenant | NetworkMode::None => NetworkNamespace::Private,
+            NetworkMode::Host => NetworkNamespace::Host,
+        },
+        cgroup: facts.cgroup,
+        masked_paths: MASKED_PATHS.map(str::to_owned).to_vec(),
+        read_only_paths: READ_ONLY_PATHS.map(str::to_owned).to_vec(),
+        sysctls,
+        devices: facts.devices,
+        shm_size_bytes: spec.limits.shm_bytes.unwrap_or(SHM_DEFAULT_BYTES),
+        init: spec.init,
+    })
+}
+
+/// A further process with the rights of the container's first.
+pub(crate) fn exec_process(exec: &ExecSpec, spec: &ContainerSpec, image: &ImageConfig, hostname: &str) -> ProcessSpec {
+    let mut env = environment(spec, image, hostname);
+    set_all(&mut env, &exec.env);
+    if exec.terminal && !spec.terminal {
+        set(&mut env, "TERM", "xterm");
+    }
+    ProcessSpec {
+        args: exec.command.clone(),
+        env,
+        cwd: exec.workdir.clone().unwrap_or_else(|| workdir(spec.workdir.as_deref(), image)),
+        user: exec.user.clone().or_else(|| spec.user.clone()).unwrap_or_else(|| image.config.user.clone()),
+        groups: Vec::new(),
+        capabilities: capabilities(spec),
+        no_new_privs: true,
+        seccomp: Seccomp::Default,
+        rlimits: rlimits(spec),
+        terminal: exec.terminal,
+        terminal_size: exec.terminal_size,
+        stdin: exec.stdin,
+        oom_score_adj: None,
+    }
+}
+
+fn environment(spec: &ContainerSpec, image: &ImageConfig, hostname: &str) -> Vec<String> {
+    let mut env = vec![PATH_DEFAULT.to_owned()];
+    set(&mut env, "HOSTNAME", hostname);
+    if spec.terminal {
+        set(&mut env, "TERM", "xterm");
+    }
+    for pair in &image.config.env {
+        if let Some((key, value)) = pair.split_once('=') {
+            set(&mut env, key, value);
+        }
+    }
+    set_all(&mut env, &spec.env);
+    env
+}
+
+fn set_all(env: &mut Vec<String>, values: &BTreeMap<String, String>) {
+    for (key, value) in values {
+        set(env, key, value);
+    }
+}
+
+fn set(env: &mut Vec<String>, key: &str, value: &str) {
+    env.retain(|pair| pair.split_once('=').is_none_or(|(known, _)| known != key));
+    env.push(format!("{key}={value}"));
+}
+
+fn workdir(asked: Option<&str>, image: &ImageConfig) -> String {
+    let workdir = asked.unwrap_or(&image.config.working_dir);
+    if workdir.starts_with('/') { workdir.to_owned() } else { format!("/{workdir}") }
+}
+
+fn capabilities(spec: &ContainerSpec) -> Vec<u8> {
+    let plain = |name: &str| name.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
+    let drop: Vec<String> = spec.cap_drop.iter().map(|name| plain(name)).collect();
+    let base = DEFAULT_CAPABILITIES.iter().filter(|&&name| !drop.iter().any(|gone| gone == "ALL" || gone == name));
+    let mut numbers: Vec<u8> = base
+        .copied()
+        .chain(spec.cap_add.iter().map(String::as_str))
+        .filter_map(capability_number)
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+fn rlimits(spec: &ContainerSpec) -> Vec<Rlimit> {
+    let files = spec.limits.open_files.map_or(OPEN_FILES_DEFAULT, u64::from);
+    vec![
+        Rlimit { resource: RLIMIT_CORE, soft: 0, hard: u64::MAX },
+        Rlimit { resource: RLIMIT_NOFILE, soft: files, hard: files },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> ImageConfig {
+        let json = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},
+            "config":{"Entrypoint":["/entry"],"Cmd":["serve"],"Env":["A=1","PATH=/bin"],"WorkingDir":"srv",
+            "StopSignal":"SIGQUIT"}}"#;
+        ImageConfig::parse(json.as_bytes()).expect("a valid configuration")
+    }
+
+    fn line(entrypoint: Option<&[&str]>, command: Option<&[&str]>) -> Result<Vec<String>, PlanError> {
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let spec = ContainerSpec {
+            entrypoint: entrypoint.map(words),
+            command: command.map(words),
+            ..ContainerSpec::default()
+        };
+        command_line(&spec, &image())
+    }
+
+    #[test]
+    fn entrypoint_and_command_combine_as_docker_does() {
+        assert_eq!(line(None, None).expect("image's own"), ["/entry", "serve"]);
+        assert_eq!(line(None, Some(&["x"])).expect("command replaced"), ["/entry", "x"]);
+        assert_eq!(line(Some(&["/e"]), None).expect("entrypoint drops the image's command"), ["/e"]);
+        assert_eq!(line(Some(&["/e"]), Some(&["x"])).expect("both"), ["/e", "x"]);
+        assert_eq!(line(Some(&[]), None), Err(PlanError::NoCommand));
+    }
+
+    #[test]
+    fn the_containers_environment_wins_over_the_images_and_ours() {
+        let spec = ContainerSpec {
+            env: BTreeMap::from([("A".to_owned(), "2".to_owned())]),
+            ..ContainerSpec::default()
+        };
+        let env = environment(&spec, &image(), "box");
+        assert_eq!(env, ["HOSTNAME=box", "PATH=/bin", "A=2"]);
+    }
+
+    #[test]
+    fn dropping_all_capabilities_leaves_only_those_added() {
+        let spec = ContainerSpec {
+            cap_drop: vec!["ALL".to_owned()],
+            cap_add: vec!["CAP_NET_BIND_SERVICE".to_owned()],
+            ..ContainerSpec::default()
+        };
+        assert_eq!(capabilities(&spec), [10]);
+        assert!(!capabilities(&ContainerSpec::default()).contains(&13), "NET_RAW is not a default");
+    }
+
+    #[test]
+    fn stop_signal_and_workdir_come_from_the_image_unless_given() {
+        assert_eq!(stop_signal(&ContainerSpec::default(), &image()), 3);
+        assert_eq!(workdir(None, &image()), "/srv");
+        assert_eq!(workdir(Some("/x"), &image()), "/x");
+    }
+}

@@ -1,0 +1,122 @@
+//! `wharfd down`: ends everything of one instance, and with `--purge` leaves nothing of it.
+//!
+//! Works without a running agent. What belongs to the instance is found by its own directories and
+//! cgroups, never by a process's name. An agent that still runs is asked to stop first, because it
+//! would restart what ends.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::Instant;
+use wharf_runtime::cgroup::{Cgroup, Layout};
+use wharf_shim::client;
+use wharf_shim::paths::RunRoot;
+
+use crate::config::Config;
+use crate::say;
+
+/// Name of the file in the run directory that names the agent.
+pub(crate) const PID_FILE: &str = "wharfd.pid";
+/// The agent, and each cgroup, get so long to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ends it.
+pub(crate) async fn down(config: &Config, purge: bool) -> anyhow::Result<()> {
+    stop_agent(&config.run_dir).await?;
+    let layout = Layout::detect().context("look at the host's cgroups")?;
+    let root = Path::new(&config.instance);
+    let ended = end_containers(&layout, root).await?;
+    say(&format!("ended {ended} containers"));
+    let run_root = RunRoot::new(&config.run_dir);
+    if let Some(forge) = client::connect_forge(&run_root).context("ask for the forge")? {
+        forge.quit().context("stop the forge")?;
+    }
+    let network = wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))?;
+    network.purge().await.context("remove the network")?;
+    remove(&config.run_dir)?;
+    if purge {
+        remove(&config.state_dir)?;
+        say("removed all state");
+    }
+    Ok(())
+}
+
+async fn stop_agent(run_dir: &Path) -> anyhow::Result<()> {
+    let file = run_dir.join(PID_FILE);
+    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
+    let Ok(agent) = serde_json::from_str::<wharf_shim::process_ref::ProcessRef>(&text) else { return Ok(()) };
+    if !agent.is_alive().context("look for the agent")? {
+        return Ok(());
+    }
+    kill(Pid::from_raw(agent.pid), Signal::SIGTERM).context("ask the agent to stop")?;
+    let deadline = Instant::now() + PATIENCE;
+    while agent.is_alive().context("look for the agent")? {
+        anyhow::ensure!(Instant::now() < deadline, "the agent (pid {}) does not stop", agent.pid);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    say("stopped the agent");
+    Ok(())
+}
+
+/// Kills and removes every cgroup below the instance's, deepest first.
+async fn end_containers(layout: &Layout, root: &Path) -> anyhow::Result<usize> {
+    let mut ended = 0;
+    for tenant in children(layout, root) {
+        for container in children(layout, &tenant) {
+            end(layout, &container).await?;
+            ended += 1;
+        }
+        end(layout, &tenant).await?;
+    }
+    if !layout.hierarchies().iter().any(|hierarchy| hierarchy.join(root).exists()) {
+        return Ok(ended);
+    }
+    end(layout, root).await?;
+    Ok(ended)
+}
+
+async fn end(layout: &Layout, path: &Path) -> anyhow::Result<()> {
+    let cgroup = Cgroup::open(layout, path).with_context(|| format!("open the cgroup {}", path.display()))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        cgroup.kill().with_context(|| format!("kill the cgroup {}", path.display()))?;
+        if cgroup.is_empty().unwrap_or(true) {
+            break;
+        }
+        anyhow::ensure!(Instant::now() < deadline, "processes in {} do not end", path.display());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The kernel lets go of a cgroup a moment after its last process.
+    loop {
+        match cgroup.remove() {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(error).with_context(|| format!("remove the cgroup {}", path.display()));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// The cgroups directly below this one, in any hierarchy.
+fn children(layout: &Layout, path: &Path) -> Vec<std::path::PathBuf> {
+    let mut names = std::collections::BTreeSet::new();
+    for hierarchy in layout.hierarchies() {
+        let Ok(entries) = std::fs::read_dir(hierarchy.join(path)) else { continue };
+        let dirs = entries.flatten().filter(|entry| entry.path().is_dir());
+        names.extend(dirs.map(|entry| entry.file_name()));
+    }
+    names.into_iter().map(|name| path.join(name)).collect()
+}
+
+fn remove(dir: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}

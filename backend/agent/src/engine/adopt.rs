@@ -1,0 +1,82 @@
+//! What is really there after a start of the agent: living shims, finished ones, lost ones.
+//!
+//! RUNTIME: a container's run directory names its shim and first process by pid and start time,
+//! so that a reused pid is never taken for them, and the boot, so that leftovers of an earlier
+//! boot are recognised.
+
+use std::path::Path;
+
+use wharf_shim::client;
+use wharf_shim::exit::ExitRecord;
+use wharf_shim::protocol::{Reply, Request, StateReport};
+use wharf_shim::state::StateFile;
+
+use super::{Engine, EngineError, Session};
+
+/// How a container was found that should be running.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Its shim answers.
+    Alive { session: Session, report: StateReport, network_namespace: Option<std::os::fd::OwnedFd> },
+    /// Its shim is gone and left the exit record.
+    Ended(Box<ExitRecord>),
+    /// Its shim was killed; whatever of it still ran was killed just now.
+    Lost,
+    /// There is nothing: it was never launched, or the host restarted.
+    Nothing,
+}
+
+impl Engine {
+    /// Looks for one start of a container.
+    pub(crate) async fn find(&self, id: &str, generation: u64, cgroup: &Path) -> Result<Found, EngineError> {
+        let Ok(run) = self.run_root().container(id) else { return Ok(Found::Nothing) };
+        let connected = tokio::task::spawn_blocking(move || client::connect_shim(&run)).await?;
+        if let Ok(client) = connected {
+            let session = Session::new(client.into_connection())?;
+            if let Ok((Reply::State(report), mut descriptors)) = session.ask(Request::State, &[]).await
+                && report.generation == generation
+            {
+                let network_namespace = descriptors.pop();
+                return Ok(Found::Alive { session, report, network_namespace });
+            }
+        }
+        if let Some(record) = self.exit_record(id, generation).await? {
+            return Ok(Found::Ended(Box::new(record)));
+        }
+        self.lost(id, generation, cgroup).await
+    }
+
+    /// The exit record of one start, if its shim wrote it.
+    pub(crate) async fn exit_record(&self, id: &str, generation: u64) -> Result<Option<ExitRecord>, EngineError> {
+        let Some(state) = self.state_dir(id) else { return Ok(None) };
+        let name = id.to_owned();
+        match tokio::task::spawn_blocking(move || ExitRecord::read(&state, &name, generation)).await? {
+            Ok(record) => Ok(record),
+            Err(error) => {
+                tracing::error!(container.id = id, error = crate::error::chain(&error), "an exit record cannot be read");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The shim is gone without a word: end what it left running.
+    pub(crate) async fn lost(&self, id: &str, generation: u64, cgroup: &Path) -> Result<Found, EngineError> {
+        let Ok(run) = self.run_root().container(id) else { return Ok(Found::Nothing) };
+        let name = id.to_owned();
+        let state = tokio::task::spawn_blocking(move || StateFile::read(&run, &name)).await?;
+        let known = match state {
+            Ok(state) => state.filter(|state| state.generation == generation),
+            Err(error) => {
+                tracing::error!(container.id = id, error = crate::error::chain(&error), "a state file cannot be read");
+                None
+            }
+        };
+        // The cgroup decides what must die: whatever is in it belongs to this start and no other.
+        let alive = self.kill_cgroup(cgroup.to_owned()).await.is_ok();
+        match known {
+            Some(_) => Ok(Found::Lost),
+            None if alive => Ok(Found::Lost),
+            None => Ok(Found::Nothing),
+        }
+    }
+}

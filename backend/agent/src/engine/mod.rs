@@ -1,0 +1,354 @@
+//! What this host can do with containers: the only module that talks to forge and shims.
+//!
+//! The agent never forks and never enters a namespace. It prepares (cgroup, limits, directories),
+//! asks the forge for a shim, and from then on talks to that shim over its own [`Session`]. All
+//! that it knows can be rebuilt from the run directory, the exit records and the shims themselves,
+//! so a killed agent finds every container again ([`adopt`]).
+
+mod adopt;
+mod limits;
+mod session;
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use adopt::Found;
+pub(crate) use limits::LimitError;
+pub(crate) use session::{Session, SessionError, ShimNotice};
+use tokio::sync::Mutex;
+use wharf_runtime::cgroup::{Cgroup, DeviceRule, Layout, LayoutKind};
+use wharf_runtime::spec::{IdMap, LaunchSpec};
+use wharf_shared::container::Limits;
+use wharf_shared::tenant::Quota;
+use wharf_shim::client;
+use wharf_shim::connection::Connection;
+use wharf_shim::memfd;
+use wharf_shim::paths::{RunRoot, StateDir, StateRoot};
+use wharf_shim::protocol::{Failure, Reply, Request};
+
+/// How long the forge may take to answer; it does nothing but fork.
+const FORGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long building a container may take. Mounts on a slow disk are the slowest part.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A step with a container failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    #[error("cannot prepare {path} for the container")]
+    Prepare { path: PathBuf, source: std::io::Error },
+    #[error("cannot make the cgroup {path}")]
+    Cgroup { path: PathBuf, source: wharf_runtime::cgroup::CgroupError },
+    #[error("cannot set the limits")]
+    Limits(#[from] LimitError),
+    #[error("cannot make a memory file for the spec")]
+    Seal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot find the host's cgroups")]
+    Layout(#[from] wharf_runtime::cgroup::LayoutError),
+    #[error("the forge cannot be reached")]
+    Forge(#[source] client::ClientError),
+    #[error("the container cannot be built")]
+    Build(#[source] Failure),
+    #[error("the connection with the supervisor broke")]
+    Session(#[from] SessionError),
+    #[error("a worker thread panicked")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+impl EngineError {
+    /// The shim's own words, when it was the shim that refused.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Build(failure) | Self::Session(SessionError::Refused(failure)) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// The host's containers.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    instance: String,
+    run_root: RunRoot,
+    state_root: StateRoot,
+    shim: PathBuf,
+    layout: Layout,
+    /// The connection with the forge; one launch request at a time.
+    forge: Mutex<Option<Session>>,
+}
+
+/// A container that was built and waits at its gate.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) session: Session,
+    pub(crate) pid: i32,
+    pub(crate) network_namespace: Option<std::os::fd::OwnedFd>,
+}
+
+impl Engine {
+    /// Looks at the host; starts nothing.
+    pub(crate) fn new(
+        instance: &str,
+        run_root: &Path,
+        state_root: &Path,
+        shim: PathBuf,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            instance: instance.to_owned(),
+            run_root: RunRoot::new(run_root),
+            state_root: StateRoot::new(state_root),
+            shim,
+            layout: Layout::detect()?,
+            forge: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn layout_name(&self) -> &'static str {
+        match self.layout.kind() {
+            LayoutKind::V2 => "v2",
+            LayoutKind::Hybrid => "hybrid",
+            LayoutKind::V1 => "v1",
+        }
+    }
+
+    pub(crate) fn run_root(&self) -> &RunRoot {
+        &self.run_root
+    }
+
+    pub(crate) fn state_root(&self) -> &StateRoot {
+        &self.state_root
+    }
+
+    /// The cgroup of a tenant, above those of its containers.
+    pub(crate) fn tenant_cgroup(&self, tenant: &str) -> PathBuf {
+        Path::new(&self.instance).join(tenant)
+    }
+
+    /// The cgroup of one start of a container. Each start has its own, so that the counters of one
+    /// can linger until they are in the journal while the next already runs.
+    pub(crate) fn container_cgroup(&self, tenant: &str, id: &str, generation: u64) -> PathBuf {
+        self.tenant_cgroup(tenant).join(format!("{id}-{generation}"))
+    }
+
+    /// Makes the tenant's cgroup, if need be, and writes its limits.
+    pub(crate) async fn ensure_tenant(&self, tenant: &str, quota: &Quota) -> Result<(), EngineError> {
+        let (layout, path, limits) = (self.layout.clone(), self.tenant_cgroup(tenant), limits_of(quota));
+        tokio::task::spawn_blocking(move || {
+            Cgroup::create(&layout, &path).map_err(|source| EngineError::Cgroup { path: path.clone(), source })?;
+            limits::apply(&layout, &path, &limits, None).map_err(EngineError::from)
+        })
+        .await?
+    }
+
+    /// Removes a tenant's empty cgroup.
+    pub(crate) async fn remove_tenant(&self, tenant: &str) -> Result<(), EngineError> {
+        self.remove_cgroup(self.tenant_cgroup(tenant)).await
+    }
+
+    /// Writes new limits of a running container.
+    pub(crate) async fn update_limits(&self, cgroup: PathBuf, limits: Limits) -> Result<(), EngineError> {
+        let (layout, disk) = (self.layout.clone(), self.disk());
+        tokio::task::spawn_blocking(move || limits::apply(&layout, &cgroup, &limits, disk))
+            .await?
+            .map_err(EngineError::from)
+    }
+
+    /// Makes directories, cgroup and limits of a start, then has it built. Nothing of it runs yet.
+    /// When it fails, nothing but the container's state directory is left.
+    pub(crate) async fn create(
+        &self,
+        spec: LaunchSpec,
+        limits: Limits,
+        devices: Vec<DeviceRule>,
+    ) -> Result<Created, EngineError> {
+        let (layout, disk, cgroup) = (self.layout.clone(), self.disk(), spec.cgroup.clone());
+        let prepared = tokio::task::spawn_blocking(move || {
+            prepare_directories(&spec)?;
+            let cgroup = Cgroup::create(&layout, &spec.cgroup)
+                .map_err(|source| EngineError::Cgroup { path: spec.cgroup.clone(), source })?;
+            limits::apply(&layout, &spec.cgroup, &limits, disk)?;
+            cgroup
+                .allow_devices(&devices)
+                .map_err(|source| EngineError::Cgroup { path: spec.cgroup.clone(), source })?;
+            Ok::<_, EngineError>(spec)
+        })
+        .await?;
+        let built = match prepared {
+            Ok(spec) => self.build(&spec).await,
+            Err(error) => Err(error),
+        };
+        if built.is_err()
+            && let Err(error) = self.remove_cgroup(cgroup).await
+        {
+            tracing::warn!(error = crate::error::chain(&error), "the cgroup of a failed start was left behind");
+        }
+        built
+    }
+
+    async fn build(&self, spec: &LaunchSpec) -> Result<Created, EngineError> {
+        let bytes = spec.encode().map_err(|source| EngineError::Seal(Box::new(source)))?;
+        let sealed = memfd::seal_spec(&bytes).map_err(|source| EngineError::Seal(Box::new(source)))?;
+        let (ours, theirs) = Connection::pair().map_err(SessionError::from)?;
+        let session = Session::new(ours)?;
+        let request = Request::Launch { id: spec.id.clone(), generation: spec.generation };
+        self.ask_forge(request, &[sealed.as_fd(), theirs.as_fd()]).await?;
+        drop(theirs);
+        let notice = tokio::time::timeout(CREATE_TIMEOUT, session.notice())
+            .await
+            .map_err(|_elapsed| SessionError::Timeout { waited_for: "the container to be built" })??;
+        match notice {
+            ShimNotice::Created { pid, network_namespace } => Ok(Created { session, pid, network_namespace }),
+            ShimNotice::CreateFailed(failure) => Err(EngineError::Build(failure)),
+            other => Err(SessionError::unexpected(&other).into()),
+        }
+    }
+
+    /// Asks the forge, starting it first when there is none; once more with a fresh one when it died.
+    async fn ask_forge(
+        &self,
+        request: Request,
+        descriptors: &[std::os::fd::BorrowedFd<'_>],
+    ) -> Result<Reply, EngineError> {
+        let mut forge = self.forge.lock().await;
+        for attempt in 0..2 {
+            let session = match forge.take() {
+                Some(session) => session,
+                None => Session::new(self.start_forge().await?)?,
+            };
+            let asked = tokio::time::timeout(FORGE_TIMEOUT, session.ask(request.clone(), descriptors)).await;
+            match asked {
+                Ok(Ok((reply, _))) => {
+                    *forge = Some(session);
+                    return Ok(reply);
+                }
+                Ok(Err(SessionError::Refused(failure))) => {
+                    *forge = Some(session);
+                    return Err(EngineError::Build(failure));
+                }
+                Ok(Err(error)) if attempt == 1 => return Err(error.into()),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = crate::error::chain(&error), "the forge went away; starting another");
+                }
+                Err(_elapsed) => return Err(SessionError::Timeout { waited_for: "the forge to answer" }.into()),
+            }
+        }
+        Err(SessionError::Timeout { waited_for: "the forge" }.into())
+    }
+
+    /// Finds the running forge of this build, or starts one.
+    async fn start_forge(&self) -> Result<Connection, EngineError> {
+        let (root, shim) = (self.run_root.clone(), self.shim.clone());
+        tokio::task::spawn_blocking(move || client::ensure_forge(&root, &shim))
+            .await?
+            .map(client::Client::into_connection)
+            .map_err(EngineError::Forge)
+    }
+
+    /// Starts the forge if it does not run, so that the first container does not wait for it.
+    pub(crate) async fn warm_up(&self) -> Result<(), EngineError> {
+        self.ask_forge(Request::Ping, &[]).await.map(|_reply| ())
+    }
+
+    /// Removes an empty cgroup from every hierarchy; a cgroup that is gone is fine.
+    pub(crate) async fn remove_cgroup(&self, path: PathBuf) -> Result<(), EngineError> {
+        let layout = self.layout.clone();
+        tokio::task::spawn_blocking(move || {
+            Cgroup::open(&layout, &path)
+                .and_then(|cgroup| cgroup.remove())
+                .map_err(|source| EngineError::Cgroup { path, source })
+        })
+        .await?
+    }
+
+    /// Kills every process of a cgroup.
+    pub(crate) async fn kill_cgroup(&self, path: PathBuf) -> Result<(), EngineError> {
+        self.with_cgroup(path, Cgroup::kill).await
+    }
+
+    /// Stops every process of a cgroup where it stands.
+    pub(crate) async fn freeze(&self, path: PathBuf) -> Result<(), EngineError> {
+        self.with_cgroup(path, Cgroup::freeze).await
+    }
+
+    /// Lets a frozen cgroup go on.
+    pub(crate) async fn thaw(&self, path: PathBuf) -> Result<(), EngineError> {
+        self.with_cgroup(path, Cgroup::thaw).await
+    }
+
+    async fn with_cgroup(
+        &self,
+        path: PathBuf,
+        act: fn(&Cgroup) -> Result<(), wharf_runtime::cgroup::CgroupError>,
+    ) -> Result<(), EngineError> {
+        let layout = self.layout.clone();
+        tokio::task::spawn_blocking(move || {
+            Cgroup::open(&layout, &path)
+                .and_then(|cgroup| act(&cgroup))
+                .map_err(|source| EngineError::Cgroup { path, source })
+        })
+        .await?
+    }
+
+    /// Removes all files of a container. Its mounts are gone with its shim.
+    pub(crate) async fn remove_files(&self, id: &str) -> Result<(), EngineError> {
+        let Ok(state) = self.state_root.container(id) else { return Ok(()) };
+        let Ok(run) = self.run_root.container(id) else { return Ok(()) };
+        tokio::task::spawn_blocking(move || {
+            for path in [run.path(), state.path()] {
+                match std::fs::remove_dir_all(path) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(EngineError::Prepare { path: path.to_owned(), source });
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+        .await?
+    }
+
+    pub(crate) fn state_dir(&self, id: &str) -> Option<StateDir> {
+        self.state_root.container(id).ok()
+    }
+
+    /// The device whose I/O limits mean the containers' writable layers.
+    fn disk(&self) -> Option<(u64, u64)> {
+        limits::disk_of(self.state_root.path())
+    }
+}
+
+/// The directories that a launch takes for granted. The writable layer belongs to the container's
+/// root; what lies above it stays ours, mode 0700, so that no tenant's process walks in from the host.
+fn prepare_directories(spec: &LaunchSpec) -> Result<(), EngineError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| EngineError::Prepare { path, source }
+    };
+    let mut private = std::fs::DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    for dir in [&spec.run_dir, &spec.state_dir, &spec.log.dir, &spec.rootfs.writable] {
+        private.create(dir).map_err(failed(dir))?;
+    }
+    let owner = spec.id_map.map(|IdMap { host_base, .. }| host_base);
+    for (name, mode) in [("upper", 0o755), ("work", 0o700)] {
+        let dir = spec.rootfs.writable.join(name);
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(&dir).map_err(failed(&dir))?;
+        chown(&dir, owner, owner).map_err(failed(&dir))?;
+    }
+    Ok(())
+}
+
+/// A tenant's quota as limits of its cgroup: what its containers may use together.
+fn limits_of(quota: &Quota) -> Limits {
+    Limits {
+        cpu_millis: quota.cpu_millis,
+        memory_bytes: quota.memory_bytes,
+        pids: quota.pids,
+        ..Limits::default()
+    }
+}

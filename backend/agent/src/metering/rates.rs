@@ -1,0 +1,87 @@
+//! From two readings of the same counters to what the dashboard shows: pure.
+//!
+//! A counter that cannot be read stays "unreadable"; it never becomes 0.
+
+use wharf_runtime::usage::{Counters, Measured as Counter, Reading};
+use wharf_shared::decimal::Decimal;
+use wharf_shared::id::ContainerId;
+use wharf_shared::live::MetricsPoint;
+use wharf_shared::time::Timestamp;
+use wharf_shared::usage::Measured;
+
+/// A point without its price.
+pub(super) fn point(
+    container: &ContainerId,
+    before: Option<&Reading>,
+    now: &Reading,
+    memory_limit_bytes: Option<u64>,
+) -> MetricsPoint {
+    let per_second = |counter: fn(&Counters) -> Counter| rate(before, now, counter, 1_000_000_000);
+    MetricsPoint {
+        container: container.clone(),
+        at: Timestamp(now.realtime_us),
+        // Nanoseconds of CPU per nanosecond are CPUs; a thousandth of one is the unit.
+        cpu_millis: rate(before, now, |counters| counters.cpu_usage_ns, 1_000),
+        memory_working_set_bytes: wire(now.counters.memory_working_set_bytes),
+        memory_current_bytes: wire(now.counters.memory_current_bytes),
+        memory_limit_bytes,
+        network_receive_bytes_per_s: per_second(|counters| counters.network_receive_bytes),
+        network_transmit_bytes_per_s: per_second(|counters| counters.network_transmit_bytes),
+        io_read_bytes_per_s: per_second(|counters| counters.io_read_bytes),
+        io_write_bytes_per_s: per_second(|counters| counters.io_write_bytes),
+        pids: wire(now.counters.pids_current),
+        cost_per_hour: Decimal::zero(),
+        currency: String::new(),
+    }
+}
+
+/// The kernel's number as it crosses the wire.
+pub(super) fn wire(counter: Counter) -> Measured {
+    match counter {
+        Counter::Value(value) => Measured::Value(value),
+        // Every reading asks for every counter; one that was not read is not known.
+        Counter::NotRead | Counter::NotMeasurable => Measured::NotMeasurable,
+        Counter::Unreadable(errno) => Measured::Unreadable(errno),
+    }
+}
+
+/// How fast a counter grew, in `scale` per nanosecond; without an earlier reading there is no rate yet.
+fn rate(before: Option<&Reading>, now: &Reading, counter: fn(&Counters) -> Counter, scale: u128) -> Measured {
+    let value = match counter(&now.counters) {
+        Counter::Value(value) => value,
+        other => return wire(other),
+    };
+    let Some(before) = before else { return Measured::Value(0) };
+    let earlier = match counter(&before.counters) {
+        Counter::Value(value) => value,
+        other => return wire(other),
+    };
+    let elapsed = u128::from(now.boot_ns.saturating_sub(before.boot_ns)).max(1);
+    let grown = u128::from(value.saturating_sub(earlier));
+    Measured::Value(u64::try_from(grown * scale / elapsed).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(boot_ns: u64, cpu: Counter) -> Reading {
+        let mut reading = Reading { boot_ns, realtime_us: 0, counters: crate::metering::series::all(Counter::NotMeasurable) };
+        reading.counters.cpu_usage_ns = cpu;
+        reading
+    }
+
+    #[test]
+    fn half_a_cpu_for_two_seconds_is_500_millis() {
+        let (before, now) = (reading(0, Counter::Value(0)), reading(2_000_000_000, Counter::Value(1_000_000_000)));
+        let rate = rate(Some(&before), &now, |counters| counters.cpu_usage_ns, 1_000);
+        assert_eq!(rate, Measured::Value(500));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_zero() {
+        let (before, now) = (reading(0, Counter::Value(0)), reading(1, Counter::Unreadable(19)));
+        let rate = rate(Some(&before), &now, |counters| counters.cpu_usage_ns, 1_000);
+        assert_eq!(rate, Measured::Unreadable(19));
+    }
+}
