@@ -63,14 +63,11 @@ fn lower_limit(limit: Rlimit) -> Result<(), SysError> {
 
 fn bound_capabilities(wanted: u64) -> Result<(), StepError> {
     caps::clear_ambient().at(Stage::DropPrivileges, "ambient capabilities")?;
-    for capability in 0..64 {
-        match caps::in_bounding_set(capability) {
-            None => break,
-            Some(true) if wanted & caps::set_of(&[capability]) == 0 => {
-                caps::drop_from_bounding_set(capability)
-                    .at(Stage::DropPrivileges, format!("capability {capability}"))?;
-            }
-            Some(_) => {}
+    for capability in (0..64).filter(|capability| wanted & caps::set_of(&[*capability]) == 0) {
+        match caps::drop_from_bounding_set(capability).map_err(|error| error.errno) {
+            // The kernel has no capability of this number, and none above.
+            Err(Errno::EINVAL) => break,
+            other => other.at(Stage::DropPrivileges, format!("capability {capability}"))?,
         }
     }
     Ok(())

@@ -55,13 +55,6 @@ fn half(set: u64) -> Word {
     Word { effective: bits, permitted: bits, inheritable: 0 }
 }
 
-/// Returns whether the bounding set holds `capability`; `None` when the kernel has no such number.
-pub fn in_bounding_set(capability: u8) -> Option<bool> {
-    // SAFETY: PR_CAPBSET_READ takes an integer and touches no memory.
-    let held = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
-    (held >= 0).then_some(held == 1)
-}
-
 /// Removes `capability` from the bounding set, for this process and all that it executes.
 ///
 /// # Errors

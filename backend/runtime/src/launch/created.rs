@@ -90,6 +90,7 @@ pub struct Created {
     pub netns: Option<OwnedFd>,
     /// The supervisor's side of its terminal.
     pub pty_master: Option<OwnedFd>,
+    pub(super) mount_namespace: OwnedFd,
     pub(super) channel: Channel,
     pub(super) half_made: HalfMade,
     pub(super) cgroup: PathBuf,
@@ -117,6 +118,7 @@ impl Created {
             start_time_ticks: self.start_time_ticks,
             netns: self.netns,
             pty_master: self.pty_master,
+            mount_namespace: self.mount_namespace,
             target: ExecTarget::new(init, self.cgroup, self.id_map),
         })
     }
@@ -144,6 +146,9 @@ pub struct Running {
     pub netns: Option<OwnedFd>,
     /// The supervisor's side of its terminal.
     pub pty_master: Option<OwnedFd>,
+    /// Its mount namespace: while this is held, its end does not wait for the unmounting of its root
+    /// (which syncs the whole file system below). To be dropped once the end was reported.
+    pub mount_namespace: OwnedFd,
     /// What [`crate::exec::exec`] needs to join it.
     pub target: ExecTarget,
 }

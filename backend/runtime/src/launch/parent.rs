@@ -122,11 +122,12 @@ fn attempt(
         Err(error) if half_made.is_stillborn(&error) => return Ok(Attempt::Stillborn(error)),
         other => other?,
     };
+    let namespace = |name: &str| {
+        let path = format!("/proc/{pid}/ns/{name}");
+        File::open(&path).map(OwnedFd::from).at(Stage::Sync, path)
+    };
     let netns = match spec.network {
-        NetworkNamespace::Private => {
-            let path = format!("/proc/{pid}/ns/net");
-            Some(File::open(&path).at(Stage::Sync, path.as_str())?.into())
-        }
+        NetworkNamespace::Private => Some(namespace("net")?),
         NetworkNamespace::Host => None,
     };
     Ok(Attempt::Made(Created {
@@ -135,6 +136,7 @@ fn attempt(
         start_time_ticks: start_time_ticks(pid)?,
         netns,
         pty_master,
+        mount_namespace: namespace("mnt")?,
         channel,
         half_made,
         cgroup: spec.cgroup.clone(),

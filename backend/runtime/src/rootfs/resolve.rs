@@ -52,6 +52,10 @@ pub(crate) fn open_path(root: BorrowedFd<'_>, path: &Path, links: Links) -> Resu
 /// Opens a directory and makes those of its parts that are missing, with mode 0755.
 pub(crate) fn make_directory(root: BorrowedFd<'_>, path: &Path, links: Links) -> Result<OwnedFd, Errno> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    match open(root, path, directory, links) {
+        Err(Errno::ENOENT) => {}
+        other => return other,
+    }
     let mut reached = PathBuf::new();
     let mut dir = open(root, &reached, directory, links)?;
     for part in path.strip_prefix("/").unwrap_or(path).components() {
