@@ -155,12 +155,12 @@ where
 
 /// Docker writes sets as objects with empty values.
 fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
-    let map: Option<BTreeMap<String, serde::de::IgnoredAny>> = Option::deserialize(deserializer)?;
+    let map: Option<BTreeMap<String, serde_json::Value>> = Option::deserialize(deserializer)?;
     Ok(map.unwrap_or_default().into_keys().collect())
 }
 
 fn as_keys<S: serde::Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(set.iter().map(|key| (key, BTreeMap::<(), ()>::new())))
+    serializer.collect_map(set.iter().map(|key| (key, serde_json::Map::new())))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Needs root, as the product does: it makes device nodes, foreign owners and `trusted.*` attributes.
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
+#![expect(clippy::expect_used, reason = "an integration test and its support")]
 
 mod support;
 
@@ -11,7 +12,9 @@ use std::path::Path;
 use std::process::Command;
 
 use support::{Host, Member, Tar, chain, gzip};
-use wharf_image::{ArchiveError, ContentStore, ImageError, ImportOptions, Limits, StoreError, UnpackError};
+use wharf_image::{
+    ArchiveError, ContentStore, Digest, ImageError, ImportOptions, Limits, StoreError, UnpackError,
+};
 
 /// Imports and expects a refusal whose text has `why`; nothing may be left behind.
 async fn refused(name: &str, archive: Vec<u8>, why: &str) {
@@ -357,6 +360,66 @@ fn a_full_disk_is_said_and_leaves_nothing() {
         nix::mount::umount(state.path()).expect("unmount");
     });
     checked.join().expect("the checks hold");
+}
+
+/// The kernel's overlay is the judge of what whiteouts and opaque directories mean.
+#[test]
+fn an_overlay_mount_shows_what_the_layers_mean() {
+    let checked = std::thread::spawn(|| {
+        use nix::mount::{MsFlags, mount};
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("unshare");
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .expect("private");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let base = Tar::default()
+            .file("etc/passwd", "0")
+            .file("etc/group", "0")
+            .file("d/a", "0")
+            .file("x/y", "0")
+            .end();
+        let middle = Tar::default()
+            .file("etc/.wh.passwd", "")
+            .file("d/.wh..wh..opq", "")
+            .file("d/b", "1")
+            .file("x", "1")
+            .end();
+        let fresh = Tar::default().file(".wh..wh..opq", "").file("only", "2").end();
+        for (layers, expected) in [
+            (vec![base.clone(), middle.clone()], vec!["d", "d/b", "etc", "etc/group", "x"]),
+            // Overlay ignores an opaque root, so the list of layers ends there.
+            (vec![base, middle, fresh.clone()], vec!["only"]),
+            (vec![fresh, Tar::default().file("more", "3").end()], vec!["more", "only"]),
+        ] {
+            let host = Host::new(Limits::default());
+            let image = runtime.block_on(host.import(docker_archive(&layers))).expect("imports");
+            let paths = runtime.block_on(host.store.layer_paths(&image)).expect("layers");
+            let mut lower: Vec<String> =
+                paths.iter().map(|path| host.store.layers_root().join(path).display().to_string()).collect();
+            // A read-only overlay wants two.
+            let empty = tempfile::tempdir().expect("temp dir");
+            lower.push(empty.path().display().to_string());
+            let merged = tempfile::tempdir().expect("temp dir");
+            let data = format!("lowerdir={}", lower.join(":"));
+            mount(Some("overlay"), merged.path(), Some("overlay"), MsFlags::MS_RDONLY, Some(data.as_str()))
+                .expect("overlay");
+            let shown = support::layout::names(merged.path());
+            nix::mount::umount(merged.path()).expect("unmount");
+            assert_eq!(shown, expected.iter().map(std::path::PathBuf::from).collect::<Vec<_>>());
+        }
+    });
+    checked.join().expect("the checks hold");
+}
+
+/// A Docker archive of these layers.
+fn docker_archive(layers: &[Vec<u8>]) -> Vec<u8> {
+    let names: Vec<String> = (0..layers.len()).map(|i| format!("{i}.tar")).collect();
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+    let config =
+        serde_json::json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}}).to_string();
+    let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": null, "Layers": names}]).to_string();
+    let tar = Tar::default().file("manifest.json", &manifest).file("c.json", &config);
+    let members = names.iter().zip(layers);
+    members.fold(tar, |tar, (name, data)| tar.add(&Member { name, data, ..Member::default() })).end()
 }
 
 #[tokio::test]

@@ -222,16 +222,16 @@ impl Import<'_> {
                 let body = archive.blob(&descriptor, MANIFEST_MAX_BYTES)?;
                 match Document::parse(None, &body)? {
                     Document::Index(index) => descriptor = index.select(platform)?.clone(),
-                    Document::Manifest(manifest) => return self.oci_image(archive, manifest, body),
+                    Document::Manifest(manifest) => return self.oci_image(archive, &manifest, &body),
                 }
             }
             Err(ManifestError::UnsupportedMediaType(format!("an index within an {OCI_INDEX}")).into())
         })
     }
 
-    fn oci_image(&self, archive: &Archive, manifest: Manifest, body: Vec<u8>) -> Result<Digest, ImageError> {
+    fn oci_image(&self, archive: &Archive, manifest: &Manifest, body: &[u8]) -> Result<Digest, ImageError> {
         let config_body = archive.blob(&manifest.config, CONFIG_MAX_BYTES)?;
-        let config = read_config(&manifest, &config_body)?;
+        let config = read_config(manifest, &config_body)?;
         self.lease.protect(config.rootfs.diff_ids.iter().copied());
         let progress = self.options.progress.as_ref();
         progress::begin(progress, manifest.layers.iter().map(|layer| (layer.digest, layer.size)));
@@ -242,7 +242,7 @@ impl Import<'_> {
             self.store.add_layer(counted, Some(layer.digest), *diff_id)?;
             progress.complete(Phase::Done);
         }
-        self.keep(&manifest, &config_body, &body)
+        self.keep(manifest, &config_body, body)
     }
 
     fn docker(&self, archive: &Archive, entries: &[DockerEntry]) -> Result<Vec<Image>, ImageError> {

@@ -55,7 +55,7 @@ pub(super) fn token_url(
     scope: &str,
     insecure: impl Fn(&str) -> bool,
 ) -> Result<Url, &'static str> {
-    let mut url = Url::parse(realm).map_err(|_| "its realm is not a URL")?;
+    let mut url = Url::parse(realm).ok().ok_or("its realm is not a URL")?;
     let host = url.host_str().ok_or("its realm has no host")?;
     let named = match url.port() {
         Some(port) => format!("{host}:{port}"),

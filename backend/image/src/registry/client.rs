@@ -115,28 +115,29 @@ impl RegistryClient {
 
     /// Fetches a manifest or index by tag or digest, verified against the digest and the header's.
     pub(crate) async fn manifest(&self, endpoint: &Endpoint, locator: &str) -> Result<Served, RegistryError> {
-        let path = format!("manifests/{locator}");
-        self.retried(async || {
-            let response = self
-                .get(
-                    endpoint,
-                    &path,
-                    HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(MANIFEST_ACCEPT))]),
-                )
-                .await?;
-            let announced = header_digest(response.headers());
-            let media_type =
-                response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            let body = bounded(endpoint, response, "manifest", MANIFEST_MAX_BYTES).await?;
-            let digest = Digest::of(&body);
-            for expected in [locator.parse().ok(), announced].into_iter().flatten() {
-                if digest != expected {
-                    return Err(RegistryError::DigestMismatch { expected, actual: digest });
-                }
+        let mut tries = self.tries();
+        loop {
+            match self.try_manifest(endpoint, locator).await {
+                Err(error) => tries.again_after(error).await?,
+                served => return served,
             }
-            Ok(Served { body, media_type, digest })
-        })
-        .await
+        }
+    }
+
+    async fn try_manifest(&self, endpoint: &Endpoint, locator: &str) -> Result<Served, RegistryError> {
+        let accept = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(MANIFEST_ACCEPT))]);
+        let response = self.get(endpoint, &format!("manifests/{locator}"), accept).await?;
+        let announced = header_digest(response.headers());
+        let media_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = bounded(endpoint, response, "manifest", MANIFEST_MAX_BYTES).await?;
+        let digest = Digest::of(&body);
+        for expected in [locator.parse().ok(), announced].into_iter().flatten() {
+            if digest != expected {
+                return Err(RegistryError::DigestMismatch { expected, actual: digest });
+            }
+        }
+        Ok(Served { body, media_type, digest })
     }
 
     /// Fetches a small blob whole, verified.
@@ -145,16 +146,26 @@ impl RegistryClient {
         endpoint: &Endpoint,
         descriptor: &Descriptor,
     ) -> Result<Vec<u8>, RegistryError> {
-        let path = format!("blobs/{}", descriptor.digest);
-        self.retried(async || {
-            let response = self.get(endpoint, &path, HeaderMap::new()).await?;
-            let body = bounded(endpoint, response, "blob", descriptor.size).await?;
-            let mut hasher = Hasher::default();
-            hasher.update(&body);
-            verify(descriptor, hasher)?;
-            Ok(body)
-        })
-        .await
+        let mut tries = self.tries();
+        loop {
+            match self.try_small_blob(endpoint, descriptor).await {
+                Err(error) => tries.again_after(error).await?,
+                body => return body,
+            }
+        }
+    }
+
+    async fn try_small_blob(
+        &self,
+        endpoint: &Endpoint,
+        descriptor: &Descriptor,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let response = self.get(endpoint, &format!("blobs/{}", descriptor.digest), HeaderMap::new()).await?;
+        let body = bounded(endpoint, response, "blob", descriptor.size).await?;
+        let mut hasher = Hasher::default();
+        hasher.update(&body);
+        verify(descriptor, hasher)?;
+        Ok(body)
     }
 
     /// Fetches a blob piece by piece into `pieces`, resuming where it broke off, and verifies it at the end.
@@ -165,72 +176,24 @@ impl RegistryClient {
         endpoint: &Endpoint,
         descriptor: &Descriptor,
         pieces: mpsc::Sender<Piece>,
-        received: impl Fn(u64),
+        received: impl Fn(u64) + Send + Sync,
     ) -> Result<(), RegistryError> {
-        let path = format!("blobs/{}", descriptor.digest);
-        let mut hasher = Hasher::default();
-        let mut failures = 0;
-        while hasher.bytes() < descriptor.size || (descriptor.size == 0 && failures == 0) {
-            let before = hasher.bytes();
-            let Err(error) =
-                self.blob_part(endpoint, &path, descriptor, &mut hasher, &pieces, &received).await
-            else {
-                break;
-            };
+        let mut transfer =
+            Transfer { client: self, endpoint, descriptor, hasher: Hasher::default(), pieces, received };
+        let mut tries = self.tries();
+        loop {
+            let from = transfer.hasher.bytes();
+            let Err(error) = transfer.request(from).await else { break };
             // Progress shows that the registry lives: only failures in a row count.
-            failures = if hasher.bytes() > before { 1 } else { failures + 1 };
-            if !error.is_transient() || failures >= self.config.attempts {
-                return Err(error);
+            if transfer.hasher.bytes() > from {
+                tries = self.tries();
             }
-            tracing::debug!(host = endpoint.host, digest = %descriptor.digest, at_bytes = hasher.bytes(), "blob interrupted");
-            pause(failures, None).await;
+            tracing::debug!(host = endpoint.host, digest = %descriptor.digest, at_bytes = from, "blob interrupted");
+            tries.again_after(error).await?;
         }
-        verify(descriptor, hasher)?;
+        verify(descriptor, transfer.hasher)?;
         // Nobody left to tell is the receiver's own failure, which it reports itself.
-        pieces.send(Piece::End).await.unwrap_or_default();
-        Ok(())
-    }
-
-    async fn blob_part(
-        &self,
-        endpoint: &Endpoint,
-        path: &str,
-        descriptor: &Descriptor,
-        hasher: &mut Hasher,
-        pieces: &mpsc::Sender<Piece>,
-        received: &impl Fn(u64),
-    ) -> Result<(), RegistryError> {
-        let from = hasher.bytes();
-        let mut headers = HeaderMap::new();
-        if from > 0 {
-            let range = HeaderValue::try_from(format!("bytes={from}-"));
-            headers.extend(range.ok().map(|range| (RANGE, range)));
-        }
-        let response = self.get(endpoint, path, headers).await?;
-        let resumed = response.status() == StatusCode::PARTIAL_CONTENT;
-        if resumed {
-            let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-            if !range.is_some_and(|range| range.starts_with(&format!("bytes {from}-"))) {
-                return Err(endpoint.malformed("another range than the one asked for"));
-            }
-        }
-        // A registry without ranges sends all again: what is here already is skipped.
-        let mut skip = if resumed { 0 } else { from };
-        let mut stream = response.bytes_stream();
-        while let Some(piece) = stream.next().await {
-            let mut piece = piece.map_err(|source| endpoint.unreachable(source))?;
-            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
-            skip -= known as u64;
-            let piece = piece.split_off(known);
-            hasher.update(&piece);
-            if hasher.bytes() > descriptor.size {
-                return Err(size_mismatch(descriptor, hasher.bytes()));
-            }
-            received(hasher.bytes());
-            if !piece.is_empty() {
-                pieces.send(Piece::Bytes(piece)).await.unwrap_or_default();
-            }
-        }
+        transfer.pieces.send(Piece::End).await.unwrap_or_default();
         Ok(())
     }
 
@@ -285,13 +248,23 @@ impl RegistryClient {
                 let scope = scope.filter(|scope| *scope == own).unwrap_or(own);
                 let url = token_url(&realm, service.as_deref(), &scope, |host| self.is_insecure(host))
                     .map_err(refused)?;
-                let token = self.retried(async || self.token(endpoint, url.clone()).await).await?;
+                let token = self.token(endpoint, url).await?;
                 secret_header(&format!("Bearer {token}")).ok_or_else(|| refused("unusable token"))
             }
         }
     }
 
     async fn token(&self, endpoint: &Endpoint, url: reqwest::Url) -> Result<String, RegistryError> {
+        let mut tries = self.tries();
+        loop {
+            match self.try_token(endpoint, url.clone()).await {
+                Err(error) => tries.again_after(error).await?,
+                token => return token,
+            }
+        }
+    }
+
+    async fn try_token(&self, endpoint: &Endpoint, url: reqwest::Url) -> Result<String, RegistryError> {
         #[derive(Deserialize)]
         struct Answer {
             token: Option<String>,
@@ -306,7 +279,7 @@ impl RegistryClient {
             StatusCode::OK => {
                 let body = bounded(endpoint, response, "token", TOKEN_MAX_BYTES).await?;
                 let answer: Answer =
-                    serde_json::from_slice(&body).map_err(|_| endpoint.malformed("token"))?;
+                    serde_json::from_slice(&body).ok().ok_or_else(|| endpoint.malformed("token"))?;
                 answer.token.or(answer.access_token).ok_or_else(|| endpoint.malformed("no token"))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(endpoint.unauthorized()),
@@ -314,25 +287,80 @@ impl RegistryClient {
         }
     }
 
-    /// Tries again what may succeed later.
-    async fn retried<T>(
-        &self,
-        attempt: impl AsyncFn() -> Result<T, RegistryError>,
-    ) -> Result<T, RegistryError> {
-        let mut failures = 0;
-        loop {
-            match attempt().await {
-                Err(error) if error.is_transient() && failures + 1 < self.config.attempts => {
-                    failures += 1;
-                    pause(failures, None).await;
-                }
-                result => return result,
-            }
-        }
+    fn tries(&self) -> Tries {
+        Tries { failures: 0, attempts: self.config.attempts }
     }
 
     fn is_insecure(&self, host: &str) -> bool {
         self.config.insecure_hosts.iter().any(|insecure| insecure.eq_ignore_ascii_case(host))
+    }
+}
+
+/// Counts how often something failed.
+#[derive(Debug)]
+struct Tries {
+    failures: u32,
+    attempts: u32,
+}
+
+impl Tries {
+    /// Waits if another try may succeed; else gives the error back.
+    async fn again_after(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        self.failures += 1;
+        if !error.is_transient() || self.failures >= self.attempts {
+            return Err(error);
+        }
+        pause(self.failures, None).await;
+        Ok(())
+    }
+}
+
+/// A blob on its way, over as many requests as it takes.
+struct Transfer<'a, F> {
+    client: &'a RegistryClient,
+    endpoint: &'a Endpoint,
+    descriptor: &'a Descriptor,
+    hasher: Hasher,
+    pieces: mpsc::Sender<Piece>,
+    received: F,
+}
+
+impl<F: Fn(u64) + Send + Sync> Transfer<'_, F> {
+    /// Asks for the bytes after the first `from`, and passes them on.
+    async fn request(&mut self, from: u64) -> Result<(), RegistryError> {
+        let mut headers = HeaderMap::new();
+        if from > 0 {
+            let range = HeaderValue::try_from(format!("bytes={from}-"));
+            headers.extend(range.ok().map(|range| (RANGE, range)));
+        }
+        let path = format!("blobs/{}", self.descriptor.digest);
+        let response = self.client.get(self.endpoint, &path, headers).await?;
+        let resumed = response.status() == StatusCode::PARTIAL_CONTENT;
+        if resumed {
+            let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+            if !range.is_some_and(|range| range.starts_with(&format!("bytes {from}-"))) {
+                return Err(self.endpoint.malformed("another range than the one asked for"));
+            }
+        }
+        // A registry without ranges sends all again: what is here already is skipped.
+        let mut skip = if resumed { 0 } else { from };
+        let mut stream = response.bytes_stream();
+        while let Some(piece) = stream.next().await {
+            let mut piece = piece.map_err(|source| self.endpoint.unreachable(source))?;
+            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
+            skip -= known as u64;
+            let piece = piece.split_off(known);
+            self.hasher.update(&piece);
+            let received = self.hasher.bytes();
+            if received > self.descriptor.size {
+                return Err(size_mismatch(self.descriptor, received));
+            }
+            (self.received)(received);
+            if !piece.is_empty() {
+                self.pieces.send(Piece::Bytes(piece)).await.unwrap_or_default();
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,9 @@
 //! Archives made member by member, as no honest tool would make them, and a store with a canary beside it.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its own part")]
 
+pub(crate) mod fake;
+pub(crate) mod layout;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
