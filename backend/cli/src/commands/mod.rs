@@ -1,0 +1,116 @@
+//! What each command does, one file a noun.
+
+pub(crate) mod containers;
+pub(crate) mod context;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod host;
+pub(crate) mod images;
+pub(crate) mod logs;
+pub(crate) mod prices;
+pub(crate) mod run;
+pub(crate) mod stats;
+pub(crate) mod tenants;
+pub(crate) mod tokens;
+pub(crate) mod usage;
+pub(crate) mod users;
+pub(crate) mod volumes;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::arguments::{Arguments, Command};
+use crate::client::Client;
+use crate::contexts::{self, Contexts, Override};
+use crate::output::Output;
+
+/// What every command needs.
+pub(crate) struct Shell {
+    /// Where results go.
+    pub(crate) output: Output,
+    over: Override,
+}
+
+impl Shell {
+    /// A client for the agent that is meant.
+    pub(crate) fn client(&self) -> Result<Client> {
+        let known = match Self::contexts_path() {
+            Ok(path) => contexts::load(&path)?,
+            // Without a home everything comes from the environment.
+            Err(_) if self.over.url.is_some() => Contexts::default(),
+            Err(error) => return Err(error),
+        };
+        Client::new(&known.resolve(&self.over)?)
+    }
+
+    /// Where the contexts are kept.
+    pub(crate) fn contexts_path() -> Result<PathBuf> {
+        contexts::path(variable)
+    }
+
+    /// Changes the contexts on disk.
+    pub(crate) fn change_contexts(change: impl FnOnce(&mut Contexts) -> Result<()>) -> Result<()> {
+        let path = Self::contexts_path()?;
+        let mut contexts = contexts::load(&path)?;
+        change(&mut contexts)?;
+        contexts::save(&path, &contexts)
+    }
+}
+
+/// Runs one command and returns its exit code.
+pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
+    let global = arguments.global;
+    let shell = Shell {
+        output: Output { json: global.json },
+        over: Override {
+            context: global.context,
+            url: variable("WHARF_URL"),
+            token: variable("WHARF_TOKEN"),
+        },
+    };
+    let shell = &shell;
+    // These end with a process's code.
+    let done = match arguments.command {
+        Command::Run(given) => return Ok(Box::pin(run::run(shell, given)).await),
+        Command::Exec(given) => return Ok(exec::exec(shell, given).await),
+        Command::Attach(given) => return exec::attach(shell, given).await,
+        Command::Wait(given) => return containers::wait(shell, given).await,
+        Command::Create(given) => run::create(shell, given).await,
+        Command::Ps(given) => containers::list(shell, given).await,
+        Command::Inspect(given) => containers::inspect(shell, given).await,
+        Command::Logs(given) => Box::pin(logs::logs(shell, given)).await,
+        Command::Start(given) => containers::act(shell, given, "start").await,
+        Command::Stop(given) => containers::stop(shell, given).await,
+        Command::Kill(given) => containers::kill(shell, given).await,
+        Command::Restart(given) => containers::act(shell, given, "restart").await,
+        Command::Pause(given) => containers::act(shell, given, "pause").await,
+        Command::Resume(given) => containers::act(shell, given, "resume").await,
+        Command::Update(given) => containers::update(shell, given).await,
+        Command::Rm(given) => containers::remove(shell, given).await,
+        Command::Stats(given) => stats::stats(shell, given).await,
+        Command::Pull(given) => images::pull(shell, given).await,
+        Command::Images(given) => images::list(shell, given).await,
+        Command::Image(command) => images::image(shell, command).await,
+        Command::Import(given) => images::import(shell, given).await,
+        Command::Volume(command) => volumes::volume(shell, command).await,
+        Command::Networks => volumes::networks(shell).await,
+        Command::Tenant(command) => tenants::tenant(shell, command).await,
+        Command::User(command) => users::user(shell, command).await,
+        Command::Token(command) => tokens::token(shell, command).await,
+        Command::Usage(given) => usage::usage(shell, given).await,
+        Command::Price(command) => prices::price(shell, command).await,
+        Command::Events(given) => events::events(shell, given).await,
+        Command::Audit(given) => events::audit(shell, given).await,
+        Command::Host => host::host(shell).await,
+        Command::Doctor(given) => host::doctor(&given),
+        Command::Login(given) => context::login(shell, given).await,
+        Command::Context(command) => context::context(shell, command),
+        Command::Completions(given) => host::completions(&given),
+    };
+    done.map(|()| 0)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,113 @@
+//! Price books.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::{Args, Subcommand};
+use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec};
+use wharf_shared::time::Timestamp;
+use wharf_shared::usage::Meter;
+
+use super::Shell;
+use crate::clock;
+use crate::output::Table;
+
+/// `wharf price`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PriceCommand {
+    /// List the versions of the price book.
+    List,
+    /// Make a new version of the price book.
+    Set(SetArguments),
+}
+
+/// `wharf price set`.
+#[derive(Debug, Args)]
+pub(crate) struct SetArguments {
+    /// The new version as a JSON file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["currency", "from", "prices"])]
+    file: Option<PathBuf>,
+    /// ISO 4217 code, such as EUR.
+    #[arg(long, value_name = "CODE", required_unless_present = "file")]
+    currency: Option<String>,
+    /// The hour it takes over at; the present one when absent.
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Also charge what a tenant used outside its containers.
+    #[arg(long)]
+    price_unattributed: bool,
+    /// Prices of a core-second, a GB-second or a GB: `cpu_used=0.00001`.
+    #[arg(value_name = "METER=PRICE", value_parser = price_of)]
+    prices: Vec<PriceSpec>,
+}
+
+fn price_of(text: &str) -> Result<PriceSpec, String> {
+    let (meter, price) = text.split_once('=').ok_or("write METER=PRICE")?;
+    let known = || Meter::ALL.map(Meter::as_str).join(", ");
+    let meter =
+        Meter::from_name(meter).ok_or_else(|| format!("{meter:?} is no meter; there are {}", known()))?;
+    Ok(PriceSpec { meter, unit_price: price.parse().map_err(|why| format!("{price:?} is {why}"))? })
+}
+
+/// Does one of these.
+pub(crate) async fn price(shell: &Shell, command: PriceCommand) -> Result<()> {
+    let client = shell.client()?;
+    match command {
+        PriceCommand::List => {
+            let views: Vec<PriceBookView> = client.list(&["billing", "price-books"], &[]).await?;
+            shell.output.list(&views, table)
+        }
+        PriceCommand::Set(arguments) => {
+            let spec = spec(arguments, clock::now())?;
+            let view: PriceBookView = client.post(&["billing", "price-books"], &[], &spec).await?;
+            shell.output.outcome(&view, view.id.as_str())
+        }
+    }
+}
+
+fn spec(arguments: SetArguments, now: Timestamp) -> Result<PriceBookSpec> {
+    if let Some(path) = arguments.file {
+        let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        return serde_json::from_slice(&text).with_context(|| format!("understand {}", path.display()));
+    }
+    if arguments.prices.is_empty() {
+        bail!("give at least one METER=PRICE");
+    }
+    Ok(PriceBookSpec {
+        currency: arguments.currency.ok_or_else(|| anyhow!("give --currency"))?,
+        effective_from: arguments.from.unwrap_or_else(|| now.hour_start()),
+        prices: arguments.prices,
+        price_unattributed: arguments.price_unattributed,
+    })
+}
+
+fn table(views: &[PriceBookView]) -> Table {
+    let mut table = Table::new(&["EFFECTIVE FROM", "METER", "PRICE", "CURRENCY", "PER", "ID"]);
+    for view in views {
+        for price in &view.book.prices {
+            table.row([
+                view.book.effective_from.to_string(),
+                price.meter.as_str().to_owned(),
+                price.unit_price.to_string(),
+                view.book.currency.clone(),
+                price.meter.pricing_unit().to_owned(),
+                view.id.to_string(),
+            ]);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_a_meter_and_an_exact_decimal() {
+        let price = price_of("cpu_used=0.0000123").expect("a price");
+        assert_eq!((price.meter, price.unit_price.as_str()), (Meter::CpuUsed, "0.0000123"));
+        for bad in ["cpu_used", "cpu=1", "cpu_used=1e-5", "cpu_used="] {
+            assert!(price_of(bad).is_err(), "{bad}");
+        }
+    }
+}

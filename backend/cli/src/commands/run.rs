@@ -1,0 +1,386 @@
+//! `wharf run` and `wharf create`.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::{Args, ValueEnum};
+use reqwest::Method;
+use wharf_shared::container::{
+    ContainerSpec, ContainerState, ContainerView, Limits, NetworkMode, RestartPolicy, SignalRequest,
+};
+use wharf_shared::image::{ImageDetail, PullRequest};
+use wharf_shared::network::PortMapping;
+use wharf_shared::volume::VolumeMount;
+
+use super::{Shell, images};
+use crate::client::Client;
+use crate::stream::{Ended, Joint, Stream};
+use crate::{docker, failure, output, quantity};
+
+/// When the image is pulled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pull {
+    /// When it is not here.
+    #[default]
+    Missing,
+    /// Always, to get the newest of its name.
+    Always,
+    /// Never; fail when it is not here.
+    Never,
+}
+
+/// `wharf run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Leave it running and print its id.
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Pass standard input on.
+    #[arg(short, long, conflicts_with = "detach")]
+    pub(crate) interactive: bool,
+    #[command(flatten)]
+    pub(crate) create: CreateArguments,
+}
+
+/// `wharf create`, and most of `wharf run`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub(crate) struct CreateArguments {
+    /// Give it a terminal.
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Remove it when it has ended.
+    #[arg(long, conflicts_with = "restart")]
+    pub(crate) rm: bool,
+    /// Its name; made up when absent.
+    #[arg(long)]
+    name: Option<String>,
+    /// Whose it is; your own tenant when absent.
+    #[arg(long, value_name = "NAME", env = "WHARF_TENANT")]
+    tenant: Option<String>,
+    /// An environment variable; a name alone takes the value it has here.
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// A file of environment variables, one a line; `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<String>,
+    /// Publish a port: `[[IP:]HOST_PORT:]PORT[/udp]`.
+    #[arg(short, long, value_name = "PORT")]
+    publish: Vec<PortMapping>,
+    /// Mount a volume or a path of the host: `NAME:/PATH[:ro]`.
+    #[arg(short, long, value_name = "MOUNT", value_parser = docker::volume)]
+    volume: Vec<VolumeMount>,
+    /// Mount memory: `/PATH[:size=64m]`.
+    #[arg(long, value_name = "MOUNT", value_parser = docker::tmpfs)]
+    tmpfs: Vec<VolumeMount>,
+    #[command(flatten)]
+    limits: LimitArguments,
+    /// When it is started again: no, always, unless-stopped, on-failure[:N].
+    #[arg(long, value_name = "POLICY", value_parser = docker::restart)]
+    restart: Option<RestartPolicy>,
+    /// User inside: NAME or UID, and perhaps :GROUP.
+    #[arg(short, long)]
+    user: Option<String>,
+    /// Working directory inside.
+    #[arg(short, long, value_name = "PATH")]
+    workdir: Option<String>,
+    /// Replaces the image's entrypoint; empty for none.
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Host name inside; its name when absent.
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// A label.
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = docker::label)]
+    label: Vec<(String, String)>,
+    /// Make its root file system read-only.
+    #[arg(long)]
+    read_only: bool,
+    /// A small init as first process, which reaps orphans.
+    #[arg(long)]
+    init: bool,
+    /// Network: tenant, none or host.
+    #[arg(long, value_name = "NETWORK", value_parser = docker::network)]
+    network: Option<NetworkMode>,
+    /// Add a capability (operators only).
+    #[arg(long, value_name = "NAME")]
+    cap_add: Vec<String>,
+    /// Take a capability away; ALL takes every one.
+    #[arg(long, value_name = "NAME")]
+    cap_drop: Vec<String>,
+    /// Let it use a device of the host, such as /dev/fuse (operators only).
+    #[arg(long, value_name = "PATH")]
+    device: Vec<String>,
+    /// Signal that asks it to stop.
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Seconds between that signal and the kill.
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u32>,
+    /// When to pull the image.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pull: Pull,
+    /// The image, such as busybox:1.36.
+    image: String,
+    /// Replaces the image's command.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// What a container may use.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LimitArguments {
+    /// CPUs, such as 0.5.
+    #[arg(long, value_name = "NUMBER", value_parser = quantity::cpu_millis)]
+    cpus: Option<u32>,
+    /// Share of the CPU under contention, 1 to 10000.
+    #[arg(long, value_name = "WEIGHT")]
+    cpu_weight: Option<u32>,
+    /// Memory, such as 512m.
+    #[arg(short, long, value_name = "SIZE", value_parser = quantity::size_bytes)]
+    memory: Option<u64>,
+    /// Memory and swap together; -1 for unlimited swap.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    /// Processes and threads.
+    #[arg(long, value_name = "NUMBER")]
+    pids_limit: Option<u32>,
+    /// Bytes read per second.
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bytes)]
+    io_read: Option<u64>,
+    /// Bytes written per second.
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bytes)]
+    io_write: Option<u64>,
+    /// Share of block I/O under contention, 1 to 10000.
+    #[arg(long, value_name = "WEIGHT")]
+    io_weight: Option<u32>,
+    /// Size of /dev/shm.
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bytes)]
+    shm_size: Option<u64>,
+    /// Open files.
+    #[arg(long, value_name = "NUMBER")]
+    open_files: Option<u32>,
+}
+
+impl LimitArguments {
+    /// The limits that result when these go over `limits`.
+    pub(crate) fn over(&self, limits: Limits) -> Result<Limits, String> {
+        let memory_bytes = self.memory.or(limits.memory_bytes);
+        let swap = self.memory_swap.as_deref().map(|text| docker::swap_bytes(memory_bytes, text));
+        Ok(Limits {
+            cpu_millis: self.cpus.or(limits.cpu_millis),
+            cpu_weight: self.cpu_weight.or(limits.cpu_weight),
+            memory_bytes,
+            swap_bytes: swap.transpose()?.or(limits.swap_bytes),
+            pids: self.pids_limit.or(limits.pids),
+            io_read_bytes_per_s: self.io_read.or(limits.io_read_bytes_per_s),
+            io_write_bytes_per_s: self.io_write.or(limits.io_write_bytes_per_s),
+            io_weight: self.io_weight.or(limits.io_weight),
+            shm_bytes: self.shm_size.or(limits.shm_bytes),
+            open_files: self.open_files.or(limits.open_files),
+            devices: limits.devices,
+        })
+    }
+}
+
+impl CreateArguments {
+    /// The specification that is asked for.
+    async fn spec(&self, client: &Client, stdin: bool) -> Result<ContainerSpec> {
+        let files = self.env_file.iter().map(|path| read_text(path)).collect::<Result<Vec<_>>>()?;
+        let here = |name: &str| std::env::var(name).ok();
+        Ok(ContainerSpec {
+            name: self.name.clone(),
+            image: self.image.clone(),
+            tenant: client.tenant_id(self.tenant.as_deref()).await?,
+            entrypoint: self.entrypoint.as_ref().map(|program| match program.as_str() {
+                "" => Vec::new(),
+                program => vec![program.to_owned()],
+            }),
+            command: (!self.command.is_empty()).then(|| self.command.clone()),
+            env: docker::environment(&files, &self.env, here).map_err(|why| anyhow!(why))?,
+            labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
+            user: self.user.clone(),
+            workdir: self.workdir.clone(),
+            hostname: self.hostname.clone(),
+            terminal: self.tty,
+            stdin,
+            init: self.init,
+            read_only: self.read_only,
+            ports: self.publish.clone(),
+            volumes: self.volume.iter().chain(&self.tmpfs).cloned().collect(),
+            network: self.network.unwrap_or_default(),
+            limits: Limits {
+                devices: self.device.clone(),
+                ..self.limits.over(Limits::default()).map_err(|why| anyhow!(why))?
+            },
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+            restart: self.restart.unwrap_or_default(),
+            auto_remove: self.rm,
+            stop_signal: self.stop_signal.clone(),
+            stop_grace_s: self.stop_timeout,
+            ..ContainerSpec::default()
+        })
+    }
+
+    /// Sees to the image, then makes the container.
+    async fn create(
+        &self,
+        shell: &Shell,
+        client: &Client,
+        stdin: bool,
+        start: bool,
+    ) -> Result<ContainerView> {
+        let spec = self.spec(client, stdin).await?;
+        let tenant = spec.tenant.clone();
+        let mut query = vec![("reference", self.image.as_str())];
+        query.extend(tenant.as_ref().map(|tenant| ("tenant", tenant.as_str())));
+        let wanted = match self.pull {
+            Pull::Always => true,
+            Pull::Never => false,
+            Pull::Missing => client.find::<ImageDetail>(&["images", "detail"], &query).await?.is_none(),
+        };
+        if wanted {
+            let request = PullRequest { image: self.image.clone(), tenant, credentials: None };
+            images::pull_image(client, &request, !shell.output.json).await?;
+        } else if self.pull == Pull::Never {
+            client.get::<ImageDetail>(&["images", "detail"], &query).await?;
+        }
+        let start = if start { "true" } else { "false" };
+        client.post(&["containers"], &[("start", start)], &spec).await
+    }
+}
+
+/// Makes a container.
+pub(crate) async fn create(shell: &Shell, arguments: CreateArguments) -> Result<()> {
+    let client = shell.client()?;
+    let view = arguments.create(shell, &client, false, false).await?;
+    shell.output.outcome(&view, view.id.as_str())
+}
+
+/// Makes a container, starts it and stays with it unless told otherwise. Returns its exit code.
+pub(crate) async fn run(shell: &Shell, arguments: RunArguments) -> u8 {
+    match try_run(shell, &arguments).await {
+        Ok(code) => code,
+        Err(error) if failure::is_closed_pipe(&error) => 0,
+        Err(error) => {
+            output::note(&failure::line(&error));
+            failure::start_code(&format!("{error:#}"))
+        }
+    }
+}
+
+async fn try_run(shell: &Shell, arguments: &RunArguments) -> Result<u8> {
+    let client = shell.client()?;
+    let create = &arguments.create;
+    if arguments.detach {
+        let view = create.create(shell, &client, false, true).await?;
+        let view = started(&client, view).await?;
+        shell.output.outcome(&view, view.id.as_str())?;
+        return Ok(0);
+    }
+    let view = create.create(shell, &client, arguments.interactive, false).await?;
+    let id = view.id.as_str();
+    // Attached first and started then, so that not a byte is missed.
+    let stdin = if arguments.interactive { "true" } else { "false" };
+    let stream =
+        Stream::open(&client, &["containers", id, "attach"], &[("stdin", stdin), ("logs", "true")]).await;
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => {
+            forget(&client, id, create.rm).await;
+            return Err(error);
+        }
+    };
+    let starting: Result<ContainerView> = client.post(&["containers", id, "start"], &[], &()).await;
+    if let Err(error) = starting {
+        forget(&client, id, create.rm).await;
+        return Err(error);
+    }
+    match stream.join(Joint { terminal: create.tty, stdin: arguments.interactive }).await? {
+        Ended::Exited(code) => Ok(failure::process_code(code)),
+        Ended::Detached => {
+            output::note(&format!(
+                "\r\n{} runs on; `wharf attach {}` comes back to it",
+                view.name, view.name
+            ));
+            Ok(0)
+        }
+        Ended::Refused(problem) => Err(problem.into()),
+    }
+}
+
+/// Waits until a started container runs, has run or could not be started.
+async fn started(client: &Client, mut view: ContainerView) -> Result<ContainerView> {
+    let mut pause = std::time::Duration::from_millis(10);
+    loop {
+        match view.state {
+            ContainerState::Failed => {
+                let why = view.error.unwrap_or_else(|| "it could not be started".to_owned());
+                return Err(anyhow!("{}: {why}", view.name));
+            }
+            ContainerState::Created | ContainerState::Pulling | ContainerState::Starting => {}
+            ContainerState::Running
+            | ContainerState::Paused
+            | ContainerState::Stopping
+            | ContainerState::Exited
+            | ContainerState::Restarting
+            | ContainerState::Removing => return Ok(view),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(std::time::Duration::from_millis(500));
+        let id = view.id.clone();
+        match client.find::<ContainerView>(&["containers", id.as_str()], &[]).await? {
+            Some(now) => view = now,
+            // Ended and removed itself before we looked.
+            None => return Ok(view),
+        }
+    }
+}
+
+/// Removes a container that was to remove itself and never ran.
+async fn forget(client: &Client, id: &str, wanted: bool) {
+    if wanted {
+        let request = client.request(Method::DELETE, &["containers", id]).query(&[("force", "true")]);
+        if let Err(error) = client.act(request).await {
+            output::note(&format!("wharf: {id} stays: {error:#}"));
+        }
+    }
+}
+
+/// Sends a signal to a container.
+pub(crate) async fn signal(client: &Client, name: &str, signal: &str) -> Result<()> {
+    let body = SignalRequest { signal: signal.to_owned() };
+    client.act(client.request(Method::POST, &["containers", name, "kill"]).json(&body)).await
+}
+
+fn read_text(path: &str) -> Result<String> {
+    if path != "-" {
+        return std::fs::read_to_string(path).with_context(|| format!("read {path}"));
+    }
+    let mut text = String::new();
+    std::io::stdin().lock().read_to_string(&mut text).context("read standard input")?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_limits_go_over_present_ones_and_leave_the_others() {
+        let given = LimitArguments { cpus: Some(500), ..LimitArguments::default() };
+        let present = Limits { memory_bytes: Some(1 << 30), cpu_millis: Some(2_000), ..Limits::default() };
+        let limits = given.over(present.clone()).expect("valid");
+        assert_eq!(limits, Limits { cpu_millis: Some(500), ..present });
+    }
+
+    #[test]
+    fn a_swap_limit_counts_from_the_memory_limit_that_holds_in_the_end() {
+        let given = LimitArguments { memory_swap: Some("3g".to_owned()), ..LimitArguments::default() };
+        let present = Limits { memory_bytes: Some(1 << 30), ..Limits::default() };
+        assert_eq!(given.over(present).expect("valid").swap_bytes, Some(2 << 30));
+        assert!(given.over(Limits::default()).is_err());
+    }
+}
