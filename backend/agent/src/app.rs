@@ -73,7 +73,7 @@ impl App {
         let volumes = Volumes::new(&config.state_dir, db.clone(), Arc::clone(&clock), events.clone());
 
         let engine = Arc::new(
-            Engine::new(&config.instance, &config.run_dir, &config.state_dir, config.shim.clone())
+            Engine::new(&config.instance, &config.run_dir, &config.state_dir, shim(&config.shim)?)
                 .context("look at the host's cgroups")?,
         );
         let metering = Metering::new(
@@ -163,6 +163,17 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.stop(STOP_GRACE).await;
     app.db.close().await;
     Ok(())
+}
+
+/// The supervisor's executable: the one that is set, or the one beside ours.
+fn shim(set: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let shim = if set.as_os_str().is_empty() {
+        std::env::current_exe().context("find our own executable")?.with_file_name("wharf-shim")
+    } else {
+        set.to_owned()
+    };
+    anyhow::ensure!(shim.is_file(), "there is no supervisor at {}; set `shim` to where it is", shim.display());
+    Ok(shim)
 }
 
 fn make_private(dir: &Path) -> std::io::Result<()> {
