@@ -13,7 +13,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,6 +52,8 @@ pub(crate) enum ForgeError {
     Execute(#[source] io::Error),
     #[error("could not become undumpable")]
     Dumpable(#[source] Errno),
+    #[error("{path} does not belong to this user alone (mode 0700)", path = path.display())]
+    OpenRunRoot { path: PathBuf },
     #[error("another forge holds {path} but does not answer", path = path.display())]
     Stuck { path: PathBuf },
     #[error("could not listen")]
@@ -85,6 +87,10 @@ pub(crate) fn start(run_root: &RunRoot) -> Result<(), ForgeError> {
         .mode(0o700)
         .create(run_root.path())
         .map_err(file("make", run_root.path()))?;
+    let metadata = std::fs::metadata(run_root.path()).map_err(file("examine", run_root.path()))?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+        return Err(ForgeError::OpenRunRoot { path: run_root.path().to_owned() });
+    }
     let Some(lock) = lock(run_root)? else { return Ok(()) };
     // The caller waits for this process; the forge is its child, and soon nobody's. It listens itself,
     // because a listener's credentials (SO_PEERCRED) are those of who called listen(2).

@@ -18,6 +18,10 @@ use wharf_shim::logfile::{LogWriter, MAX_RECORD_BYTES, Stream};
 const PIPE_BYTES: usize = 1024 * 1024;
 /// Chunks read from one stream before the others get their turn.
 const CHUNKS_PER_TURN: usize = 16;
+/// After a turn that brought little, the next one waits this long, so that a program that writes
+/// byte by byte costs a thousand small records a second and not a hundred thousand.
+const GATHER: Duration = Duration::from_millis(1);
+const LITTLE_BYTES: usize = PIPE_BYTES / 4;
 /// A terminal that nobody has open reads as hung up; somebody may open it again.
 const HUNG_UP_PAUSE: Duration = Duration::from_millis(500);
 
@@ -118,12 +122,21 @@ impl Output {
 
     /// Copies what is there to the log, one turn's worth.
     pub(crate) fn copy(&mut self, buffer: &mut Buffer, log: &mut LogWriter) -> Progress {
+        let mut copied_bytes = 0;
         for _ in 0..CHUNKS_PER_TURN {
             match rustix::io::read(&self.fd, &mut **buffer) {
                 Ok(0) => return Progress::Ended,
-                Ok(count) => log.append(self.stream, realtime_ns(), buffer.get(..count).unwrap_or_default()),
+                Ok(count) => {
+                    log.append(self.stream, realtime_ns(), buffer.get(..count).unwrap_or_default());
+                    copied_bytes += count;
+                }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Progress::Empty,
+                Err(Errno::AGAIN) => {
+                    if copied_bytes < LITTLE_BYTES {
+                        self.paused_until = Some(Instant::now() + GATHER);
+                    }
+                    return Progress::Empty;
+                }
                 // EIO: nobody has the terminal open.
                 Err(Errno::IO) if self.terminal => {
                     self.paused_until = Some(Instant::now() + HUNG_UP_PAUSE);

@@ -210,8 +210,6 @@ impl Supervisor {
         };
         let due = pauses.chain(self.oom.look_at()).chain(retry).chain(self.go_at()).min()?;
         let left = due.saturating_duration_since(Instant::now());
-        // Rounded up: a wait that ends a little too early would only be repeated.
-        let left = left + Duration::from_millis(1);
         Some(Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),

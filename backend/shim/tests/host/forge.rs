@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::support::{Host, wait_until};
 use rustix::process::{Signal, pidfd_send_signal};
 use wharf_shim::client::{ClientError, build_id_of, connect_forge, ensure_forge, spawn_forge};
 use wharf_shim::exit::ExitStatus;
+use wharf_shim::paths::RunRoot;
 use wharf_shim::process_ref::ProcessRef;
 use wharf_shim::protocol::{Phase, Request};
 
@@ -97,4 +99,15 @@ fn a_missing_program_is_told() {
     let host = Host::new();
     let missing = ensure_forge(&host.run_root, Path::new("/no/such/program"));
     assert!(matches!(missing, Err(ClientError::Executable { .. })));
+}
+
+#[test]
+fn a_run_root_that_others_can_enter_is_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let refused = ensure_forge(&RunRoot::new(dir.path()), Path::new(SHIM));
+    assert!(
+        matches!(&refused, Err(ClientError::ForgeEnded { message, .. }) if message.contains("0700")),
+        "{refused:?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! A log on a full disk: output is dropped and counted, and the count stands in the log where the
-//! output is missing.
+//! A full disk: output is dropped and counted, the count stands in the log where the output is
+//! missing, and the container's end is told when it can be recorded.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,7 +10,11 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
 use wharf_runtime::spec::LogSpec;
+use wharf_shim::exit::ExitStatus;
 use wharf_shim::logfile::{Item, LogReader, LogWriter, Start, Stream};
+use wharf_shim::protocol::{Phase, Request};
+
+use crate::support::{Host, wait_until};
 
 /// Mounted nowhere; gone when it is dropped.
 struct SmallDisk(OwnedFd);
@@ -24,8 +28,9 @@ impl SmallDisk {
         Self(fsmount(&context, flags, MountAttrFlags::empty()).expect("mount"))
     }
 
+    /// A path that holds in this process and in others of root.
     fn path(&self, name: &str) -> PathBuf {
-        format!("/proc/self/fd/{}/{name}", self.0.as_raw_fd()).into()
+        format!("/proc/{}/fd/{}/{name}", std::process::id(), self.0.as_raw_fd()).into()
     }
 }
 
@@ -89,4 +94,29 @@ fn half_a_record_is_never_left_behind() {
     let whole = render(&spec.dir);
     assert!(whole.starts_with("abc") && !whole.contains('f'), "{whole}");
     assert_eq!(LogWriter::open(&spec).expect("open").end(), log.end());
+}
+
+#[test]
+fn a_container_on_a_full_disk_runs_on_and_its_end_is_told_when_it_can_be_recorded() {
+    let disk = SmallDisk::new("256k");
+    let filler = disk.path("filler");
+    let mut host = Host::new();
+    let mut spec = host.spec(&["sh", "-c", "read line; dd if=/dev/zero bs=1M count=4; exit 9"]);
+    spec.process.stdin = true;
+    spec.log.dir = disk.path("log");
+    spec.state_dir = disk.path("state");
+    fs::create_dir(&spec.state_dir).expect("state dir");
+    let mut container = host.start(&spec);
+    fs::write(&filler, vec![0; 1024 * 1024]).expect_err("full");
+    drop(container.shim.stdin().expect("stdin"));
+    container.shim.done(Request::CloseStdin, &[]).expect("close");
+    wait_until("the program has ended", || !container.init.is_alive().expect("stat"));
+    let (report, _) = container.shim.state().expect("state");
+    assert_eq!((report.phase, report.exit), (Phase::Running, None), "an end that is told is recorded");
+
+    fs::remove_file(&filler).expect("space");
+    assert_eq!(container.wait(), ExitStatus::Code(9));
+    let record = container.record();
+    assert_eq!(record.status, ExitStatus::Code(9));
+    assert!(record.log_dropped_bytes > 3 * 1024 * 1024, "{} dropped", record.log_dropped_bytes);
 }
