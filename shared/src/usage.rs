@@ -149,7 +149,28 @@ impl Quality {
     }
 }
 
-/// Usage of one meter by one container in one hour.
+/// What one meter of one container counted in one hour: what is kept and rated, not what is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageHour {
+    /// Begin of the hour.
+    pub hour: Timestamp,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The container; `None` for the tenant's whole cgroup.
+    pub container: Option<ContainerId>,
+    /// What.
+    pub meter: Meter,
+    /// The tenant's name at that time.
+    pub tenant_name: String,
+    /// The container's name at that time.
+    pub container_name: String,
+    /// How much, in the meter's unit.
+    pub quantity: u128,
+    /// Whether it is whole.
+    pub quality: Quality,
+}
+
+/// Usage of one meter by one container in one hour, as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageRow {

@@ -1,2 +1,21 @@
 //! Quantities, prices, rating and FOCUS rows: pure, exact, no clock.
+//!
+//! The way of a number: counters of the kernel → [`reading`] (a journal record with cumulative value
+//! and difference) → [`window`] (whole numbers per meter and UTC hour) → [`rating`] (price book of the
+//! hour × quantity, exact decimals) → [`focus`] and [`jsonl`] (files), which [`check`] reads back.
+//! Quantities are integers, amounts are decimals of any length; a float does not occur and nothing is
+//! rounded but in [`rounding`].
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+pub mod amount;
+pub mod check;
+mod csv;
+pub mod focus;
+pub mod jsonl;
+pub mod price;
+pub mod rating;
+pub mod reading;
+pub mod rounding;
+pub mod window;

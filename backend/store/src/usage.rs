@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::time::Timestamp;
+pub use wharf_shared::usage::UsageHour;
 use wharf_shared::usage::{Meter, Quality};
 
 use crate::db::Tx;
@@ -18,34 +19,11 @@ use crate::row::{Row, args};
 use crate::scope::Scope;
 use crate::statement::statements;
 
-/// What one meter of one container counted in one hour.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageHour {
-    /// Begin of the hour.
-    pub hour: Timestamp,
-    /// Whose.
-    pub tenant: TenantId,
-    /// The container; `None` for the tenant's whole cgroup.
-    pub container: Option<ContainerId>,
-    /// What.
-    pub meter: Meter,
-    /// The tenant's name at that time.
-    pub tenant_name: String,
-    /// The container's name at that time.
-    pub container_name: String,
-    /// How much, in the meter's unit.
-    pub quantity: u128,
-    /// Whether it is whole.
-    pub quality: Quality,
-}
+type HourKey = (Timestamp, TenantId, Option<ContainerId>, Meter);
 
-impl UsageHour {
-    fn key(&self) -> HourKey {
-        (self.hour, self.tenant.clone(), self.container.clone(), self.meter.as_str())
-    }
+fn key(of: &UsageHour) -> HourKey {
+    (of.hour, of.tenant.clone(), of.container.clone(), of.meter)
 }
-
-type HourKey = (Timestamp, TenantId, Option<ContainerId>, &'static str);
 
 /// Which hours to read: `[from, to)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +147,7 @@ pub async fn apply(
     // One read and one write for each row that is touched, however many readings touch it.
     let mut sums: BTreeMap<HourKey, UsageHour> = BTreeMap::new();
     for addition in additions {
-        let key = addition.key();
+        let key = key(addition);
         let sum = match sums.remove(&key) {
             Some(sum) => Some(sum),
             None => get(tx, addition).await?,

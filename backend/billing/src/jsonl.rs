@@ -1,0 +1,106 @@
+//! JSON lines: every number exact and explained, one row a line, and a total per tenant at the end.
+//!
+//! Whoever has the file and the price books can compute every amount again; `oracle/oracle.py` does. The
+//! totals also show that a download is whole.
+
+use serde::Serialize;
+use wharf_shared::id::{ContainerId, PriceBookId, TenantId};
+use wharf_shared::time::Timestamp;
+use wharf_shared::usage::{Meter, Quality};
+
+use crate::rating::{RatedRow, Totals};
+
+/// Version of the lines' shape.
+pub const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    Usage {
+        schema: u32,
+        tenant: &'a TenantId,
+        tenant_name: &'a str,
+        container: Option<&'a ContainerId>,
+        container_name: &'a str,
+        hour: Timestamp,
+        meter: Meter,
+        /// Exact integer in `unit`.
+        quantity: String,
+        unit: &'a str,
+        quality: Quality,
+        pricing_quantity: String,
+        pricing_unit: &'a str,
+        unit_price: String,
+        amount: String,
+        currency: &'a str,
+        price_book: Option<&'a PriceBookId>,
+    },
+    Total {
+        schema: u32,
+        tenant: &'a TenantId,
+        amount: String,
+        currency: &'a str,
+        rows: u64,
+    },
+}
+
+/// The line of a row, with its line end.
+pub fn line(row: &RatedRow) -> Result<String, serde_json::Error> {
+    let usage = &row.usage;
+    write(&Line::Usage {
+        schema: SCHEMA,
+        tenant: &usage.tenant,
+        tenant_name: &usage.tenant_name,
+        container: usage.container.as_ref(),
+        container_name: &usage.container_name,
+        hour: usage.hour,
+        meter: usage.meter,
+        quantity: usage.quantity.to_string(),
+        unit: usage.meter.unit(),
+        quality: usage.quality,
+        pricing_quantity: row.pricing_quantity.to_string(),
+        pricing_unit: usage.meter.pricing_unit(),
+        unit_price: row.unit_price.to_string(),
+        amount: row.amount.to_string(),
+        currency: &row.currency,
+        price_book: row.price_book.as_ref(),
+    })
+}
+
+/// The last lines: what each tenant's rows sum up to.
+pub fn totals(totals: &Totals) -> Result<String, serde_json::Error> {
+    let line = |(tenant, total): (&TenantId, &crate::rating::Total)| {
+        let amount = total.amount.to_string();
+        write(&Line::Total { schema: SCHEMA, tenant, amount, currency: &total.currency, rows: total.rows })
+    };
+    totals.0.iter().map(line).collect()
+}
+
+fn write(line: &Line<'_>) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string(line)?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rating::rate;
+    use crate::rating::tests::{books, usage};
+
+    #[test]
+    fn every_number_is_text_but_counts_of_rows() {
+        let rated =
+            rate(&books(&[(Meter::MemoryUsed, "0.5")], false), usage(None, Meter::MemoryUsed, u128::MAX));
+        let text = line(&rated).expect("serializes");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(value["quantity"], "340282366920938463463374607431768211455");
+        assert_eq!((&value["type"], &value["amount"]), (&"usage".into(), &"0".into()));
+        assert!(value["container"].is_null() && text.ends_with("}\n"));
+        let mut sums = Totals::default();
+        sums.add(&rated);
+        let value: serde_json::Value =
+            serde_json::from_str(&totals(&sums).expect("serializes")).expect("JSON");
+        assert_eq!((&value["type"], &value["rows"]), (&"total".into(), &1.into()));
+    }
+}

@@ -1,0 +1,263 @@
+//! Readings → whole numbers per meter and UTC hour.
+//!
+//! A reading belongs to one hour as a whole; nothing is interpolated. The sampler takes a reading at
+//! each full hour, so a reading ends in the hour in which it began. The edge reading itself can only
+//! come late: one that ends less than [`EDGE_US`] after the full hour is the edge. A reading that
+//! spans hours in spite of that (the agent was away) is booked to the hour in which it ends, where its
+//! counters were found, and both hours are marked [`Quality::Partial`]. Each reading gives its numbers
+//! by itself, so their order is of no account and adding them up can be done in any portions.
+//!
+//! Reserved quantities are limit × time between two readings of the same start; a change of limits
+//! forces a reading, so the limit is the same all through it.
+
+use wharf_shared::id::{ContainerId, TenantId};
+use wharf_shared::reading::{ReadingKind, ReadingRecord};
+use wharf_shared::time::{SECOND_US, Timestamp};
+use wharf_shared::usage::{Meter, Quality, UsageHour};
+
+/// How late the reading at a full hour may be taken.
+pub const EDGE_US: i64 = SECOND_US;
+
+/// What one reading adds to one meter's hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsagePart {
+    /// Begin of the hour.
+    pub hour: Timestamp,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The container; `None` for the tenant's whole cgroup.
+    pub container: Option<ContainerId>,
+    /// What.
+    pub meter: Meter,
+    /// How much.
+    pub quantity: u128,
+    /// Whether it is whole.
+    pub quality: Quality,
+}
+
+impl UsagePart {
+    /// With the names of the tenant and the container, as they are kept beside it.
+    pub fn named(self, tenant_name: String, container_name: String) -> UsageHour {
+        let Self { hour, tenant, container, meter, quantity, quality } = self;
+        UsageHour { hour, tenant, container, meter, tenant_name, container_name, quantity, quality }
+    }
+}
+
+/// What a reading adds. Readings without a tenant are the host's own facts and add nothing.
+pub fn parts(reading: &ReadingRecord) -> Vec<UsagePart> {
+    let Some(tenant) = &reading.series.tenant else { return Vec::new() };
+    let container = reading.series.container.as_ref();
+    let part = |hour, meter, quantity, quality| UsagePart {
+        hour,
+        tenant: tenant.clone(),
+        container: container.cloned(),
+        meter,
+        quantity,
+        quality,
+    };
+    let begin = reading.t0_utc.hour_start();
+    if reading.kind == ReadingKind::Gap {
+        let lost =
+            used(reading).map(|(meter, _, quality)| part(begin, meter, 0, quality.and(Quality::Partial)));
+        return lost.collect();
+    }
+    let end = booked_hour(reading);
+    let spans = end != begin;
+    let mut parts = Vec::new();
+    for (meter, quantity, quality) in used(reading).chain(reserved(reading)) {
+        if reading.duration_ns() == 0 && quantity == 0 {
+            continue;
+        }
+        if spans && quality != Quality::NotMeasurable {
+            parts.push(part(begin, meter, 0, Quality::Partial));
+            parts.push(part(end, meter, quantity, Quality::Partial));
+        } else {
+            parts.push(part(end, meter, quantity, quality));
+        }
+    }
+    parts
+}
+
+/// The hour that a reading is booked to.
+pub fn booked_hour(reading: &ReadingRecord) -> Timestamp {
+    let end = Timestamp(reading.t1_utc.0.saturating_sub(EDGE_US));
+    end.max(reading.t0_utc).hour_start()
+}
+
+/// Meters that a tenant's whole cgroup counts too: the kernel keeps them in a tree.
+const fn has_tenant_truth(meter: Meter) -> bool {
+    matches!(meter, Meter::CpuUsed | Meter::BlockRead | Meter::BlockWrite)
+}
+
+fn used(reading: &ReadingRecord) -> impl Iterator<Item = (Meter, u128, Quality)> {
+    let of_container = reading.series.container.is_some();
+    let meters = reading.meters.iter().filter(move |of| of_container || has_tenant_truth(of.meter));
+    meters.map(|of| (of.meter, of.delta, of.quality))
+}
+
+fn reserved(reading: &ReadingRecord) -> impl Iterator<Item = (Meter, u128, Quality)> {
+    // Between its end and the last write-back a container reserves nothing.
+    let reserves = reading.series.container.is_some() && reading.kind != ReadingKind::FinalBlock;
+    let duration_ns = u128::from(reading.duration_ns());
+    let limits = [
+        (Meter::CpuReserved, reading.limits.cpu_millis.map(u128::from)),
+        (Meter::MemoryReserved, reading.limits.memory_bytes.map(u128::from)),
+    ];
+    limits.into_iter().filter(move |_| reserves).filter_map(move |(meter, limit)| {
+        // The product of two 64-bit numbers fits into 128 bits.
+        Some((meter, limit?.saturating_mul(duration_ns), Quality::Measured))
+    })
+}
+
+/// Turns the rows of one tenant's hour into what is rated: in place of the whole cgroup's counts, what
+/// they exceed the containers' by. A reading of a container that was taken a moment after that of the
+/// whole may make the containers' sum the greater; then nothing is unattributed in this hour.
+pub fn attribute(rows: Vec<UsageHour>) -> Vec<UsageHour> {
+    let (containers, whole): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.container.is_some());
+    let of_containers = |meter| {
+        let of_meter = containers.iter().filter(|row| row.meter == meter);
+        of_meter.fold(0_u128, |sum, row| sum.saturating_add(row.quantity))
+    };
+    let rest: Vec<_> = whole
+        .into_iter()
+        .filter_map(|row| {
+            let quantity = row.quantity.saturating_sub(of_containers(row.meter));
+            (quantity > 0).then_some(UsageHour { quantity, ..row })
+        })
+        .collect();
+    containers.into_iter().chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use wharf_shared::reading::{MeterReading, ReadingLimits, SeriesKey};
+    use wharf_shared::time::HOUR_US;
+
+    use super::*;
+
+    const TENANT: &str = "tnt_00000000-0000-7000-8000-000000000001";
+
+    fn reading(container: bool, t0_us: i64, t1_us: i64, deltas: &[(Meter, u128)]) -> ReadingRecord {
+        let meters = deltas.iter().map(|(meter, delta)| MeterReading {
+            meter: *meter,
+            raw: None,
+            cum: *delta,
+            delta: *delta,
+            quality: Quality::Measured,
+        });
+        ReadingRecord {
+            series: SeriesKey {
+                boot_id: "boot".to_owned(),
+                tenant: TENANT.parse().ok(),
+                container: container.then(|| "a".repeat(64).parse().expect("an id")),
+                incarnation: 1,
+            },
+            kind: ReadingKind::Periodic,
+            t0_boot_ns: u64::try_from(t0_us).expect("positive") * 1_000,
+            t1_boot_ns: u64::try_from(t1_us).expect("positive") * 1_000,
+            t0_utc: Timestamp(t0_us),
+            t1_utc: Timestamp(t1_us),
+            meters: meters.collect(),
+            limits: ReadingLimits { cpu_millis: Some(500), memory_bytes: Some(1 << 28) },
+            source: BTreeMap::new(),
+        }
+    }
+
+    fn sums(readings: &[ReadingRecord]) -> BTreeMap<(i64, Meter), (u128, Quality)> {
+        let mut sums = BTreeMap::new();
+        for part in readings.iter().flat_map(parts) {
+            let sum = sums.entry((part.hour.0 / HOUR_US, part.meter)).or_insert((0, part.quality));
+            *sum = (sum.0 + part.quantity, sum.1.and(part.quality));
+        }
+        sums
+    }
+
+    #[test]
+    fn reserves_limit_times_time_and_uses_what_the_counters_rose_by() {
+        let sums = sums(&[reading(true, 10 * HOUR_US, 10 * HOUR_US + 525_250_000, &[(Meter::CpuUsed, 7)])]);
+        let expected = [
+            (Meter::CpuUsed, 7),
+            (Meter::CpuReserved, 500 * 525_250_000_000),
+            // BILLING.md's worked example: 140.995723264 GB-s.
+            (Meter::MemoryReserved, 140_995_723_264_000_000_000),
+        ];
+        let expected = expected.map(|(meter, quantity)| ((10, meter), (quantity, Quality::Measured)));
+        assert_eq!(sums, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn the_reading_at_the_full_hour_may_come_late() {
+        let edge = 11 * HOUR_US;
+        let late = reading(true, edge - 10 * SECOND_US, edge + EDGE_US - 1, &[(Meter::CpuUsed, 3)]);
+        assert_eq!(sums(&[late])[&(10, Meter::CpuUsed)], (3, Quality::Measured));
+        // A short reading just after the edge belongs to the hour in which it began.
+        let short = reading(true, edge + 3, edge + 5_000, &[(Meter::CpuUsed, 3)]);
+        assert_eq!(sums(&[short]).keys().map(|(hour, _)| *hour).min(), Some(11));
+        let on_time = reading(true, edge - SECOND_US, edge, &[(Meter::CpuUsed, 3)]);
+        assert_eq!(sums(&[on_time])[&(10, Meter::CpuUsed)], (3, Quality::Measured));
+    }
+
+    #[test]
+    fn a_reading_over_hours_is_booked_where_it_ends_and_marks_both() {
+        let away = reading(true, 9 * HOUR_US + 5, 12 * HOUR_US - 5, &[(Meter::CpuUsed, 3)]);
+        let sums = sums(&[away]);
+        assert_eq!(sums[&(9, Meter::CpuUsed)], (0, Quality::Partial));
+        assert_eq!(sums[&(11, Meter::CpuUsed)], (3, Quality::Partial));
+        assert!(!sums.contains_key(&(10, Meter::CpuUsed)));
+    }
+
+    #[test]
+    fn a_gap_counts_nothing_and_marks_the_hour_in_which_readings_stop() {
+        let before = reading(true, 0, 10 * SECOND_US, &[(Meter::CpuUsed, 3), (Meter::BlockRead, 0)]);
+        let lost = crate::reading::gap(&before, Timestamp(5 * HOUR_US));
+        let sums = sums(&[lost]);
+        assert_eq!(sums.len(), 2, "nothing is reserved in it: {sums:?}");
+        assert!(sums.iter().all(|((hour, _), sum)| *hour == 0 && *sum == (0, Quality::Partial)));
+    }
+
+    #[test]
+    fn after_its_end_a_container_is_charged_for_its_writes_only() {
+        let mut lingers = reading(true, 0, 30 * SECOND_US, &[(Meter::BlockWrite, 4_096)]);
+        lingers.kind = ReadingKind::FinalBlock;
+        assert_eq!(sums(&[lingers]), BTreeMap::from([((0, Meter::BlockWrite), (4_096, Quality::Measured))]));
+    }
+
+    #[test]
+    fn what_the_containers_do_not_explain_is_unattributed() {
+        let deltas = [(Meter::CpuUsed, 100), (Meter::NetworkIn, 5), (Meter::MemoryUsed, 5)];
+        let whole = reading(false, 0, SECOND_US, &deltas);
+        let row = |part: UsagePart| part.named("blue".to_owned(), String::new());
+        let mut rows: Vec<_> = parts(&whole).into_iter().map(row).collect();
+        assert_eq!(rows.len(), 1, "gauges, network and limits have no truth of the tenant");
+        rows.extend(parts(&reading(true, 0, SECOND_US, &[(Meter::CpuUsed, 60)])).into_iter().map(row));
+        let rated = attribute(rows.clone());
+        let rest: Vec<_> = rated.iter().filter(|row| row.container.is_none()).collect();
+        assert_eq!(rest.iter().map(|row| row.quantity).collect::<Vec<_>>(), [40]);
+        rows.extend(parts(&reading(true, 0, SECOND_US, &[(Meter::CpuUsed, 60)])).into_iter().map(row));
+        assert!(attribute(rows).iter().all(|row| row.container.is_some()), "never below zero");
+    }
+
+    proptest! {
+        #[test]
+        fn splitting_a_reading_never_changes_the_sums(
+            cuts in proptest::collection::btree_set(1_i64..3_600_000_000, 0..12), delta in 0_u128..1 << 60
+        ) {
+            let whole = [reading(true, 0, HOUR_US, &[(Meter::CpuUsed, delta)])];
+            let ends: Vec<i64> = cuts.into_iter().chain([HOUR_US]).collect();
+            let count = u128::try_from(ends.len()).expect("few");
+            let (mut pieces, mut begin) = (Vec::new(), 0);
+            for (at, end) in (0_u128..).zip(ends) {
+                let share = delta / count + if at == 0 { delta % count } else { 0 };
+                pieces.push(reading(true, begin, end, &[(Meter::CpuUsed, share)]));
+                begin = end;
+            }
+            let expected = sums(&whole);
+            prop_assert_eq!(&sums(&pieces), &expected);
+            pieces.reverse();
+            prop_assert_eq!(&sums(&pieces), &expected, "their order is of no account");
+        }
+    }
+}
