@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::chown;
 
 use crate::support::{Host, SOON, exec_spec, read_until, wait_until};
 use rustix::process::{Signal, pidfd_send_signal};
 use wharf_runtime::cgroup::Controller;
-use wharf_runtime::spec::LaunchSpec;
+use wharf_runtime::spec::{IdMap, LaunchSpec};
 use wharf_runtime::usage::Measured;
 use wharf_shim::client::{ClientError, ExecStdio, connect_shim};
 use wharf_shim::connection::ConnectionError;
@@ -83,6 +84,49 @@ fn standard_input_reaches_the_program_until_it_is_closed() {
     assert_eq!(container.wait(), ExitStatus::Code(0));
     let refused = container.shim.stdin().expect_err("closed");
     assert!(matches!(refused, ClientError::Refused(_)), "{refused}");
+}
+
+#[test]
+fn a_tenants_user_opens_its_standard_streams_again() {
+    let mut host = Host::new();
+    let mut spec =
+        host.spec(&["sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr; cat < /dev/stdin"]);
+    spec.id_map = Some(IdMap { host_base: 1_900_000_000, size: 65_536 });
+    spec.process.user = "1000:1000".to_owned();
+    spec.process.stdin = true;
+    for name in ["upper", "work"] {
+        chown(spec.rootfs.writable.join(name), Some(1_900_000_000), Some(1_900_000_000)).expect("chown");
+    }
+    let mut container = host.start(&spec);
+    let mut stdin = File::from(container.shim.stdin().expect("stdin"));
+    stdin.write_all(b"in\n").expect("write");
+    drop(stdin);
+    container.shim.done(Request::CloseStdin, &[]).expect("close");
+    assert_eq!(container.wait(), ExitStatus::Code(0), "{}", container.output(Stream::Stderr));
+    assert_eq!(container.output(Stream::Stdout), "out\nin\n");
+    assert_eq!(container.output(Stream::Stderr), "err\n");
+}
+
+#[test]
+fn an_init_of_ours_reaps_forwards_and_ends_like_its_program() {
+    let mut host = Host::new();
+    let mut spec =
+        host.spec(&["sh", "-c", "trap 'echo term; exit 5' TERM; echo $$; while :; do sleep 0.05; done"]);
+    spec.init = true;
+    let mut container = host.start(&spec);
+    container.wait_for_output("2\n");
+    container.shim.done(Request::Signal { signo: TERM, all: false }, &[]).expect("signal");
+    assert_eq!(container.wait(), ExitStatus::Code(5));
+
+    let mut spec = host.spec(&["sleep", "1000"]);
+    spec.init = true;
+    let container = host.start(&spec);
+    let shim = container.shim_process.open().expect("pidfd").expect("runs");
+    pidfd_send_signal(shim, Signal::KILL).expect("kill");
+    wait_until(
+        "the init holds no socket of the dead shim",
+        || matches!(connect_shim(&container.run_dir), Err(ClientError::Connection(error)) if error.nobody_listens()),
+    );
 }
 
 #[test]
