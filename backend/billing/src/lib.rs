@@ -1,8 +1,8 @@
 //! Quantities, prices, rating and FOCUS rows: pure, exact, no clock.
 //!
-//! The way of a number: counters of the kernel → [`reading`] (a journal record with cumulative value
-//! and difference) → [`window`] (whole numbers per meter and UTC hour) → [`rating`] (price book of the
-//! hour × quantity, exact decimals) → [`focus`] and [`jsonl`] (files), which [`check`] reads back.
+//! The way of a number: a reading of the host's journal → [`window`] (whole numbers per meter and UTC
+//! hour) → [`rating`] (price book of the hour × quantity, exact decimals) → [`focus`] and [`jsonl`]
+//! (files), which [`check`] reads back.
 //! Quantities are integers, amounts are decimals of any length; a float does not occur and nothing is
 //! rounded but in [`rounding`].
 #![forbid(unsafe_code)]
@@ -16,6 +16,5 @@ pub mod focus;
 pub mod jsonl;
 pub mod price;
 pub mod rating;
-pub mod reading;
 pub mod rounding;
 pub mod window;

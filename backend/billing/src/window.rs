@@ -211,8 +211,8 @@ mod tests {
 
     #[test]
     fn a_gap_counts_nothing_and_marks_the_hour_in_which_readings_stop() {
-        let before = reading(true, 0, 10 * SECOND_US, &[(Meter::CpuUsed, 3), (Meter::BlockRead, 0)]);
-        let lost = crate::reading::gap(&before, Timestamp(5 * HOUR_US));
+        let mut lost = reading(true, 0, 5 * HOUR_US, &[(Meter::CpuUsed, 0), (Meter::BlockRead, 0)]);
+        lost.kind = ReadingKind::Gap;
         let sums = sums(&[lost]);
         assert_eq!(sums.len(), 2, "nothing is reserved in it: {sums:?}");
         assert!(sums.iter().all(|((hour, _), sum)| *hour == 0 && *sum == (0, Quality::Partial)));
