@@ -237,18 +237,24 @@ fn hide(root: &OwnedFd, dev: &OwnedFd, paths: &[String]) -> Result<(), StepError
     }
     let read_only = KERNEL_FS.with(Attributes::READ_ONLY);
     let empty = make(c"tmpfs", &[(c"mode", "555"), (c"nr_inodes", "1")], read_only).at(Stage::Mask, "")?;
+    let mut covered_any = false;
     for path in paths {
         let target = match open_path(root.as_fd(), Path::new(path), Links::Refuse) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
             other => other.at(Stage::Mask, path.as_str())?,
         };
-        let directory = kind_of(&target).at(Stage::Mask, path.as_str())? == SFlag::S_IFDIR;
-        let cover = if directory {
-            clone_tree(empty.as_fd(), c"", false)
+        let cover = |tree: BorrowedFd<'_>| attach(tree, target.as_fd()).at(Stage::Mask, path.as_str());
+        let copy =
+            |from: &OwnedFd, name| clone_tree(from.as_fd(), name, false).at(Stage::Mask, path.as_str());
+        if kind_of(&target).at(Stage::Mask, path.as_str())? != SFlag::S_IFDIR {
+            cover(copy(dev, c"null")?.as_fd())?;
+        } else if covered_any {
+            cover(copy(&empty, c"")?.as_fd())?;
         } else {
-            clone_tree(dev.as_fd(), c"null", false)
-        };
-        cover.and_then(|cover| attach(cover.as_fd(), target.as_fd())).at(Stage::Mask, path.as_str())?;
+            // The first is covered by itself: before Linux 6.15 only what is attached can be copied.
+            cover(empty.as_fd())?;
+            covered_any = true;
+        }
     }
     Ok(())
 }

@@ -43,7 +43,10 @@ pub(crate) enum OverlayMethod {
 /// Makes the overlay by the first method that this kernel has.
 pub(crate) fn make(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
     match make_by(OverlayMethod::Descriptors, spec, user_namespace) {
-        Err(error) if error.errno == Errno::EINVAL => make_by(OverlayMethod::Attached, spec, user_namespace),
+        // 6.1 answers EOPNOTSUPP, kernels that know `lowerdir+` by path only EINVAL.
+        Err(error) if matches!(error.errno, Errno::EINVAL | Errno::EOPNOTSUPP) => {
+            make_by(OverlayMethod::Attached, spec, user_namespace)
+        }
         other => other,
     }
 }
