@@ -23,8 +23,6 @@ pub(crate) enum Column {
     Memory,
     /// Cost per hour now.
     Cost,
-    /// When it started.
-    Started,
 }
 
 /// Whether every word of the search is found: free words in name, image, tenant, id and state;
@@ -74,7 +72,6 @@ pub(crate) fn compare(left: Entry<'_>, right: Entry<'_>, column: Column, descend
                 (left, right) => left.is_some().cmp(&right.is_some()),
             }
         }
-        Column::Started => left.0.started_at.cmp(&right.0.started_at),
     };
     let names = || left.0.name.cmp(&right.0.name).then_with(|| left.0.id.cmp(&right.0.id));
     if column == Column::Name {

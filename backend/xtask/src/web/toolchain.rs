@@ -20,6 +20,9 @@ use crate::{packages, process, say};
 /// The target of browsers.
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 
+/// Leptos erases the types of views: the program is smaller and builds faster.
+const FLAGS: &str = "--cfg erase_components";
+
 const DEBIAN_PACKAGES: &[&str] = &["cargo-web", "lld-22", "rust-web-src", "rustc-web"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
@@ -65,12 +68,13 @@ impl Toolchain {
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
             command.env_remove(name);
         }
+        let mut flags = OsString::from(FLAGS);
         if let Self::Debian { sysroot, linker } = self {
-            let mut flags = OsString::from("--sysroot=");
+            flags.push(" --sysroot=");
             flags.push(sysroot);
-            command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags);
             command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
         }
+        command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags);
         command
     }
 

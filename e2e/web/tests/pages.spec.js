@@ -1,0 +1,101 @@
+// Every page in both themes and on a narrow screen: reachable, without violations, never wider than
+// the screen.
+import { accessible, artefact, expect, test } from './fixtures.js';
+
+const PAGES = [
+  ['overview', '/', 'Overview'],
+  ['containers', '/containers', 'Containers'],
+  ['create', '/containers/new', 'New container'],
+  ['container', '/containers/ticker', 'ticker'],
+  ['logs', '/containers/ticker/logs', 'ticker'],
+  ['terminal', '/containers/ticker/terminal', 'ticker'],
+  ['inspect', '/containers/ticker/inspect', 'ticker'],
+  ['images', '/images', 'Images'],
+  ['volumes', '/volumes', 'Volumes'],
+  ['networks', '/networks', 'Networks'],
+  ['tenants', '/tenants', 'Tenants'],
+  ['usage', '/usage', 'Usage'],
+  ['price-books', '/price-books', 'Price books'],
+  ['events', '/events', 'Events'],
+  ['audit', '/audit', 'Audit'],
+  ['access', '/access', 'Users and tokens'],
+  ['hosts', '/hosts', 'Host'],
+];
+
+for (const colorScheme of ['light', 'dark']) {
+  test.describe(colorScheme, () => {
+    test.use({ colorScheme });
+    for (const [name, path, title] of PAGES) {
+      test(`${name} is accessible`, async ({ page }) => {
+        await page.goto(path);
+        await expect(page.getByRole('heading', { level: 1 })).toHaveText(title);
+        await expect(page.getByTestId('connection')).toContainText('live');
+        await expect(page.locator('.skeleton')).toHaveCount(0);
+        await expect(page.locator('main [role=alert]:visible')).toHaveCount(0);
+        await page.waitForTimeout(1_200);
+        await page.screenshot({ path: artefact(`${name}-${colorScheme}`) });
+        await accessible(page);
+      });
+    }
+  });
+}
+
+test.describe('narrow', () => {
+  test.use({ viewport: { width: 360, height: 740 } });
+  for (const [name, path, title] of PAGES) {
+    test(`${name} fits`, async ({ page }) => {
+      await page.goto(path);
+      await expect(page.getByRole('heading', { level: 1 })).toHaveText(title);
+      await expect(page.locator('.skeleton')).toHaveCount(0);
+      await page.screenshot({ path: artefact(`${name}-narrow`) });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      expect(overflow).toBeLessThanOrEqual(0);
+    });
+  }
+});
+
+test('keys go to pages and to the search', async ({ page }) => {
+  await page.goto('/');
+  await expect(page.getByTestId('connection')).toContainText('live');
+  await page.keyboard.press('g');
+  await page.keyboard.press('c');
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Containers');
+  await page.keyboard.press('/');
+  await expect(page.getByLabel('Search')).toBeFocused();
+  await page.keyboard.press('Tab');
+  await page.locator('h1').focus();
+  await page.keyboard.press('?');
+  await expect(page.getByRole('dialog', { name: 'Keys' })).toBeVisible();
+  await page.keyboard.press('Escape');
+  await expect(page.getByRole('dialog')).toHaveCount(0);
+});
+
+test('the theme is chosen and kept', async ({ page }) => {
+  await page.goto('/');
+  await page.getByTestId('theme').click();
+  await page.getByTestId('theme').click();
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+  await page.reload();
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+});
+
+test('the first load is at most 350 kB compressed, and nothing comes from elsewhere', async ({ page, baseURL }) => {
+  const client = await page.context().newCDPSession(page);
+  await client.send('Network.enable');
+  let bytes = 0;
+  const hosts = new Set();
+  client.on('Network.loadingFinished', ({ encodedDataLength }) => { bytes += encodedDataLength; });
+  page.on('request', (request) => hosts.add(new URL(request.url()).origin));
+  await page.goto('/');
+  await expect(page.getByTestId('connection')).toContainText('live');
+  await page.waitForTimeout(500);
+  console.log(`first load: ${bytes} bytes`);
+  expect(bytes).toBeLessThanOrEqual(350_000);
+  expect([...hosts].filter((host) => host !== baseURL && !host.startsWith('null'))).toEqual([]);
+});
+
+test('markup in a name is text', async ({ page }) => {
+  await page.goto(`/containers?search=${encodeURIComponent('<img src=x onerror=alert(1)>')}`);
+  await expect(page.getByText('0 of 1 match')).toBeVisible();
+  await expect(page.locator('main img')).toHaveCount(0);
+});

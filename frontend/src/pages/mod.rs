@@ -1,0 +1,13 @@
+//! One module for each noun of the navigation.
+
+pub(crate) mod access;
+pub(crate) mod containers;
+pub(crate) mod events;
+pub(crate) mod host;
+pub(crate) mod images;
+pub(crate) mod overview;
+pub(crate) mod prices;
+pub(crate) mod sign_in;
+pub(crate) mod tenants;
+pub(crate) mod usage;
+pub(crate) mod volumes;

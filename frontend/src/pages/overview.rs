@@ -1,0 +1,243 @@
+//! The overview: what needs attention, what runs, what it costs, what happened.
+
+use leptos::prelude::*;
+use wharf_shared::decimal::Decimal;
+use wharf_shared::host::HostView;
+use wharf_shared::permission::Permission;
+
+use super::events::EventList;
+use crate::api::Api;
+use crate::components::{Empty, FailureBox, PageHead, Spark, StateChip, show};
+use crate::state::{Auth, Containers, Events, Remote, Row};
+use crate::view::money::{self, Sum};
+use crate::view::rows::{self, Column};
+use crate::view::{moment, quantity, route, state};
+
+/// The page.
+#[component]
+pub(crate) fn Overview() -> impl IntoView {
+    let containers = Containers::expect();
+    let auth = Auth::expect();
+    let attention = Memo::new(move |_| {
+        containers.rows().with(|rows| {
+            let wants = |row: &&Row| row.view.with(|view| state::attention(view).is_some());
+            rows.values().filter(wants).map(|row| row.id.clone()).collect::<Vec<_>>()
+        })
+    });
+    let running = Memo::new(move |_| {
+        containers.rows().with(|rows| rows.values().filter(|row| row.view.with(|view| view.state.is_live())).count())
+    });
+    let sentence = move || {
+        if !containers.is_loaded().get() {
+            return String::new();
+        }
+        match attention.with(Vec::len) {
+            0 if running.get() == 0 => "Nothing runs.".to_owned(),
+            0 => format!("All is well: {} running.", quantity::plural(running.get(), "container")),
+            1 => "1 container needs attention.".to_owned(),
+            count => format!("{count} containers need attention."),
+        }
+    };
+    let failure = move || containers.failure().get().map(|failure| view! { <FailureBox failure/> });
+    let attention_rows = move || {
+        let wanted = attention.get();
+        containers.rows().with(|rows| {
+            wanted.iter().filter_map(|id| rows.get(id)).map(attention_item).collect_view()
+        })
+    };
+    view! {
+        <PageHead title="Overview" sentence=Signal::derive(sentence)>
+            <a class="button primary" href="/containers/new">"New container"</a>
+        </PageHead>
+        {failure}
+        <Totals running/>
+        <div class="columns">
+            <section class="card" hidden=move || attention.with(Vec::is_empty)>
+                <h2>"Needs attention"</h2>
+                <ul class="plain">{attention_rows}</ul>
+            </section>
+            <section class="card">
+                <h2>"Most CPU now"</h2>
+                <Busiest/>
+            </section>
+            <section class="card">
+                <h2><a href="/events">"What happened"</a></h2>
+                <Recent/>
+            </section>
+            {auth.may(Permission::HostRead).then(|| view! { <section class="card"><Host/></section> })}
+        </div>
+    }
+    .into_any()
+}
+
+fn attention_item(row: &Row) -> AnyView {
+    let view = row.view.clone();
+    let why = {
+        let view = view.clone();
+        move || view.with(state::attention)
+    };
+    let name = view.with_untracked(|view| view.name.clone());
+    view! {
+        <li>
+            <a href=route::container(&row.id)>{name}</a>" "<StateChip container=view/>" "
+            <span class="muted">{why}</span>
+        </li>
+    }
+    .into_any()
+}
+
+/// Sums over all that run, once a second.
+#[component]
+fn Totals(running: Memo<usize>) -> impl IntoView {
+    let containers = Containers::expect();
+    let sums = Memo::new(move |_| {
+        containers.tick().track();
+        containers.rows().with(|rows| {
+            let points: Vec<_> = rows.values().filter_map(|row| row.point.get_untracked()).collect();
+            let sum = |read: fn(&wharf_shared::live::MetricsPoint) -> Option<u64>| {
+                points.iter().filter_map(read).sum::<u64>()
+            };
+            let costs = costs_by_currency(points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)));
+            (
+                quantity::cpus(sum(|point| point.cpu_millis.value())),
+                quantity::bytes(sum(|point| point.memory_working_set_bytes.value())),
+                costs,
+            )
+        })
+    });
+    let figure = |label: &'static str, value: Signal<String>, test_id: &'static str| {
+        view! { <div class="figure"><dt>{label}</dt><dd data-testid=test_id>{value}</dd></div> }
+    };
+    view! {
+        <dl class="figures">
+            {figure("Running", Signal::derive(move || {
+                let all = containers.rows().with(std::collections::BTreeMap::len);
+                format!("{} of {all}", running.get())
+            }), "running")}
+            {figure("CPU in use", Signal::derive(move || format!("{} cores", sums.get().0)), "cpu-sum")}
+            {figure("Memory in use", Signal::derive(move || sums.get().1), "memory-sum")}
+            {figure("Cost per hour", Signal::derive(move || sums.get().2), "cost-sum")}
+        </dl>
+    }
+    .into_any()
+}
+
+/// `≈ 0.12 EUR`, each currency by itself.
+pub(crate) fn costs_by_currency<'a>(costs: impl Iterator<Item = (&'a str, &'a Decimal)>) -> String {
+    let mut sums = std::collections::BTreeMap::<&str, Sum>::new();
+    for (currency, cost) in costs {
+        sums.entry(currency).or_default().add(cost);
+    }
+    if sums.is_empty() {
+        return "—".to_owned();
+    }
+    let shown: Vec<_> = sums.iter().map(|(currency, sum)| money::price(sum, currency)).collect();
+    format!("≈ {}", shown.join(" + "))
+}
+
+#[component]
+fn Busiest() -> impl IntoView {
+    let containers = Containers::expect();
+    let top = Memo::new(move |before: Option<&Vec<wharf_shared::id::ContainerId>>| {
+        // The order changes at most every five seconds: nothing moves under the pointer all the time.
+        let tick = containers.tick().get();
+        let running = containers.rows().with(|rows| {
+            let mut live: Vec<_> = rows
+                .values()
+                .filter(|row| row.view.with(|view| view.state.is_live()))
+                .map(|row| (row.id.clone(), row.view.get_untracked(), row.point.get_untracked()))
+                .collect();
+            live.sort_by(|left, right| {
+                rows::compare((&left.1, left.2.as_ref()), (&right.1, right.2.as_ref()), Column::Cpu, true)
+            });
+            live.into_iter().take(5).map(|(id, ..)| id).collect::<Vec<_>>()
+        });
+        match before {
+            Some(before) if tick % 5 != 0 && before.len() == running.len() => before.clone(),
+            _ => running,
+        }
+    });
+    view! {
+        <Show when=move || !top.with(Vec::is_empty)
+            fallback=|| view! { <Empty text="Nothing runs." command="wharf run -d busybox:1.36 sleep 1h"/> }>
+            <table class="compact">
+                <tbody>
+                    <For each=move || top.get() key=Clone::clone let:id>
+                        {containers.find(id.as_str()).map(busiest_row)}
+                    </For>
+                </tbody>
+            </table>
+        </Show>
+    }
+    .into_any()
+}
+
+fn busiest_row(row: Row) -> AnyView {
+    let point = row.point.clone();
+    let cpu = {
+        let point = point.clone();
+        move || point.with(|point| point.as_ref().map_or("—".to_owned(), |point| quantity::measured(point.cpu_millis, quantity::cpus)))
+    };
+    let cost = move || {
+        point.with(|point| {
+            point.as_ref().map_or("—".to_owned(), |point| {
+                format!("{}/h", money::price(&Sum::of([&point.cost_per_hour]), &point.currency))
+            })
+        })
+    };
+    let name = row.view.with_untracked(|view| view.name.clone());
+    view! {
+        <tr>
+            <th scope="row"><a href=route::container(&row.id)>{name}</a></th>
+            <td><Spark row/></td>
+            <td class="number">{cpu}</td>
+            <td class="number">{cost}</td>
+        </tr>
+    }
+    .into_any()
+}
+
+/// The latest events: those of the page's life, before them those of the API.
+#[component]
+fn Recent() -> impl IntoView {
+    let api = Api::expect();
+    let before = Remote::new(move || super::events::latest(api));
+    let recent = Events::expect().recent();
+    show(before, move |before| {
+        let events = Signal::derive(move || {
+            recent.with(|recent| super::events::merged(recent.iter(), &before.get(), 8))
+        });
+        view! { <EventList events/> }
+    })
+}
+
+#[component]
+fn Host() -> impl IntoView {
+    let api = Api::expect();
+    let host = Remote::new(move || api.get::<HostView>("/host".to_owned())).follow("container");
+    view! {
+        <h2><a href="/hosts">"Host"</a></h2>
+        {show(host, |host| host_facts(host))}
+    }
+    .into_any()
+}
+
+pub(crate) fn host_facts(host: Signal<HostView>) -> AnyView {
+    let fact = move |read: fn(&HostView) -> String| move || host.with(read);
+    view! {
+        <dl class="facts">
+            <dt>"Name"</dt><dd>{fact(|host| host.name.clone())}</dd>
+            <dt>"CPUs"</dt><dd>{fact(|host| host.cpus.to_string())}</dd>
+            <dt>"Memory"</dt><dd>{fact(|host| quantity::bytes(host.memory_bytes))}</dd>
+            <dt>"Disk"</dt><dd>{fact(|host| format!(
+                "{} free of {}", quantity::bytes(host.disk_free_bytes), quantity::bytes(host.disk_total_bytes)
+            ))}</dd>
+            <dt>"Kernel"</dt><dd>{fact(|host| format!("{} · cgroup {}", host.kernel, host.cgroup_layout))}</dd>
+            <dt>"Agent"</dt><dd>{fact(|host| format!(
+                "{} · since {}", host.version, moment::duration(crate::browser::now().0 - host.agent_started_at.0)
+            ))}</dd>
+        </dl>
+    }
+    .into_any()
+}
+
