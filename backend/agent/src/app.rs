@@ -13,6 +13,7 @@ use wharf_store::Db;
 use wharf_store::journal::Journal;
 
 use crate::auth::{Auth, Passwords};
+use crate::billing::Billing;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::containers::{Containers, Deps};
@@ -21,7 +22,7 @@ use crate::events::EventBus;
 use crate::execs::Execs;
 use crate::host::Host;
 use crate::images::Images;
-use crate::metering::Metering;
+use crate::metering::{self, Metering};
 use crate::tasks::Tasks;
 use crate::tenants::Tenants;
 use crate::users::Users;
@@ -41,6 +42,7 @@ pub(crate) struct App {
     pub(crate) auth: Auth,
     pub(crate) users: Users,
     pub(crate) tenants: Tenants,
+    pub(crate) billing: Billing,
     pub(crate) images: Images,
     pub(crate) volumes: Volumes,
     pub(crate) containers: Containers,
@@ -69,6 +71,7 @@ impl App {
         let auth = Auth::new(&config.access, db.clone(), Arc::clone(&clock), events.clone(), passwords.clone());
         let users = Users::new(db.clone(), Arc::clone(&clock), events.clone(), passwords);
         let tenants = Tenants::new(&config, db.clone(), Arc::clone(&clock), events.clone())?;
+        let billing = Billing::new(db.clone(), Arc::clone(&clock), events.clone()).await?;
         let images = Images::open(&config, db.clone(), Arc::clone(&clock), events.clone(), tasks.clone())?;
         let volumes = Volumes::new(&config.state_dir, db.clone(), Arc::clone(&clock), events.clone());
 
@@ -81,7 +84,7 @@ impl App {
             engine.layout().clone(),
             Arc::clone(&clock),
             boot_id().context("read the boot id")?,
-            Box::new(|_, _| (wharf_shared::decimal::Decimal::zero(), String::new())),
+            billing.pricer(),
         );
         let network = wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
             .context("prepare the network")?;
@@ -111,6 +114,7 @@ impl App {
             auth,
             users,
             tenants,
+            billing,
             images,
             volumes,
             containers,
@@ -134,6 +138,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     app.volumes.recover().await?;
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
     app.containers.recover(booted).await?;
+    metering::roll_up(&app.metering, app.db.clone(), &tasks);
     let millis = |millis: u32| Duration::from_millis(u64::from(millis.max(100)));
     let intervals = &app.config.metering;
     app.metering.run(&tasks, millis(intervals.live_interval_ms), millis(intervals.journal_interval_ms));

@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) network: Network,
     pub(crate) containers: Containers,
     pub(crate) metering: Metering,
+    pub(crate) billing: Billing,
     pub(crate) log: Log,
 }
 
@@ -184,6 +185,31 @@ impl Default for Metering {
     }
 }
 
+/// What an export says about who sells and where.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Billing {
+    /// Provider, publisher and issuer of invoices.
+    pub(crate) provider: String,
+    /// Id of the account that pays for all tenants.
+    pub(crate) account_id: String,
+    /// Its name.
+    pub(crate) account_name: String,
+    /// Where the host stands.
+    pub(crate) region: String,
+}
+
+impl Default for Billing {
+    fn default() -> Self {
+        Self {
+            provider: "Wharfage".to_owned(),
+            account_id: "default".to_owned(),
+            account_name: "Default account".to_owned(),
+            region: "local".to_owned(),
+        }
+    }
+}
+
 /// The agent's own log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -225,6 +251,7 @@ impl Default for Config {
             network: Network::default(),
             containers: Containers::default(),
             metering: Metering::default(),
+            billing: Billing::default(),
             log: Log::default(),
         }
     }
@@ -369,6 +396,18 @@ impl Config {
         }
         if self.metering.live_interval_ms < 100 || self.metering.journal_interval_ms < 100 {
             return refuse("metering", "an interval has at least 100 ms");
+        }
+        let billing = &self.billing;
+        for (key, text) in [
+            ("billing.provider", &billing.provider),
+            ("billing.account_id", &billing.account_id),
+            ("billing.account_name", &billing.account_name),
+            ("billing.region", &billing.region),
+        ] {
+            let plain = |byte: char| byte.is_ascii_alphanumeric() || matches!(byte, ' ' | '.' | '_' | '-');
+            if !text.starts_with(|first: char| first.is_ascii_alphanumeric()) || !text.chars().all(plain) {
+                return refuse(key, "letters, digits, spaces and ._- only, a letter or digit first");
+            }
         }
         if self.access.max_requests == 0
             || self.access.max_connections == 0

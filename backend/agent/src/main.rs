@@ -4,6 +4,7 @@
 mod api;
 mod app;
 mod auth;
+mod billing;
 mod clock;
 mod config;
 mod containers;

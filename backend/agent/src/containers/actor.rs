@@ -702,6 +702,8 @@ impl Actor {
             .remove_files(self.row.id.as_str())
             .await
             .map_err(|error| ServiceError::internal("the container's files cannot be removed", error))?;
+        // While its name is still known.
+        self.deps.metering.roll_up_now(&self.deps.db).await?;
         let mut tx = self.deps.db.begin().await?;
         rows::delete(&mut tx, &self.row.id).await?;
         let change = change_of(&self.row, "container.removed", BTreeMap::new());

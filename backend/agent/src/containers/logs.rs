@@ -228,7 +228,8 @@ mod tests {
     use super::*;
 
     fn written(dir: &Path, chunks: &[&str], max_file_bytes: u64) {
-        let mut writer = LogWriter::open(dir, max_file_bytes, 3).expect("the log opens");
+        let spec = wharf_runtime::spec::LogSpec { dir: dir.to_owned(), max_file_bytes, max_files: 3 };
+        let mut writer = LogWriter::open(&spec).expect("the log opens");
         for chunk in chunks {
             writer.append(ChunkStream::Stdout, 1_000_000, chunk.as_bytes());
         }

@@ -6,6 +6,7 @@
 //! reading counts from the last one that was.
 
 mod rates;
+mod rollup;
 mod series;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub(crate) use rollup::roll_up;
 use series::Series;
 use tokio::sync::{Mutex as AsyncMutex, Notify, broadcast};
 use wharf_runtime::cgroup::Layout;

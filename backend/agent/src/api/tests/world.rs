@@ -168,6 +168,8 @@ async fn app(dir: &Path, clock: Arc<ManualClock>) -> Arc<App> {
         instance: "wharftest".to_owned(),
         state_dir: dir.to_owned(),
         run_dir: dir.join("run"),
+        // No container is started here; a file is enough.
+        shim: std::env::current_exe().expect("this test"),
         ..crate::config::Config::default()
     };
     App::build(config, clock, Tasks::default()).await.expect("an agent")

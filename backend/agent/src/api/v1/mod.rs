@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod billing;
 mod containers;
 mod events;
 mod host;
@@ -10,6 +11,7 @@ mod live;
 mod networks;
 mod tenants;
 mod tokens;
+mod usage;
 mod users;
 mod volumes;
 
@@ -29,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(document))
         .merge(audit::routes())
         .merge(auth::routes())
+        .merge(billing::routes())
         .merge(containers::routes())
         .merge(events::routes())
         .merge(host::routes())
@@ -37,6 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(networks::routes())
         .merge(tenants::routes())
         .merge(tokens::routes())
+        .merge(usage::routes())
         .merge(users::routes())
         .merge(volumes::routes())
 }

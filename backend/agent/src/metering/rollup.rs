@@ -1,0 +1,103 @@
+//! From readings in the journal to usage per tenant, container and hour in the store.
+//!
+//! Each batch moves the watermark and adds its quantities in one transaction, so that a reading is
+//! counted once whatever happens in between. Nothing here measures; it can be done again from the
+//! journal at any time with the same result.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use wharf_billing::window;
+use wharf_shared::id::{ContainerId, TenantId};
+use wharf_shared::usage::UsageHour;
+use wharf_store::{Db, Scope, StoreError, Tx, containers, tenants, usage};
+
+use super::Metering;
+use crate::error::{Result, chain};
+use crate::tasks::{OnEnd, Tasks};
+
+/// Readings in one transaction: some hundred rows of usage at most.
+const BATCH: u32 = 500;
+/// Without a nudge it is looked at this often.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Rolls up in the background until the agent stops.
+pub(crate) fn roll_up(metering: &Metering, db: Db, tasks: &Tasks) {
+    let (metering, stop) = (metering.clone(), tasks.stopping());
+    tasks.spawn("roll up usage", OnEnd::Shutdown, async move {
+        loop {
+            if let Err(error) = metering.roll_up_now(&db).await {
+                tracing::error!(error = chain(&error), "usage was not rolled up; it is tried again");
+            }
+            // A nudge that comes while this runs is kept by the Notify.
+            tokio::select! {
+                () = metering.0.appended.notified() => {}
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    });
+}
+
+impl Metering {
+    /// Rolls up everything that is in the journal now.
+    pub(crate) async fn roll_up_now(&self, db: &Db) -> Result<()> {
+        loop {
+            let host = self.host();
+            let from = usage::watermark(&mut db.read().await?, host).await?;
+            let readings = self.0.journal.read_from(from, BATCH).await?;
+            let Some((to, _)) = readings.last() else { return Ok(()) };
+            let to = *to;
+            let mut tx = db.begin().await?;
+            let mut names = Names::default();
+            let mut additions: Vec<UsageHour> = Vec::new();
+            for part in readings.iter().flat_map(|(_, reading)| window::parts(reading)) {
+                let tenant = names.tenant(&mut tx, &part.tenant).await?;
+                let container = match &part.container {
+                    Some(id) => names.container(&mut tx, id).await?,
+                    None => String::new(),
+                };
+                additions.push(part.named(tenant, container));
+            }
+            // `false`: somebody else was faster; look again where the watermark is now.
+            if usage::apply(&mut tx, host, from, to, &additions).await? {
+                tx.commit().await?;
+            }
+        }
+    }
+}
+
+/// Names as they are now; what was removed in the meantime keeps its id.
+#[derive(Default)]
+struct Names {
+    tenants: HashMap<TenantId, String>,
+    containers: HashMap<ContainerId, String>,
+}
+
+impl Names {
+    async fn tenant(&mut self, tx: &mut Tx, id: &TenantId) -> Result<String> {
+        if let Some(name) = self.tenants.get(id) {
+            return Ok(name.clone());
+        }
+        let name = match tenants::get(tx, id).await {
+            Ok(tenant) => tenant.name,
+            Err(StoreError::NotFound(_)) => id.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        self.tenants.insert(id.clone(), name.clone());
+        Ok(name)
+    }
+
+    async fn container(&mut self, tx: &mut Tx, id: &ContainerId) -> Result<String> {
+        if let Some(name) = self.containers.get(id) {
+            return Ok(name.clone());
+        }
+        let name = match containers::get(tx, &Scope::All, id).await {
+            Ok(container) => container.name,
+            Err(StoreError::NotFound(_)) => id.short().to_owned(),
+            Err(error) => return Err(error.into()),
+        };
+        self.containers.insert(id.clone(), name.clone());
+        Ok(name)
+    }
+}
