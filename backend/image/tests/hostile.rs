@@ -472,6 +472,70 @@ async fn metadata_is_kept() {
     assert!(attribute("security.selinux").is_err());
 }
 
+/// Archives of random members with hostile names and links, in any order.
+#[test]
+fn no_sequence_of_members_reaches_outside() {
+    use proptest::prelude::*;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    let host = Host::new(Limits::default());
+    let outside = host.outside().display().to_string();
+    let up = "../../../../outside".to_owned();
+    let names = [
+        "a",
+        "a/b",
+        "a/b/c",
+        "a/.",
+        "./a/..",
+        ".wh.a",
+        "a/.wh.b",
+        "a/.wh..wh..opq",
+        "/a",
+        "b",
+        "b/canary",
+        "canary",
+    ];
+    let links = [
+        outside.clone(),
+        format!("{outside}/canary"),
+        up,
+        "a".to_owned(),
+        "b".to_owned(),
+        ".".to_owned(),
+        "a/b".to_owned(),
+    ];
+    let member = (
+        prop::sample::select(names.to_vec()),
+        prop::sample::select(b"01256".to_vec()),
+        prop::sample::select(links.to_vec()),
+    );
+    let archives = prop::collection::vec(member, 1..9);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 150,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let unpacked = std::cell::Cell::new(0);
+    let checked = runner.run(&archives, |members| {
+        let tar = members.iter().fold(Tar::default(), |tar, (name, kind, link)| {
+            let data: &[u8] = if *kind == b'0' { b"evil" } else { b"" };
+            tar.add(&Member {
+                name,
+                kind: *kind,
+                link,
+                data,
+                mode: 0o4777,
+                owner: (7, 7),
+                ..Member::default()
+            })
+        });
+        unpacked.set(unpacked.get() + u32::from(runtime.block_on(host.unpack(tar.end())).is_ok()));
+        host.assert_canary_lives();
+        Ok(())
+    });
+    checked.expect("the canary lives");
+    assert!(unpacked.get() > 20, "only {unpacked:?} archives got far enough to be a test");
+}
+
 /// Whatever GNU tar writes, in each of its formats, comes out as GNU tar itself extracts it.
 #[tokio::test]
 async fn agrees_with_gnu_tar() {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use super::{ContentStore, StoreError, TRASH_PREFIX, names};
+use super::{ContentStore, StoreError, TRASH_PREFIX, names, remove_entries};
 use crate::digest::Digest;
 use crate::error::ImageError;
 
@@ -94,6 +94,8 @@ impl ContentStore {
 
     fn apply(&self, deletions: &Deletions) -> Result<Collected, StoreError> {
         let mut collected = Collected::default();
+        // What an earlier collection could not remove would be in the way.
+        remove_entries(&self.inner.layers, |name| name.starts_with(TRASH_PREFIX))?;
         for digest in &deletions.blobs {
             let path = self.blob_path(*digest);
             let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());

@@ -77,6 +77,11 @@ impl RegistryClient {
             .user_agent(USER_AGENT)
             .redirect(policy)
             .referer(false)
+            // Digests are those of the bytes as they are sent, whatever features other crates turn on.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
             .read_timeout(Duration::from_millis(config.read_timeout_ms));
         for pem in &config.ca_certificates_pem {

@@ -377,3 +377,87 @@ fn until_zero(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.truncate(end);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn archive() -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = Header::new_gnu();
+        header.set_size(700);
+        header.set_mode(0o644);
+        let long = "directory/".repeat(20);
+        builder.append_data(&mut header, format!("{long}file"), [7; 700].as_slice()).expect("memory");
+        header.set_size(3);
+        builder.append_data(&mut header, "short", b"abc".as_slice()).expect("memory");
+        builder.into_inner().expect("memory")
+    }
+
+    fn all(bytes: &[u8]) -> Result<Vec<(Member, Vec<u8>)>, UnpackError> {
+        let mut members = Members::new(bytes);
+        let mut found = Vec::new();
+        while let Some(member) = members.next()? {
+            let mut data = Vec::new();
+            members.read_to_end(&mut data).map_err(read_error)?;
+            found.push((member, data));
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn data_is_where_the_member_says() {
+        let bytes = archive();
+        let members = all(&bytes).expect("an archive");
+        assert_eq!(members.iter().map(|(member, _)| member.size).collect::<Vec<_>>(), [700, 3]);
+        for (member, data) in members {
+            let at = usize::try_from(member.data_offset).expect("small");
+            assert_eq!(bytes.get(at..at + data.len()), Some(data.as_slice()));
+        }
+    }
+
+    #[test]
+    fn numbers_are_octal_or_binary_and_nothing_else() {
+        for (field, value) in [
+            (b"0000644\0".as_slice(), Some(0o644)),
+            (b"   644 \0", Some(0o644)),
+            (b"\0\0\0\0", Some(0)),
+            (b"\x80\0\0\0\0\0\0\0\0\0\x01\0", Some(256)),
+            (b"\x80\x01\0\0\0\0\0\0\0\0\0\0", None),
+            (b"\xff\xff\xff\xff", None),
+            (b"0000648\0", None),
+            (b"-000644\0", None),
+            (b"7777777777777777777777777", None),
+        ] {
+            assert_eq!(number(field), value, "{field:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_archive_altered_anywhere_ends_or_is_refused(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+            let mut bytes = archive();
+            for (index, byte) in changes {
+                let at = index.index(bytes.len());
+                bytes[at] = byte;
+            }
+            // Half of the headers get a checksum that is right again, so that what follows it is read.
+            for block in bytes.chunks_exact_mut(BLOCK).filter(|block| block.starts_with(b"d") || block.starts_with(b"s")) {
+                let mut header = Header::new_old();
+                header.as_mut_bytes().copy_from_slice(block);
+                header.set_cksum();
+                block.copy_from_slice(header.as_bytes());
+            }
+            if let Ok(members) = all(&bytes) {
+                let data: usize = members.iter().map(|(_, data)| data.len()).sum();
+                prop_assert!(data <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn no_bytes_crash_the_parser(bytes in prop::collection::vec(any::<u8>(), 0..1500)) {
+            prop_assert!(all(&bytes).map_or(true, |members| members.is_empty()));
+        }
+    }
+}
