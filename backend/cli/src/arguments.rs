@@ -57,7 +57,7 @@ pub(crate) enum Command {
     /// Send a signal to containers.
     Kill(containers::KillArguments),
     /// Stop containers and start them again.
-    Restart(containers::NamesArguments),
+    Restart(containers::StopArguments),
     /// Freeze containers.
     Pause(containers::NamesArguments),
     /// Let frozen containers go on.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use reqwest::{Method, StatusCode};
+use serde::Serialize;
 use wharf_shared::container::{
     ContainerState, ContainerUpdate, ContainerView, ExitView, Limits, RestartPolicy, StopRequest,
 };
@@ -19,6 +20,8 @@ use crate::{clock, docker, failure};
 
 /// How long one question of a long wait may take; a server or proxy may cut it shorter.
 const WAIT_TIMEOUT: Duration = Duration::from_mins(5);
+/// Between two questions of a long wait.
+const WAIT_PAUSE: Duration = Duration::from_millis(200);
 /// A stop takes as long as its grace, at most a day, and a little more.
 const STOP_TIMEOUT: Duration = Duration::from_hours(25);
 /// A command line in a table is cut at this length.
@@ -49,7 +52,7 @@ pub(crate) struct ListArguments {
     quiet: bool,
 }
 
-/// `wharf stop`.
+/// `wharf stop` and `wharf restart`.
 #[derive(Debug, Args)]
 pub(crate) struct StopArguments {
     /// Seconds before the kill; the container's own when absent.
@@ -75,9 +78,6 @@ pub(crate) struct RemoveArguments {
     /// Kill those that run.
     #[arg(short, long)]
     force: bool,
-    /// Remove their volumes too, where nobody else uses them.
-    #[arg(short, long)]
-    volumes: bool,
     #[command(flatten)]
     names: NamesArguments,
 }
@@ -96,6 +96,10 @@ pub(crate) struct UpdateArguments {
     /// Name or id.
     container: String,
 }
+
+/// An empty object, the body of what needs none.
+#[derive(Serialize)]
+struct Nothing {}
 
 fn filter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -194,19 +198,19 @@ pub(crate) async fn inspect(shell: &Shell, arguments: NamesArguments) -> Result<
 pub(crate) async fn act(shell: &Shell, arguments: NamesArguments, verb: &str) -> Result<()> {
     let client = shell.client()?;
     for_each(&arguments.containers, async |name: &str| {
-        let view: ContainerView = client.post(&["containers", name, verb], &[], &()).await?;
+        let view: ContainerView = client.post(&["containers", name, verb], &[], &Nothing {}).await?;
         shell.output.outcome(&view, &view.name)
     })
     .await
 }
 
-/// Stops containers.
-pub(crate) async fn stop(shell: &Shell, arguments: StopArguments) -> Result<()> {
+/// Stops containers, or stops and starts them again.
+pub(crate) async fn stop(shell: &Shell, arguments: StopArguments, verb: &str) -> Result<()> {
     let client = shell.client()?;
     let body = StopRequest { grace_s: arguments.timeout };
     for_each(&arguments.names.containers, async |name: &str| {
         // It answers when the container has stopped, which takes as long as its grace.
-        let request = client.request(Method::POST, &["containers", name, "stop"]).json(&body);
+        let request = client.request(Method::POST, &["containers", name, verb]).json(&body);
         let response = client.send(request.timeout(STOP_TIMEOUT)).await?;
         let view: ContainerView = read(response).await?;
         shell.output.outcome(&view, &view.name)
@@ -227,8 +231,7 @@ pub(crate) async fn kill(shell: &Shell, arguments: KillArguments) -> Result<()> 
 /// Removes containers.
 pub(crate) async fn remove(shell: &Shell, arguments: RemoveArguments) -> Result<()> {
     let client = shell.client()?;
-    let flag = |given| if given { "true" } else { "false" };
-    let query = [("force", flag(arguments.force)), ("volumes", flag(arguments.volumes))];
+    let query = [("force", if arguments.force { "true" } else { "false" })];
     for_each(&arguments.names.containers, async |name: &str| {
         client.act(client.request(Method::DELETE, &["containers", name]).query(&query)).await?;
         shell.output.outcome(&name, name)
@@ -273,12 +276,12 @@ async fn wait_for(client: &Client, name: &str) -> Result<ExitView> {
             .request(Method::GET, &["containers", name, "wait"])
             .query(&[("condition", "exited")])
             .timeout(WAIT_TIMEOUT);
-        match client.try_send(request).await? {
-            // It still runs: ask again.
-            None => {}
-            Some(response) if response.status() == StatusCode::GATEWAY_TIMEOUT => {}
-            Some(response) => return read(Client::success(response).await?).await,
+        let Some(response) = client.try_send(request).await? else { continue };
+        if !matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
+            return read(Client::success(response).await?).await;
         }
+        // It still runs, or the agent is being restarted: ask again.
+        tokio::time::sleep(WAIT_PAUSE).await;
     }
 }
 

@@ -66,9 +66,6 @@ pub(crate) struct ImportArguments {
     /// Its name; an archive's own names when absent.
     #[arg(long, value_name = "REFERENCE")]
     reference: Option<String>,
-    /// What the file is: auto, docker, oci or rootfs.
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    format: String,
     /// The tar file, perhaps compressed; `-` for standard input.
     file: PathBuf,
 }
@@ -269,8 +266,8 @@ fn query<'a>(reference: &'a str, tenant: Option<&'a TenantId>) -> Vec<(&'static 
 pub(crate) async fn import(shell: &Shell, arguments: ImportArguments) -> Result<()> {
     let client = shell.client()?;
     let tenant = client.tenant_id(arguments.tenant.as_deref()).await?;
-    let mut query = vec![("format", arguments.format.as_str())];
-    query.extend(arguments.reference.iter().map(|reference| ("reference", reference.as_str())));
+    let mut query: Vec<_> =
+        arguments.reference.iter().map(|reference| ("reference", reference.as_str())).collect();
     query.extend(tenant.as_ref().map(|tenant| ("tenant", tenant.as_str())));
     let (body, bar) = upload(&arguments.file, !shell.output.json).await?;
     let request = client

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use futures_util::TryStreamExt as _;
 use reqwest::Method;
+use serde::Deserialize;
 use tokio::io::AsyncBufReadExt as _;
 use tokio_util::io::StreamReader;
 use wharf_shared::container::ContainerView;
@@ -143,13 +144,25 @@ pub(crate) async fn logs(shell: &Shell, arguments: LogsArguments) -> Result<()> 
         match item {
             TopicItem::Log(line) if resume.accept(line.cursor) => printer.print(&line)?,
             TopicItem::LogGap { missed_bytes, cursor } if resume.accept(cursor) => {
-                output::note(&format!("wharf: {missed_bytes} bytes of the log were rotated away unread"));
+                gap(missed_bytes);
             }
             _ => {}
         }
         Ok(true)
     })
     .await
+}
+
+/// One line of JSON lines.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Item {
+    Line(LogLine),
+    Gap { missed_bytes: u64 },
+}
+
+fn gap(missed_bytes: u64) {
+    output::note(&format!("wharf: {missed_bytes} bytes of the log were rotated away unread"));
 }
 
 /// Reads the lines that are there, in order.
@@ -167,7 +180,10 @@ async fn history(
     let body = client.send(request).await?.bytes_stream().map_err(std::io::Error::other);
     let mut lines = StreamReader::new(Box::pin(body)).lines();
     while let Some(line) = lines.next_line().await.context("read the log")? {
-        see(serde_json::from_str(&line).context("understand a line of the log")?)?;
+        match serde_json::from_str(&line).context("understand a line of the log")? {
+            Item::Line(line) => see(line)?,
+            Item::Gap { missed_bytes } => gap(missed_bytes),
+        }
     }
     Ok(())
 }

@@ -11,10 +11,11 @@ use wharf_shared::container::{
 };
 use wharf_shared::image::{ImageDetail, PullRequest};
 use wharf_shared::network::PortMapping;
+use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeMount;
 
 use super::{Shell, images};
-use crate::client::Client;
+use crate::client::{Client, is_problem};
 use crate::stream::{Ended, Joint, Stream};
 use crate::{docker, failure, output, quantity};
 
@@ -280,35 +281,42 @@ async fn try_run(shell: &Shell, arguments: &RunArguments) -> Result<u8> {
         shell.output.outcome(&view, view.id.as_str())?;
         return Ok(0);
     }
-    let view = create.create(shell, &client, arguments.interactive, false).await?;
-    let id = view.id.as_str();
-    // Attached first and started then, so that not a byte is missed.
-    let stdin = if arguments.interactive { "true" } else { "false" };
-    let stream =
-        Stream::open(&client, &["containers", id, "attach"], &[("stdin", stdin), ("logs", "true")]).await;
-    let stream = match stream {
-        Ok(stream) => stream,
-        Err(error) => {
-            forget(&client, id, create.rm).await;
-            return Err(error);
-        }
-    };
-    let starting: Result<ContainerView> = client.post(&["containers", id, "start"], &[], &()).await;
-    if let Err(error) = starting {
-        forget(&client, id, create.rm).await;
-        return Err(error);
-    }
-    match stream.join(Joint { terminal: create.tty, stdin: arguments.interactive }).await? {
-        Ended::Exited(code) => Ok(failure::process_code(code)),
-        Ended::Detached => {
+    let view = create.create(shell, &client, arguments.interactive, true).await?;
+    let joint = Joint { terminal: create.tty, stdin: arguments.interactive };
+    let ended = join(&client, view.clone(), joint).await;
+    match ended {
+        Ok(Ended::Exited(code)) => Ok(failure::process_code(code)),
+        Ok(Ended::Detached) => {
             output::note(&format!(
                 "\r\n{} runs on; `wharf attach {}` comes back to it",
                 view.name, view.name
             ));
             Ok(0)
         }
-        Ended::Refused(problem) => Err(problem.into()),
+        Ok(Ended::Refused(problem)) => {
+            forget(&client, view.id.as_str(), create.rm).await;
+            Err(problem.into())
+        }
+        Err(error) => Err(error),
     }
+}
+
+/// Joins a container that is starting, from its first byte on.
+async fn join(client: &Client, view: ContainerView, joint: Joint) -> Result<Ended> {
+    let id = view.id.clone();
+    let segments = ["containers", id.as_str(), "attach"];
+    // Its output is logged, so none is missed; its input exists once it runs.
+    let (with_input, without) =
+        ([("stdin", "true"), ("logs", "true")], [("stdin", "false"), ("logs", "true")]);
+    if joint.stdin && started(client, view).await.is_ok() {
+        let ended = Stream::open(client, &segments, &with_input).await?.join(joint).await?;
+        match ended {
+            // It has ended already.
+            Ended::Refused(problem) if problem.kind == ProblemKind::Conflict => {}
+            ended => return Ok(ended),
+        }
+    }
+    Stream::open(client, &segments, &without).await?.join(Joint { stdin: false, ..joint }).await
 }
 
 /// Waits until a started container runs, has run or could not be started.
@@ -339,11 +347,13 @@ async fn started(client: &Client, mut view: ContainerView) -> Result<ContainerVi
     }
 }
 
-/// Removes a container that was to remove itself and never ran.
+/// Removes a container that was to remove itself and could not be started.
 async fn forget(client: &Client, id: &str, wanted: bool) {
     if wanted {
         let request = client.request(Method::DELETE, &["containers", id]).query(&[("force", "true")]);
-        if let Err(error) = client.act(request).await {
+        if let Err(error) = client.act(request).await
+            && !is_problem(&error, ProblemKind::NotFound)
+        {
             output::note(&format!("wharf: {id} stays: {error:#}"));
         }
     }
