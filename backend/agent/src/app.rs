@@ -1,11 +1,14 @@
 //! The one place of wiring, read top to bottom: configuration → services → bind → adopt → serve.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use wharf_shared::id::HostId;
@@ -71,7 +74,7 @@ impl App {
         let auth = Auth::new(&config.access, db.clone(), Arc::clone(&clock), events.clone(), passwords.clone());
         let users = Users::new(db.clone(), Arc::clone(&clock), events.clone(), passwords);
         let tenants = Tenants::new(&config, db.clone(), Arc::clone(&clock), events.clone())?;
-        let billing = Billing::new(db.clone(), Arc::clone(&clock), events.clone()).await?;
+        let billing = Billing::open(&config, &host_id, db.clone(), Arc::clone(&clock), events.clone()).await?;
         let images = Images::open(&config, db.clone(), Arc::clone(&clock), events.clone(), tasks.clone())?;
         let volumes = Volumes::new(&config.state_dir, db.clone(), Arc::clone(&clock), events.clone());
 
@@ -133,6 +136,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("listen on {}; another agent, or another program, may have the port", config.listen))?;
     let address = listener.local_addr().context("ask for the address")?;
+    let run_dir = config.run_dir.clone();
+    make_private(&run_dir).with_context(|| format!("make the directory {}", run_dir.display()))?;
+    let _only_one = lock(&run_dir)?;
     let app = App::build(config, clock, tasks.clone()).await?;
 
     app.volumes.recover().await?;
@@ -183,6 +189,19 @@ fn shim(set: &Path) -> anyhow::Result<std::path::PathBuf> {
 
 fn make_private(dir: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Names this process in the run directory, and holds the name as long as the agent lives.
+fn lock(run_dir: &Path) -> anyhow::Result<Flock<File>> {
+    let path = run_dir.join(crate::down::PID_FILE);
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+    let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, errno)| errno)
+        .with_context(|| format!("lock {}; another agent of this instance runs", path.display()))?;
+    file.set_len(0)?;
+    let own = wharf_shim::process_ref::ProcessRef::current()?;
+    file.write_all(serde_json::to_string(&own)?.as_bytes())?;
+    Ok(file)
 }
 
 pub(crate) fn boot_id() -> std::io::Result<String> {

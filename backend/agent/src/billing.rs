@@ -1,32 +1,39 @@
-//! Price books, and usage with what it costs.
+//! Prices and what usage costs: price books, rated usage, exports, the rate of live views.
 //!
-//! All arithmetic is the billing crate's; here is who may ask, where the rows come from, and the
-//! book that prices the live views.
+//! All arithmetic is the billing crate's; here is who may ask and where the rows come from. An
+//! export is first written whole into an unnamed file, in one transaction, and then sent: a slow
+//! download holds none of the store's few readers, and a failure is a problem and not a file that
+//! ends in the middle.
 
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Bytes;
-use futures_util::Stream;
-use futures_util::stream;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use tokio::fs::File;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
+use tokio::sync::Semaphore;
+use wharf_billing::amount::{Amount, TooLong};
 use wharf_billing::focus::{self, FocusContext};
-use wharf_billing::price::{PriceBooks, problems};
-use wharf_billing::rating::{Flow, Totals, rate_hour, rate_per_hour};
 use wharf_billing::jsonl;
+use wharf_billing::price::{self, PriceBooks};
+use wharf_billing::rating::{self, Flow, RatedRow, Totals};
 use wharf_shared::billing::{PriceBookSpec, PriceBookView};
 use wharf_shared::decimal::Decimal;
-use wharf_shared::id::{ContainerId, PriceBookId, TenantId};
+use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::live::MetricsPoint;
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
+use wharf_shared::problem::{FieldProblem, ProblemKind};
 use wharf_shared::reading::ReadingLimits;
-use wharf_shared::time::Timestamp;
+use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
 use wharf_shared::usage::{ExportFormat, Meter, UsageRow};
 use wharf_store::pagination::PageRequest;
 use wharf_store::usage::{UsageQuery, UsageStream};
-use wharf_store::{Db, Scope, Tx, prices};
+use wharf_store::{Db, Scope, StoreError, Tx, containers, prices};
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError};
 use crate::events::{Change, EventBus};
@@ -34,221 +41,308 @@ use crate::metering::Pricer;
 
 /// Nanoseconds in a second.
 const SECOND_NS: u64 = 1_000_000_000;
-/// Rows of usage that are shown at once; an export has no bound.
-const ROWS_MAX: usize = 2_000;
+/// Exports that are written at once; each keeps one of the store's few readers.
+const EXPORTS: usize = 2;
+/// Rows on a page of usage when the client does not say, and at most. A page ends with a tenant's hour.
+const LIMIT: (u32, u32) = (100, 1_000);
 
-/// Which usage.
-#[derive(Debug, Clone)]
-pub(crate) struct Period {
+/// Which usage is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UsageFilter {
+    /// One tenant's; else all that the caller may see.
     pub(crate) tenant: Option<TenantId>,
-    pub(crate) container: Option<ContainerId>,
-    pub(crate) from: Timestamp,
-    pub(crate) to: Timestamp,
+    /// One container's: by id, also when it is gone, or by name.
+    pub(crate) container: Option<String>,
+    /// First hour; 24 hours ago when absent.
+    pub(crate) from: Option<Timestamp>,
+    /// The hour after the last; the end of the present one when absent.
+    pub(crate) to: Option<Timestamp>,
 }
 
 /// The service.
-#[derive(Clone)]
-pub(crate) struct Billing {
+#[derive(Debug, Clone)]
+pub(crate) struct Billing(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     db: Db,
     clock: Arc<dyn Clock>,
     events: EventBus,
-    books: Arc<RwLock<Arc<PriceBooks>>>,
+    /// For live views; lists and exports read the store.
+    books: RwLock<Arc<PriceBooks>>,
+    context: FocusContext,
+    exports: Semaphore,
+    state_dir: PathBuf,
 }
 
 impl Billing {
-    pub(crate) async fn new(db: Db, clock: Arc<dyn Clock>, events: EventBus) -> Result<Self> {
-        let billing = Self { db, clock, events, books: Arc::default() };
-        billing.reload().await?;
-        Ok(billing)
+    /// Reads the price books there are.
+    pub(crate) async fn open(
+        config: &Config,
+        host: &HostId,
+        db: Db,
+        clock: Arc<dyn Clock>,
+        events: EventBus,
+    ) -> Result<Self> {
+        let books = read_books(&mut db.read().await?).await?;
+        let said = config.billing.clone();
+        let context = FocusContext {
+            provider_name: said.provider,
+            billing_account_id: said.account_id,
+            billing_account_name: said.account_name,
+            region: said.region,
+            host: host.to_string(),
+        };
+        Ok(Self(Arc::new(Inner {
+            db,
+            clock,
+            events,
+            books: RwLock::new(Arc::new(books)),
+            context,
+            exports: Semaphore::new(EXPORTS),
+            state_dir: config.state_dir.clone(),
+        })))
     }
 
-    async fn reload(&self) -> Result<()> {
-        let views = prices::all(&mut self.db.read().await?).await?;
-        let books = PriceBooks::new(&views)
-            .map_err(|error| ServiceError::internal("a stored price book cannot be used", error))?;
-        *self.books.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(books);
-        Ok(())
-    }
-
-    fn books(&self) -> Arc<PriceBooks> {
-        Arc::clone(&self.books.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Prices live views by the book in force now.
-    pub(crate) fn pricer(&self) -> Box<Pricer> {
-        let billing = self.clone();
-        Box::new(move |point, limits| {
-            let books = billing.books();
-            let Some(book) = books.at(billing.clock.now()) else {
-                return (Decimal::zero(), books.currency().to_owned());
-            };
-            let cost = rate_per_hour(book, &flows(point, limits));
-            (cost.to_string().parse().unwrap_or_else(|_| Decimal::zero()), book.currency.clone())
-        })
-    }
-
-    // ---- price books ----
-
-    pub(crate) async fn list_books(&self, ctx: &Ctx, page: &PageRequest) -> Result<Page<PriceBookView>> {
+    /// Versions of the price book, the last to take effect first: everybody may know what is charged.
+    pub(crate) async fn price_books(&self, ctx: &Ctx, page: &PageRequest) -> Result<Page<PriceBookView>> {
         ctx.require(Permission::TenantRead)?;
-        Ok(prices::list(&mut self.db.read().await?, page).await?)
+        Ok(prices::list(&mut self.0.db.read().await?, page).await?)
     }
 
-    pub(crate) async fn create_book(&self, ctx: &Ctx, spec: PriceBookSpec) -> Result<PriceBookView> {
+    /// Adds a version.
+    pub(crate) async fn add_price_book(&self, ctx: &Ctx, spec: PriceBookSpec) -> Result<PriceBookView> {
         ctx.require(Permission::PriceManage)?;
-        let books = self.books();
-        let other = books.at(Timestamp(i64::MAX)).map(|book| book.currency.as_str());
-        let found = problems(&spec, other);
-        if !found.is_empty() {
-            return Err(ServiceError::invalid(found));
-        }
-        if spec.effective_from < self.clock.now().hour_start() {
-            return Err(ServiceError::invalid_field(
+        let now = self.0.clock.now();
+        let mut fields = price::problems(&spec, None);
+        if spec.effective_from < now.hour_start() {
+            let earliest = now.hour_start();
+            fields.push(field(
                 "effective_from",
-                "prices cannot change for hours that are over; begin with the present hour or later",
+                format!("hours that are over keep their price; {earliest} is the earliest"),
             ));
         }
-        let id: PriceBookId = crate::ids::new("prb_")?;
-        let mut tx = self.db.begin().await?;
-        let view = prices::insert(&mut tx, &id, &spec, self.clock.now(), &ctx.actor).await?;
+        if !fields.is_empty() {
+            return Err(ServiceError::invalid(fields));
+        }
+        let id = crate::ids::new("prb_")?;
+        let mut tx = self.0.db.begin().await?;
+        let view = match prices::insert(&mut tx, &id, &spec, now, &ctx.actor).await {
+            Err(StoreError::Taken(_)) => {
+                let detail = "another version takes effect at this hour; choose a later one";
+                return Err(ServiceError::conflict(detail));
+            }
+            other => other?,
+        };
+        let books = Arc::new(read_books(&mut tx).await?);
         let change = Change {
             kind: "price_book.created",
-            tenant: None,
             subject: id.to_string(),
             subject_name: spec.effective_from.to_string(),
-            detail: BTreeMap::new(),
+            detail: [("currency".to_owned(), spec.currency)].into(),
+            ..Change::default()
         };
-        self.events.changed(&mut tx, ctx, "price_book.create", change).await?;
+        self.0.events.changed(&mut tx, ctx, "price_book.create", change).await?;
         tx.commit().await?;
-        self.events.publish();
-        self.reload().await?;
+        *self.0.books.write().unwrap_or_else(PoisonError::into_inner) = books;
+        self.0.events.publish();
         Ok(view)
     }
 
-    // ---- usage ----
-
-    async fn rows(&self, ctx: &Ctx, period: &Period) -> Result<Rows> {
-        ctx.require(Permission::TenantRead)?;
-        if period.from >= period.to {
-            return Err(ServiceError::invalid_field("to", "the period ends before it begins"));
+    /// Rated usage by hour. The cursor names the last tenant's hour of the page before.
+    pub(crate) async fn usage(
+        &self,
+        ctx: &Ctx,
+        filter: &UsageFilter,
+        page: &PageRequest,
+    ) -> Result<Page<UsageRow>> {
+        let mut tx = self.0.db.read().await?;
+        let (scope, mut query) = self.period(&mut tx, ctx, filter).await?;
+        let after = page.cursor.as_deref().map(parse_cursor).transpose()?;
+        if let Some((hour, _)) = &after {
+            query.from = query.from.max(*hour);
         }
-        let query = UsageQuery { from: period.from, to: period.to, container: period.container.clone() };
-        let scope: Scope = ctx.scope_of(period.tenant.as_ref())?;
-        Ok(Rows { tx: self.db.read().await?, stream: UsageStream::new(scope, query), books: self.books() })
+        let limit = usize::try_from(page.limit.unwrap_or(LIMIT.0).clamp(1, LIMIT.1)).unwrap_or(usize::MAX);
+        let books = read_books(&mut tx).await?;
+        let mut stream = UsageStream::new(scope, query);
+        let (mut items, mut last, mut more) = (Vec::new(), None, false);
+        loop {
+            let group = stream.next(&mut tx).await?;
+            let Some(first) = group.first() else { break };
+            let key = (first.hour, first.tenant.clone());
+            if after.as_ref().is_some_and(|after| key <= *after) {
+                continue;
+            }
+            if items.len() >= limit {
+                more = true;
+                break;
+            }
+            for row in rating::rate_hour(&books, group) {
+                items.push(row.to_wire().map_err(too_long)?);
+            }
+            last = Some(key);
+        }
+        let next_cursor = last.filter(|_| more).map(|(hour, tenant)| format!("{}.{tenant}", hour.0));
+        Ok(Page { items, next_cursor })
     }
 
-    /// Usage of a period, hour by hour.
-    pub(crate) async fn usage(&self, ctx: &Ctx, period: &Period) -> Result<Page<UsageRow>> {
-        let mut rows = self.rows(ctx, period).await?;
-        let mut items = Vec::new();
-        while items.len() < ROWS_MAX {
-            let rated = rows.next().await?;
-            if rated.is_empty() {
-                return Ok(Page { items, next_cursor: None });
-            }
-            for row in rated {
-                let row = row.to_wire();
-                items.push(row.map_err(|error| ServiceError::internal("an amount is too long", error))?);
-            }
-        }
-        Err(ServiceError::invalid_field(
-            "from",
-            format!("the period has more than {ROWS_MAX} rows; make it shorter or take the export"),
-        ))
-    }
-
-    /// The same as a file, row by row, as one moment sees it.
+    /// Writes an export and returns it ready to be read, with its length.
     pub(crate) async fn export(
         &self,
         ctx: &Ctx,
-        period: &Period,
+        filter: &UsageFilter,
         format: ExportFormat,
-        context: FocusContext,
-    ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
-        let rows = self.rows(ctx, period).await?;
-        let state = Export { rows, format, context, totals: Totals::default(), began: false, ended: false };
-        Ok(stream::try_unfold(state, |mut state| async move {
-            let chunk = state.next().await?;
-            Ok(chunk.map(|chunk| (chunk, state)))
-        }))
+    ) -> Result<(File, u64)> {
+        let _turn = self.0.exports.try_acquire().map_err(|error| {
+            ServiceError::new(ProblemKind::RateLimited, "other exports are being written; try again")
+                .because(error)
+        })?;
+        let mut tx = self.0.db.read().await?;
+        let (scope, query) = self.period(&mut tx, ctx, filter).await?;
+        let books = read_books(&mut tx).await?;
+        let mut out = BufWriter::new(unnamed_file(&self.0.state_dir).map_err(unwritten)?);
+        let mut stream = UsageStream::new(scope, query);
+        let mut totals = Totals::default();
+        if format == ExportFormat::Csv {
+            out.write_all(focus::header().as_bytes()).await.map_err(unwritten)?;
+        }
+        loop {
+            let group = stream.next(&mut tx).await?;
+            if group.is_empty() {
+                break;
+            }
+            for row in rating::rate_hour(&books, group) {
+                totals.add(&row);
+                out.write_all(self.line(&row, format)?.as_bytes()).await.map_err(unwritten)?;
+            }
+        }
+        drop(tx);
+        if format == ExportFormat::Jsonl {
+            out.write_all(jsonl::totals(&totals).map_err(unwritable)?.as_bytes()).await.map_err(unwritten)?;
+        }
+        out.flush().await.map_err(unwritten)?;
+        let mut file = out.into_inner();
+        let length_bytes = file.metadata().await.map_err(unwritten)?.len();
+        file.rewind().await.map_err(unwritten)?;
+        Ok((file, length_bytes))
+    }
+
+    /// Prices live views by the book in force at their moment.
+    pub(crate) fn pricer(&self) -> Box<Pricer> {
+        let billing = self.clone();
+        Box::new(move |point, limits| billing.rate(point, limits))
+    }
+
+    fn rate(&self, point: &MetricsPoint, limits: ReadingLimits) -> (Decimal, String) {
+        let books = Arc::clone(&self.0.books.read().unwrap_or_else(PoisonError::into_inner));
+        let rate = |book| rating::rate_per_hour(book, &flows(point, limits));
+        let amount = books.at(point.at).map_or_else(Amount::zero, rate);
+        // A rate of more than 60 digits is not one that anybody is shown.
+        (amount.to_decimal().unwrap_or_else(|_| Decimal::zero()), books.currency().to_owned())
+    }
+
+    fn line(&self, row: &RatedRow, format: ExportFormat) -> Result<String> {
+        match format {
+            ExportFormat::Csv => Ok(focus::line(row, &self.0.context)),
+            ExportFormat::Jsonl => jsonl::line(row).map_err(unwritable),
+        }
+    }
+
+    async fn period(&self, tx: &mut Tx, ctx: &Ctx, filter: &UsageFilter) -> Result<(Scope, UsageQuery)> {
+        ctx.require(Permission::TenantRead)?;
+        let scope = ctx.scope_of(filter.tenant.as_ref())?;
+        let hour = self.0.clock.now().hour_start();
+        let from = filter.from.unwrap_or(Timestamp(hour.0 - DAY_US));
+        let to = filter.to.unwrap_or(Timestamp(hour.0 + HOUR_US));
+        let mut fields = Vec::new();
+        for (name, time) in [("from", from), ("to", to)] {
+            if time != time.hour_start() {
+                fields.push(field(name, "usage is kept by hour; give a full hour of UTC".to_owned()));
+            }
+        }
+        if from >= to {
+            fields.push(field("to", "the period ends before it begins".to_owned()));
+        }
+        if !fields.is_empty() {
+            return Err(ServiceError::invalid(fields));
+        }
+        let container = match &filter.container {
+            Some(text) => Some(find_container(tx, &scope, text).await?),
+            None => None,
+        };
+        Ok((scope, UsageQuery { from, to, container }))
     }
 }
 
-/// What a point's rates are in a second.
+/// The container of a name or an id; an id is taken as it is, because usage outlives containers.
+async fn find_container(tx: &mut Tx, scope: &Scope, text: &str) -> Result<ContainerId> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let found = containers::find(tx, scope, text).await?;
+    found.map(|container| container.id).ok_or_else(|| ServiceError::not_found("container", text))
+}
+
+/// What a second like this one counts, by meter.
 fn flows(point: &MetricsPoint, limits: ReadingLimits) -> Vec<Flow> {
-    let second = u128::from(SECOND_NS);
-    let measured = [
-        (Meter::CpuUsed, point.cpu_millis.value().map(|millis| u128::from(millis) * 1_000_000)),
-        (Meter::MemoryUsed, point.memory_current_bytes.value().map(|bytes| u128::from(bytes) * second)),
-        (Meter::NetworkIn, point.network_receive_bytes_per_s.value().map(u128::from)),
-        (Meter::NetworkOut, point.network_transmit_bytes_per_s.value().map(u128::from)),
-        (Meter::BlockRead, point.io_read_bytes_per_s.value().map(u128::from)),
-        (Meter::BlockWrite, point.io_write_bytes_per_s.value().map(u128::from)),
-        (Meter::CpuReserved, limits.cpu_millis.map(|millis| u128::from(millis) * second)),
-        (Meter::MemoryReserved, limits.memory_bytes.map(|bytes| u128::from(bytes) * second)),
+    const CPU_NS_PER_MILLI: u64 = SECOND_NS / 1_000;
+    let counted = [
+        (Meter::CpuUsed, point.cpu_millis.value(), CPU_NS_PER_MILLI),
+        (Meter::CpuReserved, limits.cpu_millis.map(u64::from), CPU_NS_PER_MILLI),
+        (Meter::MemoryUsed, point.memory_current_bytes.value(), SECOND_NS),
+        (Meter::MemoryReserved, limits.memory_bytes, SECOND_NS),
+        (Meter::NetworkIn, point.network_receive_bytes_per_s.value(), 1),
+        (Meter::NetworkOut, point.network_transmit_bytes_per_s.value(), 1),
+        (Meter::BlockRead, point.io_read_bytes_per_s.value(), 1),
+        (Meter::BlockWrite, point.io_write_bytes_per_s.value(), 1),
     ];
-    measured
+    counted
         .into_iter()
-        .filter_map(|(meter, quantity)| Some(Flow { meter, quantity: quantity?, duration_ns: SECOND_NS }))
+        .filter_map(|(meter, value, per_unit)| {
+            let quantity = u128::from(value?).saturating_mul(u128::from(per_unit));
+            Some(Flow { meter, quantity, duration_ns: SECOND_NS })
+        })
         .collect()
 }
 
-struct Rows {
-    /// One moment throughout.
-    tx: Tx,
-    stream: UsageStream,
-    books: Arc<PriceBooks>,
+async fn read_books(tx: &mut Tx) -> Result<PriceBooks> {
+    let views = prices::all(tx).await?;
+    PriceBooks::new(&views)
+        .map_err(|error| ServiceError::internal("a stored price book cannot be used", error))
 }
 
-impl Rows {
-    /// The rated rows of the next tenant and hour; empty at the end.
-    async fn next(&mut self) -> Result<Vec<wharf_billing::rating::RatedRow>> {
-        loop {
-            let rows = self.stream.next(&mut self.tx).await?;
-            if rows.is_empty() {
-                return Ok(Vec::new());
-            }
-            let rated = rate_hour(&self.books, rows);
-            if !rated.is_empty() {
-                return Ok(rated);
-            }
-        }
+fn parse_cursor(cursor: &str) -> Result<(Timestamp, TenantId)> {
+    let parsed = cursor
+        .split_once('.')
+        .and_then(|(hour, tenant)| Some((Timestamp(hour.parse().ok()?), tenant.parse().ok()?)));
+    parsed.ok_or_else(|| ServiceError::invalid_field("cursor", "the cursor is not one of this list"))
+}
+
+/// A file that is gone as soon as nobody reads it (open(2), `O_TMPFILE`).
+fn unnamed_file(dir: &Path) -> std::io::Result<File> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(dir, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    Ok(File::from_std(std::fs::File::from(file)))
+}
+
+fn field(name: &str, detail: String) -> FieldProblem {
+    FieldProblem { field: name.to_owned(), detail }
+}
+
+fn too_long(error: TooLong) -> ServiceError {
+    ServiceError::internal("an amount has too many digits", error)
+}
+
+fn unwritable(error: serde_json::Error) -> ServiceError {
+    ServiceError::internal("a line of the export could not be written", error)
+}
+
+fn unwritten(error: std::io::Error) -> ServiceError {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return ServiceError::new(ProblemKind::InsufficientStorage, "the disk is full; free some space")
+            .because(error);
     }
-}
-
-struct Export {
-    rows: Rows,
-    format: ExportFormat,
-    context: FocusContext,
-    totals: Totals,
-    began: bool,
-    ended: bool,
-}
-
-impl Export {
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        if self.ended {
-            return Ok(None);
-        }
-        let mut text = String::new();
-        if !std::mem::replace(&mut self.began, true) && self.format == ExportFormat::Csv {
-            text.push_str(&focus::header());
-        }
-        let rated = self.rows.next().await?;
-        self.ended = rated.is_empty();
-        let failed = |error| ServiceError::internal("a row could not be written", error);
-        for row in &rated {
-            match self.format {
-                ExportFormat::Csv => text.push_str(&focus::line(row, &self.context)),
-                ExportFormat::Jsonl => text.push_str(&jsonl::line(row).map_err(failed)?),
-            }
-            self.totals.add(row);
-        }
-        if self.ended && self.format == ExportFormat::Jsonl {
-            text.push_str(&jsonl::totals(&self.totals).map_err(failed)?);
-        }
-        Ok(Some(Bytes::from(text)))
-    }
+    ServiceError::internal("the export could not be written", error)
 }
 
 #[cfg(test)]
@@ -258,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_measured_is_no_flow() {
+    fn what_cannot_be_measured_is_no_flow_and_reserved_is_limit_times_time() {
         let point = MetricsPoint {
             container: "a".repeat(64).parse().expect("an id"),
             at: Timestamp(0),
@@ -275,9 +369,8 @@ mod tests {
             currency: String::new(),
         };
         let limits = ReadingLimits { cpu_millis: Some(500), memory_bytes: None };
-        let flows = flows(&point, limits);
-        let meters: Vec<Meter> = flows.iter().map(|flow| flow.meter).collect();
-        assert_eq!(meters, [Meter::CpuUsed, Meter::CpuReserved]);
-        assert_eq!(flows[0].quantity, 250_000_000);
+        let seen: Vec<_> = flows(&point, limits).iter().map(|flow| (flow.meter, flow.quantity)).collect();
+        // Half a CPU for a second is half a second of CPU.
+        assert_eq!(seen, [(Meter::CpuUsed, 250_000_000), (Meter::CpuReserved, 500_000_000)]);
     }
 }

@@ -143,12 +143,7 @@ mod tests {
     use super::*;
 
     static SOME: &[Asset] = &[
-        Asset {
-            path: "/assets/00ff/app.js",
-            raw: b"raw",
-            brotli: Some(b"brotli"),
-            gzip: Some(b"gzip"),
-        },
+        Asset { path: "/assets/00ff/app.js", raw: b"raw", brotli: Some(b"brotli"), gzip: Some(b"gzip") },
         Asset { path: "/index.html", raw: b"index", brotli: None, gzip: None },
     ];
 
@@ -180,9 +175,13 @@ mod tests {
 
     #[test]
     fn the_client_chooses_the_encoding() {
-        for (accepted, sent) in
-            [("gzip, br", "br"), ("gzip", "gzip"), ("br;q=0, gzip;q=0.5", "gzip"), ("identity", ""), ("BR", "br")]
-        {
+        for (accepted, sent) in [
+            ("gzip, br", "br"),
+            ("gzip", "gzip"),
+            ("br;q=0, gzip;q=0.5", "gzip"),
+            ("identity", ""),
+            ("BR", "br"),
+        ] {
             let response = get("/assets/00ff/app.js", accepted);
             assert_eq!(header(&response, CONTENT_ENCODING), sent, "{accepted}");
             assert_eq!(header(&response, VARY), "accept-encoding");
@@ -195,7 +194,8 @@ mod tests {
             let response = get(path, "");
             let policy = header(&response, CONTENT_SECURITY_POLICY);
             assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
-            let script = policy.split(';').find(|part| part.trim().starts_with("script-src ")).expect("a rule");
+            let script =
+                policy.split(';').find(|part| part.trim().starts_with("script-src ")).expect("a rule");
             assert!(!script.contains("unsafe-inline"), "{script}");
             assert_eq!(header(&response, X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
         }

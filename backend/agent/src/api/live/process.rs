@@ -134,14 +134,21 @@ async fn run_exec(
         Streams::Pipes { stdin, stdout, stderr } => {
             pump(app, stdout, StreamOutput::Stdout, chunks.clone());
             pump(app, stderr, StreamOutput::Stderr, chunks.clone());
-            stdin.map(pipe::Sender::from_owned_fd).transpose().map(|pipe| pipe.map_or(Input::None, Input::Pipe))
+            stdin
+                .map(pipe::Sender::from_owned_fd)
+                .transpose()
+                .map(|pipe| pipe.map_or(Input::None, Input::Pipe))
         }
     };
     drop(chunks);
     let mut input = match started {
         Ok(input) => input,
         Err(error) => {
-            return refuse(&mut sending, &ServiceError::internal("the process's streams cannot be used", error)).await;
+            return refuse(
+                &mut sending,
+                &ServiceError::internal("the process's streams cannot be used", error),
+            )
+            .await;
         }
     };
     if !sending.send(&StreamOutput::Started).await {

@@ -187,24 +187,29 @@ async fn subscribe(app: &Arc<App>, ctx: &Ctx, topic: Topic) -> Result<BoxStream<
                 app.images.list_pulls(ctx)?.into_iter().map(TopicItem::Pull).collect();
             first.reverse();
             let first = stream::iter((!first.is_empty()).then(|| items(first)));
-            let watched = stream::unfold((app.images.watch_pulls(), scope), |(mut pulls, scope)| async move {
-                loop {
-                    match pulls.recv().await {
-                        Ok(view) if scope.covers(&view.tenant) => {
-                            return Some((items(vec![TopicItem::Pull(view)]), (pulls, scope)));
+            let watched =
+                stream::unfold((app.images.watch_pulls(), scope), |(mut pulls, scope)| async move {
+                    loop {
+                        match pulls.recv().await {
+                            Ok(view) if scope.covers(&view.tenant) => {
+                                return Some((items(vec![TopicItem::Pull(view)]), (pulls, scope)));
+                            }
+                            Ok(_) | Err(RecvError::Lagged(_)) => {}
+                            Err(RecvError::Closed) => return None,
                         }
-                        Ok(_) | Err(RecvError::Lagged(_)) => {}
-                        Err(RecvError::Closed) => return None,
                     }
-                }
-            });
+                });
             first.chain(watched).boxed()
         }
     })
 }
 
 /// The points that the scope may see, once a tick; the latest when the reader is slow.
-fn metrics(app: &Arc<App>, scope: Scope, only: Option<ContainerId>) -> impl Stream<Item = Framed> + Send + use<> {
+fn metrics(
+    app: &Arc<App>,
+    scope: Scope,
+    only: Option<ContainerId>,
+) -> impl Stream<Item = Framed> + Send + use<> {
     let state = (app.metering.live(), Arc::clone(app), scope, only);
     stream::unfold(state, |(mut live, app, scope, only)| async move {
         loop {
@@ -212,7 +217,10 @@ fn metrics(app: &Arc<App>, scope: Scope, only: Option<ContainerId>) -> impl Stre
                 Ok(points) => {
                     let visible = |point: &&MetricsPoint| match &only {
                         Some(id) => point.container == *id,
-                        None => app.containers.tenant_of(&point.container).is_some_and(|tenant| scope.covers(&tenant)),
+                        None => app
+                            .containers
+                            .tenant_of(&point.container)
+                            .is_some_and(|tenant| scope.covers(&tenant)),
                     };
                     let points: Vec<TopicItem> =
                         points.iter().filter(visible).cloned().map(TopicItem::Metrics).collect();

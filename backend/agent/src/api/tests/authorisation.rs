@@ -150,7 +150,8 @@ fn operations(things: &Things) -> Vec<Operation> {
 }
 
 /// Lists that take a tenant: another one's is not found, rather than empty.
-const FILTERED: [&str; 7] = ["containers", "events", "images", "networks", "usage", "usage/export", "volumes"];
+const FILTERED: [&str; 7] =
+    ["containers", "events", "images", "networks", "usage", "usage/export", "volumes"];
 
 /// A tenant with one of everything.
 async fn things(world: &World, tenant: &TenantId, member: &Who) -> Things {
@@ -177,7 +178,10 @@ async fn things(world: &World, tenant: &TenantId, member: &Who) -> Things {
     Things {
         tenant: tenant.to_string(),
         user: world.user("frida", Role::Member, Some(tenant)).await.id.to_string(),
-        token: world.get(member, "/api/v1/tokens").await.json()["items"][0]["id"].as_str().expect("an id").to_owned(),
+        token: world.get(member, "/api/v1/tokens").await.json()["items"][0]["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned(),
         container: container.id.to_string(),
         volume: made("/api/v1/volumes", json!({ "name": "data" })).await,
         // Nothing listens there, so the pull fails by itself; it is shown all the same.

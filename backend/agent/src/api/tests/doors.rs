@@ -1,7 +1,9 @@
 //! SECURITY.md H1, H3, H5, H12: what is refused whoever sends it, and what every answer says.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use serde_json::json;
 use wharf_shared::auth::CSRF_HEADER;
@@ -80,7 +82,8 @@ async fn a_body_of_two_megabytes_is_refused_whole() {
 async fn an_unknown_field_is_refused_by_its_name() {
     let world = World::new().await;
     let admin = world.caller("ada", Role::Admin, None).await;
-    let reply = world.send(&admin, "POST", "/api/v1/tenants", Some(json!({ "name": "a", "qouta": {} }))).await;
+    let reply =
+        world.send(&admin, "POST", "/api/v1/tenants", Some(json!({ "name": "a", "qouta": {} }))).await;
     assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(reply.json()["fields"][0]["field"], "qouta");
     let reply = world.get(&admin, "/api/v1/tenants?limt=3").await;
@@ -112,7 +115,10 @@ async fn no_answer_may_run_or_be_framed() {
     for path in ["/", "/healthz", "/api/v1/auth/setup", "/api/v1/nothing"] {
         let reply = world.get(&Who::Nobody, path).await;
         let policy = reply.headers[CONTENT_SECURITY_POLICY].to_str().expect("text");
-        assert!(policy.contains("default-src 'none'") || policy.contains("default-src 'self'"), "{path}: {policy}");
+        assert!(
+            policy.contains("default-src 'none'") || policy.contains("default-src 'self'"),
+            "{path}: {policy}"
+        );
         assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
         assert!(!policy.contains("script-src 'unsafe-inline'"), "{path}: {policy}");
         assert_eq!(reply.headers[X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
@@ -127,7 +133,11 @@ async fn health_is_told_to_anybody_and_metrics_are_not() {
     assert_eq!(world.get(&Who::Nobody, "/metrics").await.status, StatusCode::UNAUTHORIZED);
     let operator = world.caller("olga", Role::Operator, None).await;
     let metrics = world.get(&operator, "/metrics").await;
-    assert!(metrics.text.contains(r#"wharf_http_requests_seconds_count{method="GET",route="/healthz",status="200"} 1"#));
+    assert!(
+        metrics
+            .text
+            .contains(r#"wharf_http_requests_seconds_count{method="GET",route="/healthz",status="200"} 1"#)
+    );
     let tenant = world.tenant("shop").await;
     let member = world.caller("mia", Role::Member, Some(&tenant)).await;
     assert_eq!(world.get(&member, "/metrics").await.status, StatusCode::FORBIDDEN);

@@ -73,9 +73,12 @@ async fn an_hour_costs_what_the_book_in_force_says_to_the_last_digit() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|row| [&row["tenant_name"], &row["quantity"], &row["amount"], &row["currency"]].map(Value::to_string))
+        .map(|row| {
+            [&row["tenant_name"], &row["quantity"], &row["amount"], &row["currency"]].map(Value::to_string)
+        })
         .collect();
-    let row = |quantity: &str, amount: &str| ["shop", quantity, amount, "EUR"].map(|text| format!("{text:?}"));
+    let row =
+        |quantity: &str, amount: &str| ["shop", quantity, amount, "EUR"].map(|text| format!("{text:?}"));
     // 3600.000000001 s × 0.000011 and 1.5 s × 0.00002.
     assert_eq!(seen, [row("3600000000001", "0.039600000000011"), row("1500000000", "0.00003")]);
 }
@@ -109,7 +112,8 @@ async fn an_export_is_whole_clean_and_only_ones_own() {
 
     let jsonl = world.get(&admin, "/api/v1/usage/export?format=jsonl").await;
     let lines: Vec<Value> = jsonl.text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    let totals: Vec<_> = lines.iter().filter(|line| line["type"] == "total").map(|line| &line["amount"]).collect();
+    let totals: Vec<_> =
+        lines.iter().filter(|line| line["type"] == "total").map(|line| &line["amount"]).collect();
     assert_eq!((lines.len(), totals.len()), (5, 2));
     assert!(totals.contains(&&json!("1")) && totals.contains(&&json!("2")));
 }
@@ -154,12 +158,19 @@ async fn a_price_never_changes_afterwards() {
     let admin = world.caller("ada", Role::Admin, None).await;
     let now = hour(&world);
     let kind = |reply: &Value| reply["kind"].as_str().map(ToOwned::to_owned);
-    assert_eq!(kind(&add_prices(&world, &admin, Timestamp(now.0 - HOUR_US), "1").await).as_deref(), Some("invalid"));
-    assert_eq!(kind(&add_prices(&world, &admin, Timestamp(now.0 + 1), "1").await).as_deref(), Some("invalid"));
+    assert_eq!(
+        kind(&add_prices(&world, &admin, Timestamp(now.0 - HOUR_US), "1").await).as_deref(),
+        Some("invalid")
+    );
+    assert_eq!(
+        kind(&add_prices(&world, &admin, Timestamp(now.0 + 1), "1").await).as_deref(),
+        Some("invalid")
+    );
     assert_eq!(kind(&add_prices(&world, &admin, now, "-1").await).as_deref(), Some("invalid"));
     assert_eq!(kind(&add_prices(&world, &admin, now, "1").await), None);
     assert_eq!(kind(&add_prices(&world, &admin, now, "2").await).as_deref(), Some("conflict"));
-    let other = json!({ "currency": "USD", "effective_from": Timestamp(now.0 + HOUR_US).to_string(), "prices": [] });
+    let other =
+        json!({ "currency": "USD", "effective_from": Timestamp(now.0 + HOUR_US).to_string(), "prices": [] });
     let reply = world.send(&admin, "POST", "/api/v1/billing/price-books", Some(other)).await;
     assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
     let books = world.get(&admin, "/api/v1/billing/price-books").await.json();
@@ -175,7 +186,7 @@ async fn a_period_that_is_none_is_refused() {
         ("from=2026-11-24&to=2026-11-23", "invalid"),
         ("from=yesterday", "malformed"),
         ("cursor=nonsense", "invalid"),
-        ("container=abc", "malformed"),
+        ("container=abc", "not-found"),
     ] {
         assert_eq!(world.get(&admin, &format!("/api/v1/usage?{query}")).await.kind(), kind, "{query}");
     }

@@ -31,7 +31,10 @@ async fn a_tenant_with_a_user_is_not_removed() {
     let mia = world.user("mia", Role::Member, Some(&shop)).await;
     assert_eq!(world.send(&admin, "DELETE", "/api/v1/tenants/shop", None).await.kind(), "in-use");
     world.send(&admin, "DELETE", &format!("/api/v1/users/{}", mia.id), None).await;
-    assert_eq!(world.send(&admin, "DELETE", "/api/v1/tenants/shop", None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        world.send(&admin, "DELETE", "/api/v1/tenants/shop", None).await.status,
+        StatusCode::NO_CONTENT
+    );
 }
 
 #[tokio::test]
@@ -94,7 +97,8 @@ async fn events_are_resumed_where_they_broke_off_and_stay_in_the_tenant() {
     let (shop, _bank) = (world.tenant("shop").await, world.tenant("bank").await);
     let mia = world.caller("mia", Role::Member, Some(&shop)).await;
     let page = world.get(&mia, "/api/v1/events?follow=false").await.json();
-    let kinds: Vec<_> = page["items"].as_array().expect("a list").iter().map(|event| &event["subject_name"]).collect();
+    let kinds: Vec<_> =
+        page["items"].as_array().expect("a list").iter().map(|event| &event["subject_name"]).collect();
     assert_eq!(kinds, ["shop"], "neither the other tenant's nor the host's");
     assert_eq!(world.get(&mia, "/api/v1/events?tenant=bank").await.status, StatusCode::NOT_FOUND);
 
@@ -108,7 +112,10 @@ async fn events_are_resumed_where_they_broke_off_and_stay_in_the_tenant() {
     assert!(first.contains("\"tenant.created\"") && first.contains("id: 1\n"), "{first}");
     let admin = world.caller("ada", Role::Admin, None).await;
     let update = json!({ "quota": { "containers": 3 } });
-    assert_eq!(world.send(&admin, "PATCH", "/api/v1/tenants/shop", Some(update)).await.status, StatusCode::OK);
+    assert_eq!(
+        world.send(&admin, "PATCH", "/api/v1/tenants/shop", Some(update)).await.status,
+        StatusCode::OK
+    );
     let next = frames.next().await.expect("a frame").expect("read");
     let next = String::from_utf8(next.to_vec()).expect("text");
     assert!(next.contains("\"tenant.updated\""), "{next}");

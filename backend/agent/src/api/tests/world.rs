@@ -94,7 +94,9 @@ impl World {
         let files = std::fs::read_dir(self.dir.path()).expect("the directory");
         files
             .map(|file| file.expect("an entry").path())
-            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("wharf.db")))
+            .filter(|path| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("wharf.db"))
+            })
             .flat_map(|path| std::fs::read(path).expect("a database file"))
             .collect()
     }
@@ -156,9 +158,10 @@ pub(super) fn request(who: &Who, method: &str, path: &str, body: Option<Value>) 
         Who::Browser { cookie, csrf } => request = request.header(COOKIE, cookie).header(CSRF_HEADER, csrf),
     }
     match body {
-        Some(body) => {
-            request.header(CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).expect("a request")
-        }
+        Some(body) => request
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))
+            .expect("a request"),
         None => request.body(Body::empty()).expect("a request"),
     }
 }

@@ -15,8 +15,8 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wharf_shared::container::{
-    ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExecView, ExitView, SignalRequest,
-    StopRequest, signal_number,
+    ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExecView, ExitView,
+    SignalRequest, StopRequest, signal_number,
 };
 use wharf_shared::live::{LogLine, LogStream, MetricsPoint};
 use wharf_shared::page::Page;
@@ -242,8 +242,9 @@ async fn kill(
     Path(container): Path<String>,
     Json(request): Json<SignalRequest>,
 ) -> Result<StatusCode> {
-    let signo = signal_number(&request.signal)
-        .ok_or_else(|| ServiceError::invalid_field("signal", "give a name like SIGHUP or a number from 1 to 64"))?;
+    let signo = signal_number(&request.signal).ok_or_else(|| {
+        ServiceError::invalid_field("signal", "give a name like SIGHUP or a number from 1 to 64")
+    })?;
     app.containers.kill(&ctx, &container, signo).await.map(|()| StatusCode::NO_CONTENT)
 }
 

@@ -186,7 +186,10 @@ async fn import(
         })?;
         received += chunk.len() as u64;
         if received > most {
-            return Err(ServiceError::new(ProblemKind::TooLarge, format!("an archive may have {most} bytes")));
+            return Err(ServiceError::new(
+                ProblemKind::TooLarge,
+                format!("an archive may have {most} bytes"),
+            ));
         }
         sink.write_all(&chunk).await.map_err(disk)?;
     }
