@@ -13,7 +13,8 @@ use nix::unistd::Pid;
 use tokio::time::Instant;
 use wharf_runtime::cgroup::{Cgroup, Layout};
 use wharf_shim::client;
-use wharf_shim::paths::RunRoot;
+use wharf_shim::paths::{RunDir, RunRoot};
+use wharf_shim::protocol::{Phase, Request};
 
 use crate::config::Config;
 use crate::say;
@@ -28,9 +29,9 @@ pub(crate) async fn down(config: &Config, purge: bool) -> anyhow::Result<()> {
     stop_agent(&config.run_dir).await?;
     let layout = Layout::detect().context("look at the host's cgroups")?;
     let root = Path::new(&config.instance);
-    let ended = end_containers(&layout, root).await?;
-    say(&format!("ended {ended} containers"));
     let run_root = RunRoot::new(&config.run_dir);
+    let ended = end_containers(&layout, root, &run_root).await?;
+    say(&format!("ended {ended} containers"));
     if let Some(forge) = client::connect_forge(&run_root).context("ask for the forge")? {
         forge.quit().context("stop the forge")?;
     }
@@ -62,20 +63,50 @@ async fn stop_agent(run_dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Kills and removes every cgroup below the instance's, deepest first.
-async fn end_containers(layout: &Layout, root: &Path) -> anyhow::Result<usize> {
+async fn end_containers(layout: &Layout, root: &Path, run_root: &RunRoot) -> anyhow::Result<usize> {
     let mut ended = 0;
-    for tenant in children(layout, root) {
-        for container in children(layout, &tenant) {
-            end(layout, &container).await?;
+    let tenants = children(layout, root);
+    for tenant in &tenants {
+        for container in children(layout, tenant) {
+            Cgroup::open(layout, &container)
+                .and_then(|cgroup| cgroup.kill())
+                .with_context(|| format!("kill the cgroup {}", container.display()))?;
             ended += 1;
         }
-        end(layout, &tenant).await?;
+    }
+    release_shims(run_root).await?;
+    for tenant in &tenants {
+        for container in children(layout, tenant) {
+            end(layout, &container).await?;
+        }
+        end(layout, tenant).await?;
     }
     if !layout.hierarchies().iter().any(|hierarchy| hierarchy.join(root).exists()) {
         return Ok(ended);
     }
     end(layout, root).await?;
     Ok(ended)
+}
+
+/// Waits until every supervisor has written its exit record, so that the next start of the agent
+/// bills what was used until now, and lets it go.
+async fn release_shims(run_root: &RunRoot) -> anyhow::Result<()> {
+    let Ok(entries) = std::fs::read_dir(run_root.containers()) else { return Ok(()) };
+    let deadline = Instant::now() + PATIENCE;
+    for entry in entries.flatten() {
+        let dir = RunDir::new(entry.path());
+        loop {
+            let Ok(mut shim) = client::connect_shim(&dir) else { break };
+            let exited = shim.state().is_ok_and(|(report, _)| report.phase == Phase::Exited);
+            if exited && shim.done(Request::Release, &[]).is_ok() {
+                break;
+            }
+            drop(shim);
+            anyhow::ensure!(Instant::now() < deadline, "the supervisor in {} does not end", dir.path().display());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    Ok(())
 }
 
 async fn end(layout: &Layout, path: &Path) -> anyhow::Result<()> {

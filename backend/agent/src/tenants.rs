@@ -106,7 +106,7 @@ impl Tenants {
     }
 
     /// Removes a tenant that has nothing and nobody any more.
-    pub(crate) async fn delete(&self, ctx: &Ctx, id_or_name: &str) -> Result<()> {
+    pub(crate) async fn delete(&self, ctx: &Ctx, id_or_name: &str) -> Result<TenantId> {
         ctx.require(Permission::TenantManage)?;
         let mut tx = self.db.begin().await?;
         let tenant = find(&mut tx, ctx, id_or_name).await?;
@@ -114,7 +114,7 @@ impl Tenants {
         self.events.changed(&mut tx, ctx, "tenant.delete", change("tenant.removed", &tenant)).await?;
         tx.commit().await?;
         self.events.publish();
-        Ok(())
+        Ok(tenant.id)
     }
 
     fn view(&self, tenant: TenantRecord) -> Result<TenantView> {

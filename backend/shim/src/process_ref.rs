@@ -4,10 +4,13 @@
 //! it names one process of this boot.
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
+use wharf_sys::process::Ended;
+
+use crate::protocol::ExitStatus;
 
 /// Pid and start time of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,15 @@ impl ProcessRef {
             Err(rustix::io::Errno::SRCH) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+/// Returns how the process of a pidfd ended, though it is not our child; `None` while that is not
+/// known: it runs, was not reaped yet, or the kernel cannot tell (before Linux 6.15).
+pub fn exit_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
+    match wharf_sys::process::pidfd_exit_status(pidfd).ok()?? {
+        Ended::Code(code) => Some(ExitStatus::Code(code)),
+        Ended::Signal(number) => Some(ExitStatus::Signal(number)),
     }
 }
 

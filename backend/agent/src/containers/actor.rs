@@ -13,6 +13,7 @@
 //! What was used up to the end of a run is in the journal before its cgroup is removed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use wharf_shared::container::{ContainerState, ContainerUpdate, ExitView, Network
 use wharf_shared::id::ContainerId;
 use wharf_shared::problem::ProblemKind;
 use wharf_shim::exit::ExitRecord;
+use wharf_shim::process_ref::{ProcessRef, exit_status};
 use wharf_shim::protocol::{ExitStatus, Phase, Request};
 use wharf_store::containers::{self as rows, ContainerRecord, Desired};
 
@@ -41,6 +43,8 @@ pub(super) const MAILBOX: usize = 32;
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Readers of a log get so long to read its end before it is removed.
 const READERS_PATIENCE: Duration = Duration::from_secs(2);
+/// The kernel reaps an orphan within this time, or its end stays unknown.
+const LOST_PATIENCE: Duration = Duration::from_millis(300);
 const SIGKILL: i32 = 9;
 
 /// Answers a command when it is done.
@@ -76,8 +80,8 @@ pub(super) struct Seen {
 struct Live {
     session: Session,
     cgroup: PathBuf,
-    /// Keeps the namespace while its counters are still wanted.
-    _network_namespace: Option<Arc<std::os::fd::OwnedFd>>,
+    /// Pins the first process, so that its end can be read even when its supervisor is lost.
+    pidfd: Option<OwnedFd>,
     since: Instant,
     execs: HashMap<String, oneshot::Sender<ExitStatus>>,
 }
@@ -165,7 +169,7 @@ impl Actor {
                 Woken::Notice(Ok(notice)) => self.hear(notice).await,
                 Woken::Notice(Err(error)) => {
                     tracing::warn!(container.id = %self.row.id, error = chain(&error), "the supervisor went away");
-                    self.ended(None).await;
+                    self.look_again().await;
                 }
                 Woken::Prepared(prepared) => {
                     self.preparing = None;
@@ -388,12 +392,12 @@ impl Actor {
             row.observed.exit = None;
         })
         .await?;
-        let Launched { session, pid, network_namespace, address, ports } =
+        let Launched { session, pid, address, ports } =
             launch::launch(&self.deps, &self.row, prepared, &cgroup).await?;
         self.live = Some(Live {
             session,
             cgroup,
-            _network_namespace: network_namespace,
+            pidfd: pin(pid),
             since: Instant::now(),
             execs: HashMap::new(),
         });
@@ -484,35 +488,60 @@ impl Actor {
             Some(record) => Some(*record),
             None => self.deps.engine.exit_record(self.row.id.as_str(), generation).await.ok().flatten(),
         };
-        if record.is_none()
-            && let Err(error) = self.deps.engine.lost(self.row.id.as_str(), generation, &live.cgroup).await
-        {
-            tracing::error!(container.id = %self.row.id, error = chain(&error), "what a lost supervisor left was not ended");
+        let mut lost_status = ExitStatus::Unknown;
+        if record.is_none() {
+            if let Err(error) = self.deps.engine.lost(self.row.id.as_str(), generation, &live.cgroup).await {
+                tracing::error!(container.id = %self.row.id, error = chain(&error), "what a lost supervisor left was not ended");
+            }
+            lost_status = status_of(live.pidfd.as_ref()).await;
         }
         let ran_for = live.since.elapsed();
-        self.finish(record, &live.cgroup).await;
-        if let Err(error) = live.session.ask(Request::Release, &[]).await {
-            tracing::debug!(container.id = %self.row.id, error = chain(&error), "the supervisor was gone already");
-        }
-        drop(live);
+        self.finish(record, lost_status, &live.cgroup, Some(&live.session)).await;
         if ran_for >= restart::STEADY_AFTER {
             self.restarts_in_a_row = 0;
         }
         self.after_end().await;
     }
 
-    /// Books the last reading, gives back everything the run held, and writes how it ended.
-    async fn finish(&mut self, record: Option<ExitRecord>, cgroup: &std::path::Path) {
+    /// The connection broke: the supervisor may be gone, or only have hung up on us.
+    async fn look_again(&mut self) {
+        let Some(cgroup) = self.live.as_ref().map(|live| live.cgroup.clone()) else { return };
         let generation = self.row.observed.generation;
-        let reading = record.as_ref().map(|record| record.reading.clone());
+        match self.deps.engine.find(self.row.id.as_str(), generation, &cgroup).await {
+            Ok(Found::Alive { session, report }) if report.phase != Phase::Exited => {
+                if let Some(live) = self.live.as_mut() {
+                    live.session = session;
+                }
+            }
+            Ok(Found::Ended(record)) => self.ended(Some(record)).await,
+            _ => self.ended(None).await,
+        }
+    }
+
+    /// Books the last reading, gives back everything the run held, and writes how it ended.
+    async fn finish(
+        &mut self,
+        record: Option<ExitRecord>,
+        lost_status: ExitStatus,
+        cgroup: &std::path::Path,
+        session: Option<&Session>,
+    ) {
+        let generation = self.row.observed.generation;
+        let reading = record.as_ref().map(|record| record.reading);
         let booked = self.deps.metering.close(self.id(), generation, reading).await;
         if let Err(error) = &booked {
             // The cgroup stays: its counters are the only copy of what was used.
             tracing::error!(container.id = %self.row.id, error = chain(error), "the last reading was not stored; the cgroup is kept");
         }
+        // The supervisor holds the network namespace; when it goes, so does the veth pair.
+        if let Some(session) = session
+            && let Err(error) = session.ask(Request::Release, &[]).await
+        {
+            tracing::debug!(container.id = %self.row.id, error = chain(&error), "the supervisor was gone already");
+        }
         launch::release(&self.deps, &self.row, booked.is_ok().then_some(cgroup)).await;
-        let exit = exit_view(record.as_ref());
-        let at = record.map_or_else(
+        let exit = exit_view(record.as_ref(), lost_status);
+        let at = record.as_ref().map_or_else(
             || self.deps.clock.now(),
             |record| wharf_shared::time::Timestamp(record.exited.realtime_us),
         );
@@ -524,6 +553,10 @@ impl Actor {
             row.observed.ports = row.spec.ports.clone();
         })
         .await;
+        // What they say is in the row and in the journal now.
+        if booked.is_ok() {
+            self.deps.engine.forget_run(self.row.id.as_str(), generation).await;
+        }
         self.deps.names_changed(&self.row.tenant, Some(self.id()));
     }
 
@@ -722,12 +755,12 @@ impl Actor {
         let was_live = self.row.observed.state.is_live();
         if was_live && generation > 0 {
             match self.deps.engine.find(self.row.id.as_str(), generation, &cgroup).await {
-                Ok(Found::Alive { session, report, network_namespace }) => {
-                    self.adopt(session, &report, network_namespace, cgroup).await;
+                Ok(Found::Alive { session, report }) => {
+                    self.adopt(session, &report, cgroup).await;
                     return;
                 }
-                Ok(Found::Ended(record)) => self.finish(Some(*record), &cgroup).await,
-                Ok(Found::Lost | Found::Nothing) => self.finish(None, &cgroup).await,
+                Ok(Found::Ended(record)) => self.finish(Some(*record), ExitStatus::Unknown, &cgroup, None).await,
+                Ok(Found::Lost | Found::Nothing) => self.finish(None, ExitStatus::Unknown, &cgroup, None).await,
                 Err(error) => {
                     tracing::error!(container.id = %self.row.id, error = chain(&error), "a container cannot be looked for");
                     return;
@@ -761,14 +794,13 @@ impl Actor {
         &mut self,
         session: Session,
         report: &wharf_shim::protocol::StateReport,
-        network_namespace: Option<std::os::fd::OwnedFd>,
         cgroup: PathBuf,
     ) {
         let id = self.row.id.clone();
         self.live = Some(Live {
             session: session.clone(),
             cgroup: cgroup.clone(),
-            _network_namespace: network_namespace.map(Arc::new),
+            pidfd: pin(report.pid),
             since: Instant::now(),
             execs: HashMap::new(),
         });
@@ -862,9 +894,26 @@ fn change_of(row: &ContainerRecord, kind: &'static str, detail: BTreeMap<String,
     }
 }
 
+fn pin(pid: i32) -> Option<OwnedFd> {
+    ProcessRef::of(pid).and_then(|process| process.open()).ok().flatten()
+}
+
+/// How the first process ended, once the kernel can tell; it was killed just now.
+async fn status_of(pidfd: Option<&OwnedFd>) -> ExitStatus {
+    let Some(pidfd) = pidfd else { return ExitStatus::Unknown };
+    let deadline = Instant::now() + LOST_PATIENCE;
+    loop {
+        match exit_status(pidfd.as_fd()) {
+            Some(status) => return status,
+            None if Instant::now() >= deadline => return ExitStatus::Unknown,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
 /// How a run ended, as far as it is known; never guessed.
-fn exit_view(record: Option<&ExitRecord>) -> ExitView {
-    let status = record.map_or(ExitStatus::Unknown, |record| record.status);
+fn exit_view(record: Option<&ExitRecord>, lost_status: ExitStatus) -> ExitView {
+    let status = record.map_or(lost_status, |record| record.status);
     let (code, signal) = match status {
         ExitStatus::Code(code) => (Some(code), None),
         ExitStatus::Signal(signal) => (None, Some(signal)),

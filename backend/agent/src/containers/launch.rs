@@ -42,7 +42,6 @@ pub(super) struct Prepared {
 pub(super) struct Launched {
     pub(super) session: Session,
     pub(super) pid: i32,
-    pub(super) network_namespace: Option<Arc<OwnedFd>>,
     pub(super) address: Option<std::net::Ipv4Addr>,
     pub(super) ports: Vec<PortMapping>,
 }
@@ -167,23 +166,17 @@ async fn connect_and_start(
         .open(&row.id, row.observed.generation, &row.tenant, cgroup, pid, super::reading_limits(limits))
         .await?;
     let mut ports = Vec::new();
-    let kept = match network_namespace {
-        Some(namespace) => {
-            let ours = namespace
-                .try_clone()
-                .map_err(|error| ServiceError::internal("no descriptor for the network namespace", error))?;
-            match address {
-                Some(address) => ports = attach(deps, row, namespace, address).await?,
-                None => deps.network.isolate(row.id.as_str(), namespace).await.map_err(network_failed)?,
-            }
-            Some(Arc::new(ours))
+    match (network_namespace, address) {
+        (Some(namespace), Some(address)) => ports = attach(deps, row, namespace, address).await?,
+        (Some(namespace), None) => {
+            deps.network.isolate(row.id.as_str(), namespace).await.map_err(network_failed)?;
         }
-        None => None,
-    };
+        (None, _) => {}
+    }
     if let Err(error) = session.ask(Request::Start, &[]).await {
         return Err(engine_failed(error.into()));
     }
-    Ok(Launched { session: session.clone(), pid, network_namespace: kept, address, ports })
+    Ok(Launched { session: session.clone(), pid, address, ports })
 }
 
 /// Connects the container with its tenant's bridge and publishes its ports.

@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::engine::Engine;
-use crate::error::{Result, ServiceError};
+use crate::error::{Result, ServiceError, chain};
 use crate::events::{Change, EventBus};
 use crate::images::Images;
 use crate::metering::Metering;
@@ -164,6 +164,28 @@ impl Containers {
 
     fn actors(&self) -> std::sync::MutexGuard<'_, HashMap<ContainerId, Handle>> {
         self.deps.actors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a tenant's new quota into its cgroup, if it has one.
+    pub(crate) async fn tenant_updated(&self, tenant: &TenantId, quota: &Quota) -> Result<()> {
+        let runs = self.seen().iter().any(|row| row.tenant == *tenant && row.observed.state.is_live());
+        if runs {
+            self.deps.engine.ensure_tenant(tenant.as_str(), quota).await.map_err(launch::engine_failed)?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what the host held for a tenant that is gone.
+    pub(crate) async fn tenant_removed(&self, tenant: &TenantId) {
+        if let Err(error) = self.deps.metering.close_tenant(tenant).await {
+            tracing::error!(tenant.id = %tenant, error = chain(&error), "a removed tenant's last reading was not stored");
+        }
+        if let Err(error) = self.deps.network.remove_tenant(tenant.as_str()).await {
+            tracing::error!(tenant.id = %tenant, error = chain(&error), "a removed tenant's bridge was left behind");
+        }
+        if let Err(error) = self.deps.engine.remove_tenant(tenant.as_str()).await {
+            tracing::debug!(tenant.id = %tenant, error = chain(&error), "a removed tenant had no cgroup");
+        }
     }
 
     // ---- create ----

@@ -17,7 +17,7 @@ use super::{Engine, EngineError, Session};
 #[derive(Debug)]
 pub(crate) enum Found {
     /// Its shim answers.
-    Alive { session: Session, report: StateReport, network_namespace: Option<std::os::fd::OwnedFd> },
+    Alive { session: Session, report: StateReport },
     /// Its shim is gone and left the exit record.
     Ended(Box<ExitRecord>),
     /// Its shim was killed; whatever of it still ran was killed just now.
@@ -33,11 +33,10 @@ impl Engine {
         let connected = tokio::task::spawn_blocking(move || client::connect_shim(&run)).await?;
         if let Ok(client) = connected {
             let session = Session::new(client.into_connection())?;
-            if let Ok((Reply::State(report), mut descriptors)) = session.ask(Request::State, &[]).await
+            if let Ok((Reply::State(report), _)) = session.ask(Request::State, &[]).await
                 && report.generation == generation
             {
-                let network_namespace = descriptors.pop();
-                return Ok(Found::Alive { session, report, network_namespace });
+                return Ok(Found::Alive { session, report });
             }
         }
         if let Some(record) = self.exit_record(id, generation).await? {
@@ -55,6 +54,19 @@ impl Engine {
             Err(error) => {
                 tracing::error!(container.id = id, error = crate::error::chain(&error), "an exit record cannot be read");
                 Ok(None)
+            }
+        }
+    }
+
+    /// Removes what a run left for us to read: its exit record, and the state file of a lost shim.
+    pub(crate) async fn forget_run(&self, id: &str, generation: u64) {
+        let (Some(state), Ok(run)) = (self.state_dir(id), self.run_root().container(id)) else { return };
+        for path in [state.exit_record(generation), run.state_file()] {
+            match tokio::fs::remove_file(&path).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "a file of an ended run was left behind");
+                }
+                _ => {}
             }
         }
     }

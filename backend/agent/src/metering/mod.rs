@@ -57,6 +57,8 @@ struct Inner {
     boot_id: String,
     pricer: Box<Pricer>,
     targets: Mutex<HashMap<ContainerId, Arc<Target>>>,
+    /// Each tenant's whole cgroup: the truth that its containers' sum is compared with.
+    tenants: AsyncMutex<HashMap<TenantId, (UsageReader, Series)>>,
     /// Held from taking a reading until it is durable, so that readings of a series keep their order.
     writing: AsyncMutex<()>,
     live: broadcast::Sender<Arc<Vec<MetricsPoint>>>,
@@ -98,6 +100,7 @@ impl Metering {
             boot_id,
             pricer,
             targets: Mutex::default(),
+            tenants: AsyncMutex::default(),
             writing: AsyncMutex::new(()),
             live,
             appended: Notify::new(),
@@ -130,6 +133,46 @@ impl Metering {
         Ok(())
     }
 
+    /// Meters the tenant's whole cgroup too, the parent of this one, from its first container on.
+    async fn open_tenant(&self, tenant: &TenantId, cgroup: &Path) -> Result<()> {
+        let mut tenants = self.0.tenants.lock().await;
+        let Some(whole) = cgroup.parent() else { return Ok(()) };
+        if tenants.contains_key(tenant) {
+            return Ok(());
+        }
+        let reader = self.reader(whole, None).await?;
+        let key = SeriesKey {
+            boot_id: self.0.boot_id.clone(),
+            tenant: Some(tenant.clone()),
+            container: None,
+            incarnation: 0,
+        };
+        let _order = self.0.writing.lock().await;
+        let reading = reader.read(true);
+        let (series, record) = match self.0.journal.last_of_series(&key).await? {
+            Some((_, last)) => {
+                let mut series = Series::resume(&last);
+                let record = series.advance(ReadingKind::Adopt, &reading);
+                (series, record)
+            }
+            None => Series::open(key, ReadingLimits::default(), source(whole), &reading),
+        };
+        self.append(&[record]).await?;
+        tenants.insert(tenant.clone(), (reader, series));
+        Ok(())
+    }
+
+    /// Stops metering a tenant that has no container any more, before its cgroup is removed.
+    pub(crate) async fn close_tenant(&self, tenant: &TenantId) -> Result<()> {
+        let mut tenants = self.0.tenants.lock().await;
+        let Some((reader, series)) = tenants.get(tenant) else { return Ok(()) };
+        let _order = self.0.writing.lock().await;
+        let record = series.clone().advance(ReadingKind::Periodic, &reader.read(true));
+        self.append(&[record]).await?;
+        tenants.remove(tenant);
+        Ok(())
+    }
+
     /// Begins to meter a container that was built and does not run yet.
     pub(crate) async fn open(
         &self,
@@ -140,6 +183,7 @@ impl Metering {
         pid: i32,
         limits: ReadingLimits,
     ) -> Result<()> {
+        self.open_tenant(tenant, cgroup).await?;
         let reader = self.reader(cgroup, Some(pid)).await?;
         let key = SeriesKey {
             boot_id: self.0.boot_id.clone(),
@@ -167,6 +211,7 @@ impl Metering {
         let Some((_, last)) = self.0.journal.last_reading(id, generation).await? else {
             return self.open(id, generation, tenant, cgroup, pid, limits).await;
         };
+        self.open_tenant(tenant, cgroup).await?;
         let reader = self.reader(cgroup, Some(pid)).await?;
         let _order = self.0.writing.lock().await;
         let mut series = Series::resume(&last);
@@ -324,9 +369,7 @@ impl Metering {
     /// Reads everything once.
     async fn tick(&self, keep: bool, journal: bool) -> Result<()> {
         let targets: Vec<Arc<Target>> = self.targets().values().cloned().collect();
-        if targets.is_empty() {
-            return Ok(());
-        }
+        let mut tenants = if journal { Some(self.0.tenants.lock().await) } else { None };
         let order = if journal { Some(self.0.writing.lock().await) } else { None };
         let inner = Arc::clone(&self.0);
         let (targets, readings, points) = tokio::task::spawn_blocking(move || {
@@ -364,9 +407,18 @@ impl Metering {
                     moved.push((target, series));
                 }
             }
+            let mut wholes: Vec<(&mut Series, Series)> = Vec::new();
+            for (reader, whole) in tenants.iter_mut().flat_map(|tenants| tenants.values_mut()) {
+                let mut series = whole.clone();
+                records.push(series.advance(ReadingKind::Periodic, &reader.read(false)));
+                wholes.push((whole, series));
+            }
             self.append(&records).await?;
             for (target, series) in moved {
                 target.state().series = series;
+            }
+            for (whole, series) in wholes {
+                *whole = series;
             }
         }
         Ok(())

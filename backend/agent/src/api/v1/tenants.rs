@@ -57,7 +57,9 @@ async fn update(
     Path(tenant): Path<String>,
     Json(update): Json<TenantUpdate>,
 ) -> Result<Json<TenantView>> {
-    app.tenants.update(&ctx, &tenant, update).await.map(Json)
+    let view = app.tenants.update(&ctx, &tenant, update).await?;
+    app.containers.tenant_updated(&view.id, &view.quota).await?;
+    Ok(Json(view))
 }
 
 /// Remove a tenant that has nothing and nobody any more
@@ -68,6 +70,7 @@ async fn remove(
     Caller(ctx): Caller,
     Path(tenant): Path<String>,
 ) -> Result<StatusCode> {
-    app.tenants.delete(&ctx, &tenant).await?;
+    let removed = app.tenants.delete(&ctx, &tenant).await?;
+    app.containers.tenant_removed(&removed).await;
     Ok(StatusCode::NO_CONTENT)
 }
