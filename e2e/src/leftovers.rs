@@ -1,0 +1,86 @@
+//! What may be left of an agent's instance on the machine after it was purged: nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::registry::run;
+
+/// Directories of an instance in every cgroup hierarchy of this machine, whether they exist or not.
+pub(crate) fn cgroup_dirs(instance: &str) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let target = fields.next()?;
+            fields.next()?.starts_with("cgroup").then(|| Path::new(target).join(instance))
+        })
+        .collect();
+    dirs.dedup();
+    dirs
+}
+
+/// Everything that is left, in words.
+pub(crate) fn find(instance: &str, dir: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    for cgroup in cgroup_dirs(instance) {
+        if cgroup.exists() {
+            left.push(format!("cgroup {}", cgroup.display()));
+        }
+    }
+    let marks = [format!("/{instance}/"), format!("{}/", dir.display())];
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    left.extend(
+        mounts
+            .lines()
+            .filter(|line| marks.iter().any(|mark| line.contains(mark)))
+            .map(|line| format!("mount {line}")),
+    );
+    left.extend(processes(&marks));
+    for path in [
+        dir.join("state"),
+        dir.join("run"),
+        Path::new("/run").join(instance),
+        Path::new("/var/lib").join(instance),
+    ] {
+        if path.exists() {
+            left.push(format!("directory {}", path.display()));
+        }
+    }
+    // This thread's network namespace had only loopback and no table.
+    match run(Command::new("ip").args(["-o", "link"])) {
+        Ok(links) => left
+            .extend(links.lines().filter(|line| !line.contains(": lo:")).map(|line| format!("link {line}"))),
+        Err(error) => left.push(format!("links cannot be listed: {error:#}")),
+    }
+    match run(Command::new("nft").args(["list", "tables"])) {
+        Ok(tables) => left.extend(tables.lines().map(|line| format!("nft {line}"))),
+        Err(error) => left.push(format!("nft tables cannot be listed: {error:#}")),
+    }
+    left
+}
+
+/// Processes in the instance's cgroups, with its directory in their arguments, or in this network namespace.
+fn processes(marks: &[String]) -> Vec<String> {
+    let own = fs::read_link("/proc/thread-self/ns/net").ok();
+    let mut left = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        if pid == std::process::id() {
+            continue;
+        }
+        let cgroups = fs::read_to_string(path.join("cgroup")).unwrap_or_default();
+        let arguments = fs::read(path.join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        let marked = |text: &str| marks.iter().any(|mark| text.contains(mark));
+        let same_network = own.is_some() && fs::read_link(path.join("ns/net")).ok() == own;
+        if cgroups.lines().any(|line| marked(&format!("{line}/"))) || marked(&arguments) || same_network {
+            left.push(format!("process {pid}: {arguments}"));
+        }
+    }
+    left
+}

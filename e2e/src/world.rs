@@ -1,0 +1,440 @@
+//! One test's machine: network namespace, registry, agent; made for it and ended with it.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+use wharf_shared::auth::{NewToken, SessionView};
+use wharf_shared::container::{ContainerState, ContainerView};
+use wharf_shared::tenant::TenantView;
+use wharf_shared::user::UserView;
+
+use crate::client::Api;
+use crate::leftovers;
+use crate::registry::{Image, Registry, free_port, run as run_program};
+
+/// Anything that a working agent does takes less.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PASSWORD: &str = "correct horse battery staple";
+
+/// What a test has.
+#[derive(Debug)]
+pub struct World {
+    /// Everything on disk is below it.
+    dir: TempDir,
+    /// The agent's instance name.
+    pub instance: String,
+    /// The registry.
+    pub registry: RefCell<Registry>,
+    programs: PathBuf,
+    port: u16,
+    settings: Vec<String>,
+    agent: RefCell<Option<Child>>,
+    http: reqwest::Client,
+    runtime: Rc<Runtime>,
+    admin: OnceCell<Api>,
+    busybox: OnceCell<String>,
+    names: Cell<u32>,
+}
+
+/// Runs a test in a world of its own, ends the world, and fails if anything of it is left.
+pub fn run(test: impl FnOnce(&World) -> Result<()> + Send) -> Result<()> {
+    run_with(&[], test)
+}
+
+/// As [`run`], with settings of the agent such as `metering.journal_interval_ms=500`.
+pub fn run_with(settings: &[&str], test: impl FnOnce(&World) -> Result<()> + Send) -> Result<()> {
+    // A network namespace belongs to a thread; what the thread spawns inherits it.
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                ensure!(nix::unistd::geteuid().is_root(), "the end-to-end tests need root");
+                unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
+                run_program(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+                let world = World::prepare(settings)?;
+                let outcome = catch_unwind(AssertUnwindSafe(|| {
+                    world.start_agent()?;
+                    world.set_up()?;
+                    test(&world)
+                }));
+                let failed = !matches!(outcome, Ok(Ok(())));
+                if failed {
+                    world.tell();
+                }
+                let ended = world.end();
+                match outcome {
+                    Err(panic) => resume_unwind(panic),
+                    Ok(Err(error)) => Err(error),
+                    Ok(Ok(())) => ended,
+                }
+            })
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+impl World {
+    fn prepare(settings: &[&str]) -> Result<Self> {
+        let dir =
+            tempfile::Builder::new().prefix("wharf-e2e-").tempdir().context("make a temporary directory")?;
+        let programs = programs()?;
+        let mut random = [0; 3];
+        getrandom::fill(&mut random).context("draw a name")?;
+        let registry = Registry::start(dir.path())?;
+        let mut all = vec![format!("registry.insecure_hosts=[\"{}\"]", registry.host)];
+        all.extend(settings.iter().map(|setting| (*setting).to_owned()));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("make a runtime")?;
+        Ok(Self {
+            instance: format!("e2e{}", hex::encode(random)),
+            registry: RefCell::new(registry),
+            programs,
+            port: free_port()?,
+            settings: all,
+            agent: RefCell::new(None),
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(60))
+                .no_proxy()
+                .build()
+                .context("make a client")?,
+            runtime: Rc::new(runtime),
+            admin: OnceCell::new(),
+            busybox: OnceCell::new(),
+            names: Cell::new(0),
+            dir,
+        })
+    }
+
+    /// A directory for the test's own files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The agent's durable state.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Where one of our programs is.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    /// The agent's address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn agent_command(&self) -> Command {
+        let mut command = Command::new(self.program("wharfd"));
+        command
+            .args(["--instance", &self.instance, "--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .arg("--run-dir")
+            .arg(self.dir.path().join("run"));
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn agent_log(&self) -> PathBuf {
+        self.dir.path().join("agent.log")
+    }
+
+    /// Starts the agent and waits until it answers.
+    pub fn start_agent(&self) -> Result<()> {
+        let log = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.agent_log())
+            .context("open the log")?;
+        let child = self
+            .agent_command()
+            .arg("serve")
+            .stdout(log.try_clone().context("share the log")?)
+            .stderr(log)
+            .spawn()
+            .context("start wharfd")?;
+        self.agent.replace(Some(child));
+        self.until("the agent answers", || {
+            if let Some(child) = self.agent.borrow_mut().as_mut()
+                && let Some(status) = child.try_wait().context("look at the agent")?
+            {
+                bail!("the agent ended with {status}");
+            }
+            let answer = self
+                .runtime
+                .block_on(async { self.http.get(format!("{}/healthz", self.url())).send().await });
+            Ok(answer.is_ok_and(|answer| answer.status().is_success()))
+        })
+    }
+
+    /// `kill -9` of the agent.
+    pub fn kill_agent(&self) -> Result<()> {
+        let Some(mut agent) = self.agent.take() else { bail!("no agent runs") };
+        agent.kill().context("kill the agent")?;
+        agent.wait().context("wait for the agent")?;
+        Ok(())
+    }
+
+    /// Asks the agent to stop and waits until it has.
+    pub fn stop_agent(&self) -> Result<ExitStatus> {
+        let Some(mut agent) = self.agent.take() else { bail!("no agent runs") };
+        kill(Pid::from_raw(i32::try_from(agent.id())?), Signal::SIGTERM).context("stop the agent")?;
+        let mut ended = None;
+        let stopped = self.until("the agent stops", || {
+            ended = agent.try_wait().context("look at the agent")?;
+            Ok(ended.is_some())
+        });
+        if stopped.is_err() {
+            agent.kill().context("kill the agent")?;
+            agent.wait().context("wait for the agent")?;
+        }
+        stopped?;
+        ended.context("the agent's status")
+    }
+
+    /// The first admin.
+    pub fn api(&self) -> &Api {
+        self.admin.get_or_init(|| self.stranger())
+    }
+
+    /// The agent as a stranger sees it.
+    pub fn stranger(&self) -> Api {
+        Api::new(self.url(), None, self.http.clone(), Rc::clone(&self.runtime))
+    }
+
+    /// Makes the first admin with the link that the agent printed.
+    fn set_up(&self) -> Result<()> {
+        let log = fs::read_to_string(self.agent_log()).context("read the agent's log")?;
+        let (_, link) = log.split_once("setup link: ").context("the agent printed no setup link")?;
+        let link = link.split_whitespace().next().unwrap_or_default();
+        let (_, secret) = link.split_once('#').context("the link has no secret")?;
+        let body = json!({ "secret": secret, "name": "admin", "password": PASSWORD });
+        let url = format!("{}/api/v1/auth/setup", self.url());
+        let token = self.runtime.block_on(self.token(&url, &body)).context("set up the first admin")?;
+        self.admin.get_or_init(|| self.stranger().with_token(token));
+        Ok(())
+    }
+
+    /// Signs in as a browser does, and makes a token as the CLI does.
+    async fn token(&self, url: &str, body: &Value) -> Result<String> {
+        let response = self.http.post(url).json(body).send().await?.error_for_status()?;
+        let cookie = response.headers().get("set-cookie").context("no cookie came")?.to_str()?.to_owned();
+        let session: SessionView = response.json().await?;
+        let cookie = cookie.split(';').next().unwrap_or_default();
+        let response = self
+            .http
+            .post(format!("{}/api/v1/tokens", self.url()))
+            .header("cookie", cookie)
+            .header("x-wharf-csrf", session.csrf_token)
+            .json(&json!({ "name": "e2e" }))
+            .send()
+            .await?
+            .error_for_status()?;
+        let token: NewToken = response.json().await?;
+        Ok(token.secret)
+    }
+
+    /// Makes a tenant.
+    pub fn tenant(&self, name: &str) -> Result<TenantView> {
+        self.api().post("/tenants", &json!({ "name": name }))
+    }
+
+    /// Makes a user of this tenant and returns what they see.
+    pub fn member(&self, tenant: &TenantView) -> Result<Api> {
+        let name = format!("{}-member", tenant.name);
+        let body = json!({ "name": name, "password": PASSWORD, "role": "member", "tenant": tenant.id });
+        let _: UserView = self.api().post("/users", &body)?;
+        let url = format!("{}/api/v1/auth/login", self.url());
+        let token =
+            self.runtime.block_on(self.token(&url, &json!({ "name": name, "password": PASSWORD })))?;
+        Ok(self.api().with_token(token))
+    }
+
+    /// Reference of the busybox image in the registry.
+    pub fn busybox(&self) -> Result<String> {
+        if self.busybox.get().is_none() {
+            let dir = self.dir.path().join("busybox");
+            fs::create_dir_all(&dir).context("make the image's directory")?;
+            let image = Image::busybox(&dir)?;
+            let registry = self.registry.borrow();
+            self.until("the registry answers", || {
+                Ok(self.api().fetch(&format!("http://{}/v2/", registry.host)).is_ok())
+            })?;
+            let reference = registry.push(&image, "library/busybox:1")?;
+            // Only this thread fills it, and only once.
+            self.busybox.get_or_init(|| reference);
+        }
+        self.busybox.get().cloned().context("the image's reference")
+    }
+
+    /// The specification of a busybox container of this tenant, with these fields over it.
+    pub fn spec(&self, tenant: &TenantView, command: &[&str], more: Value) -> Result<Value> {
+        let number = self.names.get() + 1;
+        self.names.set(number);
+        let mut spec = json!({
+            "image": self.busybox()?,
+            "tenant": tenant.id,
+            "name": format!("c{number}"),
+            "command": command,
+            "stop_grace_s": 1,
+        });
+        if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+            spec.extend(more);
+        }
+        Ok(spec)
+    }
+
+    /// Creates and starts a container and waits until it runs or has ended.
+    pub fn start(&self, tenant: &TenantView, command: &[&str], more: Value) -> Result<ContainerView> {
+        let spec = self.spec(tenant, command, more)?;
+        let created: ContainerView = self.api().post("/containers?start=true", &spec)?;
+        let view = self.container_until(created.id.as_str(), "it has started", |view| {
+            view.started_at.is_some() || view.state == ContainerState::Failed
+        })?;
+        ensure!(view.state != ContainerState::Failed, "it failed: {:?}", view.error);
+        Ok(view)
+    }
+
+    /// Runs a shell script in a container to its end.
+    pub fn script(&self, tenant: &TenantView, script: &str, more: Value) -> Result<ContainerView> {
+        let view = self.start(tenant, &["sh", "-c", script], more)?;
+        self.ended(view.id.as_str())
+    }
+
+    /// Waits until a container has ended.
+    pub fn ended(&self, id: &str) -> Result<ContainerView> {
+        self.container_until(id, "it has ended", |view| view.state == ContainerState::Exited)
+    }
+
+    /// Waits for a state of a container.
+    pub fn container_until(
+        &self,
+        id: &str,
+        what: &str,
+        mut holds: impl FnMut(&ContainerView) -> bool,
+    ) -> Result<ContainerView> {
+        let mut last = None;
+        let path = format!("/containers/{id}");
+        let reached = self.until(what, || {
+            let view: ContainerView = self.api().get(&path)?;
+            let reached = holds(&view);
+            last = Some(view);
+            Ok(reached)
+        });
+        reached.with_context(|| format!("container as last seen: {last:?}"))?;
+        last.context("it was never seen")
+    }
+
+    /// Its whole log as text.
+    pub fn logs(&self, id: &str) -> Result<String> {
+        self.api().text(&format!("/containers/{id}/logs"))
+    }
+
+    /// Waits until its log contains this.
+    pub fn logged(&self, id: &str, wanted: &str) -> Result<()> {
+        self.until(&format!("{wanted:?} is logged"), || Ok(self.logs(id)?.contains(wanted)))
+    }
+
+    /// Waits until something holds.
+    pub fn until(&self, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if holds().with_context(|| format!("wait until {what}"))? {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
+            self.pause(Duration::from_millis(25));
+        }
+    }
+
+    /// Lets time pass: between two looks at something, or to a random instant of a fault.
+    pub fn pause(&self, duration: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(duration).await });
+    }
+
+    /// The container cgroups of the instance, in every hierarchy.
+    pub fn container_cgroups(&self) -> Vec<PathBuf> {
+        let below = |dir: PathBuf| -> Vec<PathBuf> {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+        };
+        leftovers::cgroup_dirs(&self.instance).into_iter().flat_map(below).flat_map(below).collect()
+    }
+
+    /// Waits until no container of the instance is left on the host: cgroups, links, directories.
+    pub fn no_container_is_left(&self) -> Result<()> {
+        self.until("no cgroup of a container is left", || Ok(self.container_cgroups().is_empty()))?;
+        self.until("no veth is left", || {
+            Ok(run_program(Command::new("ip").args(["-o", "link", "show", "type", "veth"]))?.is_empty())
+        })?;
+        for dir in [self.state_dir().join("c"), self.dir.path().join("run/c")] {
+            self.until(&format!("{} is empty", dir.display()), || {
+                Ok(fs::read_dir(&dir).into_iter().flatten().next().is_none())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Prints what helps to understand a failure.
+    fn tell(&self) {
+        let log = fs::read_to_string(self.agent_log()).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines.iter().skip(lines.len().saturating_sub(80));
+        let text: Vec<_> = last.map(|line| format!("    {line}")).collect();
+        print(&format!("the agent's log ends:\n{}", text.join("\n")));
+    }
+
+    /// Ends everything and looks for what is left.
+    fn end(self) -> Result<()> {
+        let runs = self.agent.borrow().is_some();
+        let stopped = runs.then(|| self.stop_agent());
+        self.registry.borrow_mut().stop()?;
+        run_program(self.agent_command().args(["down", "--purge"])).context("purge the instance")?;
+        let mut left = Vec::new();
+        let looked = self.until("nothing is left", || {
+            left = leftovers::find(&self.instance, self.dir.path());
+            Ok(left.is_empty())
+        });
+        looked.with_context(|| format!("left on the machine: {left:#?}"))?;
+        if let Some(status) = stopped.transpose()? {
+            ensure!(status.success(), "the agent ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+/// The directory of the built programs: above this test's executable.
+fn programs() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("find this test's executable")?;
+    let dir = own.ancestors().nth(2).context("find the build directory")?.to_owned();
+    for name in ["wharfd", "wharf-shim"] {
+        ensure!(
+            dir.join(name).exists(),
+            "there is no {}: run cargo build -p wharf-agent -p wharf-shim -p wharf-cli first",
+            dir.join(name).display()
+        );
+    }
+    Ok(dir)
+}
+
+#[expect(clippy::print_stderr, reason = "a failed test says what it saw; libtest shows it only then")]
+fn print(text: &str) {
+    eprintln!("{text}");
+}

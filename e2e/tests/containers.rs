@@ -1,0 +1,322 @@
+//! Containers from their creation to their end, as a tenant meets them.
+#![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Method;
+use serde_json::json;
+use wharf_e2e::{Socket, World, run};
+use wharf_shared::container::{ContainerState, ContainerView, ExitView};
+use wharf_shared::live::{MetricsPoint, StreamInput};
+use wharf_shared::page::Page;
+use wharf_shared::problem::ProblemKind;
+
+#[test]
+fn a_container_prints_ends_with_its_code_and_leaves_nothing() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.script(&tenant, "echo out; echo err >&2; exit 7", json!({}))?;
+        let exit = view.exit.context("an exit")?;
+        assert_eq!(exit, ExitView { code: Some(7), signal: None, oom_killed: false, supervisor_lost: false });
+        let lines = world.api().log_lines(view.id.as_str(), 0)?;
+        let mut texts: Vec<_> =
+            lines.iter().map(|line| (format!("{:?}", line.stream), line.text.clone())).collect();
+        texts.sort();
+        assert_eq!(texts, [("Stderr".to_owned(), "err".to_owned()), ("Stdout".to_owned(), "out".to_owned())]);
+        world.api().delete(&format!("/containers/{}", view.id))?;
+        let gone = world.api().refused(Method::GET, &format!("/containers/{}", view.id), None)?;
+        assert_eq!(gone.kind, ProblemKind::NotFound);
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn stop_asks_with_the_signal_and_kills_after_the_grace() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let polite = "trap 'echo asked; exit 3' USR1; echo ready; while :; do sleep 0.05; done";
+        let view = world.start(
+            &tenant,
+            &["sh", "-c", polite],
+            json!({ "stop_signal": "USR1", "stop_grace_s": 20 }),
+        )?;
+        world.logged(view.id.as_str(), "ready")?;
+        let view: ContainerView = world.api().post(&format!("/containers/{}/stop", view.id), &json!({}))?;
+        assert_eq!(view.state, ContainerState::Exited);
+        assert_eq!(view.exit.context("an exit")?.code, Some(3));
+        assert!(world.logs(view.id.as_str())?.contains("asked"));
+
+        let deaf = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+        let view = world.start(&tenant, &["sh", "-c", deaf], json!({}))?;
+        world.logged(view.id.as_str(), "ready")?;
+        let view: ContainerView =
+            world.api().post(&format!("/containers/{}/stop", view.id), &json!({ "grace_s": 1 }))?;
+        assert_eq!(view.exit.context("an exit")?.signal, Some(9));
+        Ok(())
+    })
+}
+
+#[test]
+fn kill_sends_exactly_the_signal() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = "trap 'echo hung' HUP; echo ready; while :; do sleep 0.05; done";
+        let view = world.start(&tenant, &["sh", "-c", script], json!({}))?;
+        let path = format!("/containers/{}/kill", view.id);
+        world.logged(view.id.as_str(), "ready")?;
+        world.api().act(&path, &json!({ "signal": "SIGHUP" }))?;
+        world.logged(view.id.as_str(), "hung")?;
+        assert_eq!(
+            world.api().refused(Method::POST, &path, Some(&json!({ "signal": "NOPE" })))?.kind,
+            ProblemKind::Invalid
+        );
+        world.api().act(&path, &json!({ "signal": "9" }))?;
+        assert_eq!(world.ended(view.id.as_str())?.exit.context("an exit")?.signal, Some(9));
+        assert_eq!(
+            world.api().refused(Method::POST, &path, Some(&json!({ "signal": "9" })))?.kind,
+            ProblemKind::Conflict
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn on_failure_starts_again_so_many_times() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let policy = json!({ "restart": { "on_failure": { "max_retries": 2 } } });
+        let spec = world.spec(&tenant, &["sh", "-c", "echo began; exit 5"], policy)?;
+        let view: ContainerView = world.api().post("/containers?start=true", &spec)?;
+        let id = view.id.as_str();
+        let view = world.container_until(id, "it has given up", |view| {
+            view.state == ContainerState::Exited && view.restart_count == 2
+        })?;
+        assert_eq!(view.exit.context("an exit")?.code, Some(5));
+        assert_eq!(world.logs(id)?.matches("began").count(), 3);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_paused_container_uses_no_cpu() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(
+            &tenant,
+            &["sh", "-c", "while :; do :; done"],
+            json!({ "limits": { "cpu_millis": 300 } }),
+        )?;
+        let path = format!("/containers/{}", view.id);
+        let busy = |point: &MetricsPoint| point.cpu_millis.value().is_some_and(|millis| millis > 100);
+        metrics_until(world, &view, "it uses CPU", busy)?;
+        let view: ContainerView = world.api().post(&format!("{path}/pause"), &json!({}))?;
+        assert_eq!(view.state, ContainerState::Paused);
+        metrics_until(world, &view, "it uses none", |point| point.cpu_millis.value() == Some(0))?;
+        let view: ContainerView = world.api().post(&format!("{path}/resume"), &json!({}))?;
+        assert_eq!(view.state, ContainerState::Running);
+        metrics_until(world, &view, "it uses CPU again", busy)
+    })
+}
+
+#[test]
+fn a_cpu_quota_holds() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = "for i in 1 2 3; do while :; do :; done & done; wait";
+        let view = world.start(&tenant, &["sh", "-c", script], json!({ "limits": { "cpu_millis": 200 } }))?;
+        let mut seen = Vec::new();
+        metrics_until(world, &view, "five seconds were measured", |point| {
+            if let Some(millis) = point.cpu_millis.value()
+                && !seen.iter().any(|(at, _)| *at == point.at)
+            {
+                seen.push((point.at, millis));
+            }
+            seen.len() >= 6
+        })?;
+        // The first second has the start in it.
+        let mean = seen.iter().skip(1).map(|(_, millis)| millis).sum::<u64>() / 5;
+        assert!((150..=230).contains(&mean), "200 millis were allowed, measured {seen:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn too_much_memory_is_an_oom_kill_and_too_many_processes_are_refused() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        // awk itself is pid 1, so that its end is the container's.
+        let hungry = "BEGIN { s = \"0123456789abcdef\"; while (1) s = s s }";
+        let limits = json!({ "limits": { "memory_bytes": 16 << 20 } });
+        let view = world.start(&tenant, &["awk", hungry], limits)?;
+        let exit = world.ended(view.id.as_str())?.exit.context("an exit")?;
+        assert_eq!((exit.signal, exit.oom_killed), (Some(9), true));
+
+        let forks = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait; echo all";
+        let view = world.script(&tenant, forks, json!({ "limits": { "pids": 5 } }))?;
+        let log = world.logs(view.id.as_str())?;
+        assert!(log.contains("can't fork"), "{log}");
+        Ok(())
+    })
+}
+
+#[test]
+fn exec_passes_streams_and_the_exit_code() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(&tenant, &["sleep", "1000"], json!({ "env": { "COLOUR": "blue" } }))?;
+        let id = view.id.as_str();
+        let script = "echo $COLOUR $FORM; read line; echo got $line; cat; echo oops >&2; exit 42";
+        let spec = json!({ "command": ["sh", "-c", script], "stdin": true, "env": { "FORM": "round" } });
+        let mut socket = Socket::exec(world.api(), id, &spec)?;
+        socket.until("blue round")?;
+        socket.stdin("one\n")?;
+        socket.until("got one")?;
+        socket.stdin("rest")?;
+        socket.send(&StreamInput::CloseStdin)?;
+        assert_eq!(socket.exit_code()?, 42);
+        assert!(socket.output.contains("rest") && socket.output.contains("oops"), "{:?}", socket.output);
+
+        let mut absent = Socket::exec(world.api(), id, &json!({ "command": ["/nope"] }))?;
+        let refused = absent.exit_code().map_err(|error| format!("{error:#}"));
+        assert!(
+            refused.clone().is_ok_and(|code| code == 127)
+                || refused.is_err_and(|text| text.contains("/nope"))
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn an_exec_has_a_terminal_of_the_wanted_size() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(&tenant, &["sleep", "1000"], json!({}))?;
+        let spec = json!({ "command": ["sh"], "terminal": true, "stdin": true, "terminal_size": [33, 101] });
+        let mut socket = Socket::exec(world.api(), view.id.as_str(), &spec)?;
+        socket.stdin("stty size; test -t 0 && echo is''-tty\n")?;
+        socket.until("33 101")?;
+        socket.until("is-tty")?;
+        socket.send(&StreamInput::Resize { rows: 20, columns: 60 })?;
+        socket.stdin("stty size\n")?;
+        socket.until("20 60")?;
+        socket.stdin("exit 9\n")?;
+        assert_eq!(socket.exit_code()?, 9);
+        Ok(())
+    })
+}
+
+#[test]
+fn attach_feeds_standard_input_and_shows_the_output() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(&tenant, &["cat"], json!({ "stdin": true }))?;
+        let mut socket =
+            Socket::open(world.api(), &format!("/containers/{}/attach?stdin=true&logs=true", view.id))?;
+        socket.stdin("hello cat\n")?;
+        socket.until("hello cat")?;
+        socket.send(&StreamInput::CloseStdin)?;
+        assert_eq!(socket.exit_code()?, 0);
+        assert_eq!(world.ended(view.id.as_str())?.exit.context("an exit")?.code, Some(0));
+        assert_eq!(world.logs(view.id.as_str())?, "hello cat\n");
+        Ok(())
+    })
+}
+
+#[test]
+fn auto_remove_leaves_nothing() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let spec = world.spec(&tenant, &["true"], json!({ "auto_remove": true }))?;
+        let _: ContainerView = world.api().post("/containers?start=true", &spec)?;
+        world.until("it is gone", || {
+            Ok(world.api().get::<Page<ContainerView>>("/containers?all=true")?.items.is_empty())
+        })?;
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn a_volume_outlives_its_containers_and_read_only_is_read_only() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let mount = |read_only: bool| json!({ "volumes": [{ "source": { "volume": "box" }, "target": "/data", "read_only": read_only }] });
+        let view = world.script(&tenant, "echo kept > /data/file", mount(false))?;
+        assert_eq!(view.exit.context("an exit")?.code, Some(0));
+        world.api().delete(&format!("/containers/{}", view.id))?;
+        let view =
+            world.script(&tenant, "cat /data/file; echo more > /data/file || echo refused", mount(true))?;
+        let log = world.logs(view.id.as_str())?;
+        assert!(log.contains("kept") && log.contains("Read-only") && log.contains("refused"), "{log}");
+        let path = format!("/volumes/box?tenant={}", tenant.id);
+        assert_eq!(world.api().refused(Method::DELETE, &path, None)?.kind, ProblemKind::InUse);
+        world.api().delete(&format!("/containers/{}", view.id))?;
+        world.api().delete(&path)
+    })
+}
+
+#[test]
+fn bad_input_is_refused_with_what_to_do_and_leaves_nothing() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let create = |more: serde_json::Value| -> Result<_> {
+            let spec = world.spec(&tenant, &["true"], more)?;
+            world.api().refused(Method::POST, "/containers?start=true", Some(&spec))
+        };
+        let problem = create(json!({ "privileged": true }))?;
+        assert!(problem.status == 400 || problem.status == 422, "{problem}");
+        assert!(problem.to_string().contains("privileged"), "{problem}");
+
+        let problem = create(json!({ "limits": { "memory_bytes": 1 } }))?;
+        assert_eq!(problem.kind, ProblemKind::Invalid);
+        assert!(problem.fields.iter().any(|field| field.field == "limits.memory_bytes"), "{problem}");
+        assert!(create(json!({ "limits": { "pids": 5_000_000_000_u64 } }))?.status >= 400);
+
+        let spec = world.spec(&tenant, &["true"], json!({ "name": "twice" }))?;
+        let first: ContainerView = world.api().post("/containers", &spec)?;
+        assert_eq!(create(json!({ "name": "twice" }))?.kind, ProblemKind::NameTaken);
+        world.api().delete(&format!("/containers/{}", first.id))?;
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn what_cannot_be_started_fails_clearly_and_leaves_nothing() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let absent = format!("{}/library/absent:1", world.registry.borrow().host);
+        let cases = [
+            (json!({ "image": absent }), "absent"),
+            (json!({ "command": ["/no/such/program"] }), "/no/such/program"),
+            (json!({ "command": ["/etc/passwd"] }), "/etc/passwd"),
+            (json!({ "user": "nobody-here" }), "nobody-here"),
+        ];
+        for (more, named) in cases {
+            let spec = world.spec(&tenant, &["true"], more)?;
+            let view: ContainerView = world.api().post("/containers?start=true", &spec)?;
+            let view = world.container_until(view.id.as_str(), "it failed", |view| {
+                view.state == ContainerState::Failed
+            })?;
+            let error = view.error.clone().context("no error is told")?;
+            ensure!(error.contains(named), "{named} is not named: {error}");
+            world.api().delete(&format!("/containers/{}", view.id))?;
+            world.no_container_is_left()?;
+        }
+        Ok(())
+    })
+}
+
+/// Waits until the latest metrics of a container are so.
+fn metrics_until(
+    world: &World,
+    view: &ContainerView,
+    what: &str,
+    mut holds: impl FnMut(&MetricsPoint) -> bool,
+) -> Result<()> {
+    world.until(what, || {
+        let answer = world.api().send(Method::GET, &format!("/containers/{}/metrics", view.id), None)?;
+        // Nothing was read in the first second.
+        if answer.status.as_u16() == 409 {
+            return Ok(false);
+        }
+        Ok(holds(&serde_json::from_str(&answer.success()?)?))
+    })
+}
