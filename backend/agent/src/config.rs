@@ -45,7 +45,7 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Database {
-    /// `sqlite:…` or `postgres://…`; a SQLite file in the state directory when empty.
+    /// `sqlite:…` or `postgres://…`; a file in the state directory when empty.
     pub(crate) url: String,
 }
 
@@ -275,7 +275,7 @@ pub(crate) struct ConfigArgs {
     /// Name from which every kernel name derives
     #[arg(long, value_name = "NAME", global = true)]
     pub(crate) instance: Option<String>,
-    /// Any other setting, such as metering.journal_interval_ms=5000
+    /// Any other setting, such as `metering.journal_interval_ms=5000`
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", global = true)]
     pub(crate) set: Vec<String>,
 }
@@ -313,9 +313,8 @@ impl Config {
         for (name, value) in environment {
             let Some(key) = name.to_str().and_then(|name| name.strip_prefix(ENV_PREFIX)) else { continue };
             let key: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
-            let value = value
-                .into_string()
-                .map_err(|_| ConfigError::NotUtf8 { name: name.to_string_lossy().into() })?;
+            let not_utf8 = || ConfigError::NotUtf8 { name: name.to_string_lossy().into() };
+            let value = value.into_string().ok().ok_or_else(not_utf8)?;
             put(&mut table, &key, &value, "the environment")?;
         }
         for given in &args.set {

@@ -1,4 +1,4 @@
-//! New ids: a prefix and a UUIDv7, sortable by creation.
+//! New ids: a prefix and a UUID that begins with the time, so that ids sort by creation.
 
 use std::error::Error;
 use std::str::FromStr;

@@ -99,6 +99,7 @@ pub(super) async fn time_limit(request: Request, next: Next) -> Response {
 }
 
 /// A handler that panicked: a bug, of which the client learns only that.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over like this")]
 pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text = panic
         .downcast_ref::<&str>()

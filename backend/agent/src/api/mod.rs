@@ -39,7 +39,7 @@ use serve::Doors;
 /// Most bytes of a body, where a handler does not say otherwise.
 const BODY_MAX_BYTES: usize = 1 << 20;
 /// A handler has so long to begin its answer.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// Routes whose work is to wait, each with a bound of its own.
 const SLOW_ROUTES: [&str; 4] = [
     "/api/v1/images/import",

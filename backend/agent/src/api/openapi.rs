@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the handlers, so that it cannot say anything else than they do.
+//! The document of the API: made from the handlers, so that it cannot say anything else than they do.
 
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,

@@ -2,7 +2,7 @@
 //!
 //! The Host header must name this agent, or a page whose name was re-bound to our address (DNS
 //! rebinding) would talk to us as its own origin. An Origin, when there is one, must be ours: no
-//! other page may send requests or open WebSockets, whatever it found in a cookie jar. Responses
+//! other page may send requests or open sockets, whatever it found in a cookie jar. Responses
 //! carry the headers that keep a browser from guessing types, framing and running foreign code.
 
 use std::collections::BTreeSet;

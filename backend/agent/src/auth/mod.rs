@@ -17,7 +17,7 @@ mod tokens;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wharf_shared::id::{TenantId, TokenId};
+use wharf_shared::id::TenantId;
 use wharf_shared::permission::Permission;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::time::{HOUR_US, SECOND_US, Timestamp};
@@ -56,7 +56,7 @@ pub(crate) enum Credential {
     /// A browser's cookie.
     Session { secret_hash: String, csrf_token: String, expires_at: Timestamp },
     /// A tool's token.
-    Token { id: TokenId, expires_at: Timestamp },
+    Token { expires_at: Timestamp },
 }
 
 /// A caller whose credentials are good.

@@ -1,4 +1,4 @@
-//! Tickets for WebSockets: in memory, single use, 30 seconds, bound to the user who asked.
+//! Tickets for live sockets: in memory, single use, 30 seconds, bound to the user who asked.
 //!
 //! A browser cannot add a header to a WebSocket's handshake, and a cookie alone would let any page
 //! open one. So a page first gets a ticket by an ordinary request, and sends it in the first frame.

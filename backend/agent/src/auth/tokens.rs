@@ -34,7 +34,7 @@ impl Auth {
             tokens::touch(&mut tx, &token.id, now).await?;
             tx.commit().await?;
         }
-        let credential = Credential::Token { id: token.id, expires_at: token.expires_at };
+        let credential = Credential::Token { expires_at: token.expires_at };
         Ok(SignedIn { ctx: ctx_of(&user, client), user, credential })
     }
 

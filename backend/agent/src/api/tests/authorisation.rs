@@ -1,4 +1,4 @@
-//! Every operation of the OpenAPI document, tried as anonymous, as another tenant's member, as
+//! Every operation of the API's document, tried as anonymous, as another tenant's member, as
 //! operator and as admin (SECURITY.md H6). An operation that the table does not know fails the test.
 
 use std::collections::BTreeSet;
@@ -158,7 +158,7 @@ async fn things(world: &World, tenant: &TenantId, member: &Who) -> Things {
     let made = async |path: &str, body: Value| {
         let reply = world.send(member, "POST", path, Some(body)).await;
         assert!(reply.status.is_success(), "{path}: {}", reply.text);
-        let id = reply.json()["id"].as_str().expect("an id").to_owned();
+        let Value::String(id) = reply.json()["id"].take() else { panic!("{path}: no id") };
         id
     };
     let container = ContainerRecord {

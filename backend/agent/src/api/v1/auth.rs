@@ -1,4 +1,4 @@
-//! Signing in and out, the first admin, one's own password, tickets for WebSockets.
+//! Signing in and out, the first admin, one's own password, tickets for live sockets.
 
 use std::sync::Arc;
 
