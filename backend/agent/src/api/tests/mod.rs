@@ -2,6 +2,7 @@
 
 mod authorisation;
 mod doors;
+mod listening;
 mod money;
 mod nouns;
 mod sign_in;
