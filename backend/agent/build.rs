@@ -31,12 +31,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let packed = |suffix: &str| {
             let path = PathBuf::from(format!("{}.{suffix}", file.display()));
-            if path.exists() { format!("Some(include_bytes!({path:?}))") } else { "None".to_owned() }
+            if path.exists() {
+                format!("Some(include_bytes!(\"{}\"))", path.display())
+            } else {
+                "None".to_owned()
+            }
         };
         let (brotli, gzip) = (packed("br"), packed("gz"));
         rows.push((
             url.clone(),
-            format!("Asset {{ path: {url:?}, raw: include_bytes!({file:?}), brotli: {brotli}, gzip: {gzip} }},\n"),
+            format!(
+                "Asset {{ path: {url:?}, raw: include_bytes!(\"{}\"), brotli: {brotli}, gzip: {gzip} }},\n",
+                file.display()
+            ),
         ));
     }
     rows.sort();

@@ -20,6 +20,10 @@ pub const ARGUMENTS_MAX_BYTES: usize = 128 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, as users know them from Docker"
+)]
 pub struct ContainerSpec {
     /// Name, unique within the tenant; made up when absent.
     pub name: Option<String>,

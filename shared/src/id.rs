@@ -1,7 +1,7 @@
 //! Typed ids, so that a volume's id can never be passed where a tenant's is meant.
 //!
 //! A container's id has 64 hexadecimal characters, so that Docker clients accept it. All others
-//! are a short prefix and a UUIDv7: sortable by creation, recognisable in a log.
+//! are a short prefix and a version 7 UUID: sortable by creation, recognisable in a log.
 
 use std::fmt;
 use std::str::FromStr;

@@ -89,11 +89,11 @@ impl FromStr for PortMapping {
         let container_port = parts.next().and_then(|port| port.parse().ok()).ok_or_else(bad)?;
         let host_port = match parts.next() {
             None | Some("") => None,
-            Some(port) => Some(port.parse().map_err(|_: std::num::ParseIntError| bad())?),
+            Some(port) => Some(port.parse().map_err(|_error: std::num::ParseIntError| bad())?),
         };
         let host_ip = match parts.next() {
             None | Some("") => None,
-            Some(ip) => Some(ip.parse().map_err(|_: std::net::AddrParseError| bad())?),
+            Some(ip) => Some(ip.parse().map_err(|_error: std::net::AddrParseError| bad())?),
         };
         let mapping = Self { host_ip, host_port, container_port, protocol };
         mapping.check().map(|()| mapping)

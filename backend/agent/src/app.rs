@@ -57,7 +57,11 @@ pub(crate) struct App {
 
 impl App {
     /// Opens stores and directories and makes every service; starts nothing.
-    pub(crate) async fn build(config: Config, clock: Arc<dyn Clock>, tasks: Tasks) -> anyhow::Result<Arc<Self>> {
+    pub(crate) async fn build(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) -> anyhow::Result<Arc<Self>> {
         let config = Arc::new(config);
         for dir in [&config.state_dir, &config.run_dir] {
             make_private(dir).with_context(|| format!("make the directory {}", dir.display()))?;
@@ -71,10 +75,12 @@ impl App {
 
         let events = EventBus::new(db.clone(), Arc::clone(&clock));
         let passwords = Passwords::new().context("prepare password hashing")?;
-        let auth = Auth::new(&config.access, db.clone(), Arc::clone(&clock), events.clone(), passwords.clone());
+        let auth =
+            Auth::new(&config.access, db.clone(), Arc::clone(&clock), events.clone(), passwords.clone());
         let users = Users::new(db.clone(), Arc::clone(&clock), events.clone(), passwords);
         let tenants = Tenants::new(&config, db.clone(), Arc::clone(&clock), events.clone())?;
-        let billing = Billing::open(&config, &host_id, db.clone(), Arc::clone(&clock), events.clone()).await?;
+        let billing =
+            Billing::open(&config, &host_id, db.clone(), Arc::clone(&clock), events.clone()).await?;
         let images = Images::open(&config, db.clone(), Arc::clone(&clock), events.clone(), tasks.clone())?;
         let volumes = Volumes::new(&config.state_dir, db.clone(), Arc::clone(&clock), events.clone());
 
@@ -89,8 +95,9 @@ impl App {
             boot_id().context("read the boot id")?,
             billing.pricer(),
         );
-        let network = wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
-            .context("prepare the network")?;
+        let network =
+            wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
+                .context("prepare the network")?;
         let deps = Arc::new(Deps {
             config: Arc::clone(&config),
             clock: Arc::clone(&clock),
@@ -132,9 +139,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let clock = SystemClock::shared();
     let tls = tls::load(&config).context("prepare TLS")?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("listen on {}; another agent, or another program, may have the port", config.listen))?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("listen on {}; another agent, or another program, may have the port", config.listen)
+    })?;
     let address = listener.local_addr().context("ask for the address")?;
     let run_dir = config.run_dir.clone();
     make_private(&run_dir).with_context(|| format!("make the directory {}", run_dir.display()))?;
@@ -144,6 +151,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     app.volumes.recover().await?;
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
     app.containers.recover(booted).await?;
+    app.containers.warm_up().await;
     metering::roll_up(&app.metering, app.db.clone(), &tasks);
     let millis = |millis: u32| Duration::from_millis(u64::from(millis.max(100)));
     let intervals = &app.config.metering;
@@ -183,7 +191,11 @@ fn shim(set: &Path) -> anyhow::Result<std::path::PathBuf> {
     } else {
         set.to_owned()
     };
-    anyhow::ensure!(shim.is_file(), "there is no supervisor at {}; set `shim` to where it is", shim.display());
+    anyhow::ensure!(
+        shim.is_file(),
+        "there is no supervisor at {}; set `shim` to where it is",
+        shim.display()
+    );
     Ok(shim)
 }
 

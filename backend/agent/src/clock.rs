@@ -1,7 +1,7 @@
 //! The only place that asks what time it is.
 //!
 //! Wall time is recorded and shown; durations in metering come from CLOCK_BOOTTIME, which goes on
-//! while the machine sleeps and is never set (clock_gettime(2)).
+//! while the machine sleeps and is never set (`clock_gettime(2)`).
 
 use std::sync::Arc;
 
@@ -35,7 +35,8 @@ impl Clock for SystemClock {
 
     fn boot_ns(&self) -> u64 {
         clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
-            u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
+            u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000
+                + u64::try_from(time.tv_nsec()).unwrap_or(0)
         })
     }
 }

@@ -42,11 +42,18 @@ pub(crate) struct Config {
 }
 
 /// Where rows are kept.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Database {
     /// `sqlite:…` or `postgres://…`; a file in the state directory when empty.
     pub(crate) url: String,
+}
+
+impl std::fmt::Debug for Database {
+    /// The URL may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Database(hidden)")
+    }
 }
 
 /// Whether the API speaks TLS, and with which certificate.

@@ -102,7 +102,11 @@ async fn release_shims(run_root: &RunRoot) -> anyhow::Result<()> {
                 break;
             }
             drop(shim);
-            anyhow::ensure!(Instant::now() < deadline, "the supervisor in {} does not end", dir.path().display());
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the supervisor in {} does not end",
+                dir.path().display()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -76,16 +76,24 @@ impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         let (kind, detail) = match &error {
             StoreError::NotFound(noun) => (ProblemKind::NotFound, format!("there is no such {noun}")),
-            StoreError::Ambiguous(noun) => (ProblemKind::Conflict, format!("more than one {noun} fits; give its id")),
+            StoreError::Ambiguous(noun) => {
+                (ProblemKind::Conflict, format!("more than one {noun} fits; give its id"))
+            }
             StoreError::Taken(what) => (ProblemKind::NameTaken, format!("the {what} is taken")),
             StoreError::InUse(noun) => (ProblemKind::InUse, format!("the {noun} is still in use")),
-            StoreError::Stale(noun) => (ProblemKind::Precondition, format!("the {noun} has changed in the meantime")),
+            StoreError::Stale(noun) => {
+                (ProblemKind::Precondition, format!("the {noun} has changed in the meantime"))
+            }
             StoreError::Refused(why) => (ProblemKind::Invalid, (*why).to_owned()),
-            StoreError::Full(_) => (ProblemKind::InsufficientStorage, "the disk is full; free some space".to_owned()),
+            StoreError::Full(_) => {
+                (ProblemKind::InsufficientStorage, "the disk is full; free some space".to_owned())
+            }
             StoreError::Unavailable(_) => {
                 (ProblemKind::Unavailable, "the database does not answer; try again".to_owned())
             }
-            _ => (ProblemKind::Internal, "the store could not do it; the agent's log has the cause".to_owned()),
+            _ => {
+                (ProblemKind::Internal, "the store could not do it; the agent's log has the cause".to_owned())
+            }
         };
         Self::new(kind, detail).because(error)
     }

@@ -54,14 +54,19 @@ impl Host {
             version: crate::VERSION.to_owned(),
             kernel: names.release().to_string_lossy().into_owned(),
             cgroup_layout: self.engine.layout_name().to_owned(),
-            cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
             memory_bytes: memory_total_bytes(&meminfo).unwrap_or(0),
             agent_started_at: self.started_at,
             disk_free_bytes: disk.blocks_available().saturating_mul(disk.fragment_size()),
             disk_total_bytes: disk.blocks().saturating_mul(disk.fragment_size()),
             containers_running,
             containers_total,
-            not_measurable: if v2 { Vec::new() } else { vec!["block_read".to_owned(), "block_write".to_owned()] },
+            not_measurable: if v2 {
+                Vec::new()
+            } else {
+                vec!["block_read".to_owned(), "block_write".to_owned()]
+            },
         })
     }
 

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 use wharf_image::{
-    ContentStore, Credentials, Digest, Image, ImageConfig, ImageError, ImageRef, ImportOptions, Limits, Mirror, Phase,
-    Progress, PullOptions, RegistryClient, RegistryConfig, RegistryError,
+    ContentStore, Credentials, Digest, Image, ImageConfig, ImageError, ImageRef, ImportOptions, Limits,
+    Mirror, Phase, Progress, PullOptions, RegistryClient, RegistryConfig, RegistryError,
 };
 use wharf_shared::id::{PullId, TenantId};
 use wharf_shared::image::{
-    HistoryView, ImageDetail, ImageView, LayerPhase, LayerProgress, LayerView, PullRequest, PullState, PullView,
-    TagRequest,
+    HistoryView, ImageDetail, ImageView, LayerPhase, LayerProgress, LayerView, PullRequest, PullState,
+    PullView, TagRequest,
 };
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
@@ -260,7 +260,7 @@ impl Images {
         };
         let now: Vec<LayerProgress> = layers.borrow().iter().map(layer_progress).collect();
         view.send_modify(|view| view.layers = now);
-        self.record(ctx, tenant, reference, &image, "image.pulled", "image.pull").await.map(drop)
+        self.record(ctx, tenant, reference, &image, ("image.pulled", "image.pull")).await.map(drop)
     }
 
     /// Gives the tenant the name for the image.
@@ -270,8 +270,7 @@ impl Images {
         tenant: &TenantId,
         reference: &ImageRef,
         image: &Image,
-        kind: &'static str,
-        action: &'static str,
+        (kind, action): (&'static str, &'static str),
     ) -> Result<ImageView> {
         let row = ImageRecord {
             tenant: tenant.clone(),
@@ -304,7 +303,12 @@ impl Images {
         ctx.require(Permission::TenantRead)?;
         let scope = ctx.scope()?;
         let pulls = self.pulls();
-        Ok(pulls.iter().rev().map(|pull| pull.borrow().clone()).filter(|view| scope.covers(&view.tenant)).collect())
+        Ok(pulls
+            .iter()
+            .rev()
+            .map(|pull| pull.borrow().clone())
+            .filter(|view| scope.covers(&view.tenant))
+            .collect())
     }
 
     pub(crate) fn get_pull(&self, ctx: &Ctx, id: &PullId) -> Result<PullView> {
@@ -339,7 +343,8 @@ impl Images {
         let images = self.0.content.import_file(&lease, &file, options).await.map_err(image_failed)?;
         let mut views = Vec::with_capacity(images.len());
         for image in &images {
-            let recorded = self.record(ctx, &tenant, &image.reference, image, "image.imported", "image.import");
+            let recorded =
+                self.record(ctx, &tenant, &image.reference, image, ("image.imported", "image.import"));
             views.push(recorded.await?);
         }
         Ok(views)
@@ -356,7 +361,12 @@ impl Images {
 
     // ---- look ----
 
-    pub(crate) async fn list(&self, ctx: &Ctx, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<ImageView>> {
+    pub(crate) async fn list(
+        &self,
+        ctx: &Ctx,
+        tenant: Option<&TenantId>,
+        page: &PageRequest,
+    ) -> Result<Page<ImageView>> {
         ctx.require(Permission::TenantRead)?;
         let mut tx = self.0.db.read().await?;
         let found = rows::list(&mut tx, &ctx.scope_of(tenant)?, page).await?;
@@ -369,12 +379,19 @@ impl Images {
         match rows::find(&mut tx, &ctx.scope_of(tenant)?, &parsed.canonical()).await {
             Ok(Some(row)) => Ok(row),
             Ok(None) => Err(ServiceError::not_found("image", reference)),
-            Err(StoreError::Ambiguous(_)) => Err(ServiceError::conflict("several tenants have this image; say which tenant's")),
+            Err(StoreError::Ambiguous(_)) => {
+                Err(ServiceError::conflict("several tenants have this image; say which tenant's"))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    pub(crate) async fn detail(&self, ctx: &Ctx, tenant: Option<&TenantId>, reference: &str) -> Result<ImageDetail> {
+    pub(crate) async fn detail(
+        &self,
+        ctx: &Ctx,
+        tenant: Option<&TenantId>,
+        reference: &str,
+    ) -> Result<ImageDetail> {
         ctx.require(Permission::TenantRead)?;
         let row = self.find(ctx, tenant, reference).await?;
         let image = self.load(&parse(reference)?, &row.manifest_digest).await?;
@@ -421,16 +438,23 @@ impl Images {
         let row = self.find(ctx, request.tenant.as_ref(), &request.source).await?;
         let target = parse(&request.target)?;
         let image = self.load(&parse(&request.source)?, &row.manifest_digest).await?;
-        self.record(ctx, &row.tenant, &target, &image, "image.tagged", "image.tag").await
+        self.record(ctx, &row.tenant, &target, &image, ("image.tagged", "image.tag")).await
     }
 
-    pub(crate) async fn remove(&self, ctx: &Ctx, tenant: Option<&TenantId>, reference: &str, force: bool) -> Result<()> {
+    pub(crate) async fn remove(
+        &self,
+        ctx: &Ctx,
+        tenant: Option<&TenantId>,
+        reference: &str,
+        force: bool,
+    ) -> Result<()> {
         ctx.require(Permission::TenantWrite)?;
         let row = self.find(ctx, tenant, reference).await?;
         let scope = Scope::Tenant(row.tenant.clone());
         let familiar = parse(reference)?.to_string();
         let mut tx = self.0.db.begin().await?;
-        let all = containers::list(&mut tx, &scope, &ContainerFilter::default(), &PageRequest::whole()).await?;
+        let all =
+            containers::list(&mut tx, &scope, &ContainerFilter::default(), &PageRequest::whole()).await?;
         let users: Vec<&str> = all
             .items
             .iter()
@@ -440,7 +464,10 @@ impl Images {
         if !users.is_empty() && !force {
             return Err(ServiceError::new(
                 ProblemKind::InUse,
-                format!("the image is used by {}; remove them, or use force to take only the name away", users.join(", ")),
+                format!(
+                    "the image is used by {}; remove them, or use force to take only the name away",
+                    users.join(", ")
+                ),
             ));
         }
         rows::delete(&mut tx, &row.tenant, &row.reference).await?;
@@ -469,7 +496,8 @@ impl Images {
         let _alone = self.0.collecting.write().await;
         let mut tx = self.0.db.read().await?;
         let mut roots: BTreeSet<String> = rows::digests(&mut tx).await?.into_iter().collect();
-        let all = containers::list(&mut tx, &Scope::All, &ContainerFilter::default(), &PageRequest::whole()).await?;
+        let all = containers::list(&mut tx, &Scope::All, &ContainerFilter::default(), &PageRequest::whole())
+            .await?;
         roots.extend(all.items.into_iter().filter_map(|container| container.observed.image_digest));
         drop(tx);
         let roots: BTreeSet<Digest> = roots.iter().filter_map(|digest| digest.parse().ok()).collect();
@@ -492,7 +520,8 @@ fn new_pull_id() -> Result<PullId> {
 }
 
 fn view(row: &ImageRecord) -> ImageView {
-    let reference = row.reference.parse::<ImageRef>().map_or_else(|_| row.reference.clone(), |name| name.to_string());
+    let reference =
+        row.reference.parse::<ImageRef>().map_or_else(|_| row.reference.clone(), |name| name.to_string());
     ImageView {
         reference,
         tenant: row.tenant.clone(),

@@ -1,5 +1,6 @@
 //! `wharfd`, the host agent.
 #![forbid(unsafe_code)]
+#![expect(unused_qualifications, reason = "the macros that describe endpoints repeat paths")]
 
 mod api;
 mod app;
@@ -72,7 +73,7 @@ enum ConfigCommand {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
             complain(&format!("wharfd: {error:#}"));
@@ -81,17 +82,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> anyhow::Result<ExitCode> {
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Command::Doctor = args.command {
         return Ok(doctor());
     }
     let config = Config::load(&args.config, std::env::vars_os())?;
-    match args.command {
+    match &args.command {
         Command::Serve => {
             telemetry::start(&config.log)?;
             runtime()?.block_on(app::serve(config))?;
         }
-        Command::Down { purge } => runtime()?.block_on(down::down(&config, purge))?,
+        Command::Down { purge } => runtime()?.block_on(down::down(&config, *purge))?,
         Command::Config { command: ConfigCommand::Check } => say(&toml::to_string_pretty(&config)?),
         Command::Doctor => {}
     }

@@ -24,7 +24,12 @@ impl Networks {
         Self { deps }
     }
 
-    pub(crate) async fn list(&self, ctx: &Ctx, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<NetworkView>> {
+    pub(crate) async fn list(
+        &self,
+        ctx: &Ctx,
+        tenant: Option<&TenantId>,
+        page: &PageRequest,
+    ) -> Result<Page<NetworkView>> {
         ctx.require(Permission::TenantRead)?;
         let mut tx = self.deps.db.read().await?;
         let found = tenants::list(&mut tx, &ctx.scope_of(tenant)?, page).await?;

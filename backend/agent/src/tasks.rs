@@ -30,7 +30,12 @@ impl Tasks {
     }
 
     /// Runs `work` until it ends or the hard stop drops it.
-    pub(crate) fn spawn(&self, name: &'static str, on_end: OnEnd, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(
+        &self,
+        name: &'static str,
+        on_end: OnEnd,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
         let (soft, hard) = (self.soft.clone(), self.hard.clone());
         self.tracker.spawn(async move {
             // Dropping `work` at the hard stop is the point of a hard stop.

@@ -14,7 +14,12 @@ impl Terminal {
     /// Takes over the descriptor.
     pub(crate) fn new(master: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&master, true)?;
-        AsyncFd::with_interest(master, Interest::READABLE | Interest::WRITABLE).map(Self)
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an OwnedFd keeps its descriptor until dropped"
+        )]
+        let registered = AsyncFd::with_interest(master, Interest::READABLE | Interest::WRITABLE);
+        registered.map(Self)
     }
 
     /// The next output; `None` when the last process on the other side has gone (the kernel says EIO).
@@ -22,7 +27,9 @@ impl Terminal {
         let mut buffer = vec![0; most];
         let read = self
             .0
-            .async_io(Interest::READABLE, |master| rustix::io::read(master, &mut buffer).map_err(io::Error::from))
+            .async_io(Interest::READABLE, |master| {
+                rustix::io::read(master, &mut buffer).map_err(io::Error::from)
+            })
             .await
             .ok()?;
         buffer.truncate(read);
@@ -34,7 +41,9 @@ impl Terminal {
         while !bytes.is_empty() {
             let written = self
                 .0
-                .async_io(Interest::WRITABLE, |master| rustix::io::write(master, bytes).map_err(io::Error::from))
+                .async_io(Interest::WRITABLE, |master| {
+                    rustix::io::write(master, bytes).map_err(io::Error::from)
+                })
                 .await?;
             bytes = bytes.get(written..).unwrap_or_default();
         }

@@ -78,7 +78,13 @@ impl Volumes {
     }
 
     /// The volume of this name, made if the tenant has none, in the caller's transaction.
-    pub(crate) async fn ensure(&self, tx: &mut Tx, ctx: &Ctx, owner: &TenantRecord, name: &str) -> Result<VolumeId> {
+    pub(crate) async fn ensure(
+        &self,
+        tx: &mut Tx,
+        ctx: &Ctx,
+        owner: &TenantRecord,
+        name: &str,
+    ) -> Result<VolumeId> {
         if let Some(found) = rows::find(tx, &Scope::Tenant(owner.id.clone()), name).await? {
             return Ok(found.id);
         }
@@ -143,13 +149,19 @@ impl Volumes {
         Ok(self.root.join(found.id.as_str()).join("data"))
     }
 
-    async fn find(&self, tx: &mut Tx, ctx: &Ctx, tenant: Option<&TenantId>, volume: &str) -> Result<VolumeRecord> {
+    async fn find(
+        &self,
+        tx: &mut Tx,
+        ctx: &Ctx,
+        tenant: Option<&TenantId>,
+        volume: &str,
+    ) -> Result<VolumeRecord> {
         match rows::find(tx, &ctx.scope_of(tenant)?, volume).await {
             Ok(Some(row)) => Ok(row),
             Ok(None) => Err(ServiceError::not_found("volume", volume)),
-            Err(StoreError::Ambiguous(_)) => {
-                Err(ServiceError::conflict("several tenants have a volume of this name; say which tenant's, or give its id"))
-            }
+            Err(StoreError::Ambiguous(_)) => Err(ServiceError::conflict(
+                "several tenants have a volume of this name; say which tenant's, or give its id",
+            )),
             Err(error) => Err(error.into()),
         }
     }
@@ -162,7 +174,12 @@ impl Volumes {
         Ok(view(&row, used_by))
     }
 
-    pub(crate) async fn list(&self, ctx: &Ctx, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<VolumeView>> {
+    pub(crate) async fn list(
+        &self,
+        ctx: &Ctx,
+        tenant: Option<&TenantId>,
+        page: &PageRequest,
+    ) -> Result<Page<VolumeView>> {
         ctx.require(Permission::TenantRead)?;
         let mut tx = self.db.read().await?;
         let found = rows::list(&mut tx, &ctx.scope_of(tenant)?, page).await?;
@@ -206,8 +223,11 @@ impl Volumes {
             .map_err(|error| ServiceError::internal("a worker thread panicked", error))?;
         done.map_err(|error| {
             if error.raw_os_error() == Some(ENOSPC) {
-                ServiceError::new(ProblemKind::InsufficientStorage, format!("{what}: the disk is full; free some space"))
-                    .because(error)
+                ServiceError::new(
+                    ProblemKind::InsufficientStorage,
+                    format!("{what}: the disk is full; free some space"),
+                )
+                .because(error)
             } else {
                 ServiceError::internal(what, error)
             }

@@ -9,7 +9,6 @@
 //!
 //! [`journal`] is another database: the host's own, append-only file of meter readings.
 #![forbid(unsafe_code)]
-#![expect(clippy::doc_markdown, reason = "SQLite and PostgreSQL are names, not code")]
 
 pub mod addresses;
 pub mod audit;

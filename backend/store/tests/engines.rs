@@ -1,5 +1,4 @@
 //! One suite, run on SQLite files and on a PostgreSQL server.
-#![expect(clippy::doc_markdown, reason = "SQLite and PostgreSQL are names, not code")]
 #![expect(
     clippy::expect_used,
     clippy::tests_outside_test_module,

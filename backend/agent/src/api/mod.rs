@@ -4,6 +4,7 @@
 //! headers), panics, the time limit, the body limit, then the handler, whose first argument says
 //! who calls. The API only sees services, never the store.
 
+mod container_metrics;
 mod extract;
 mod frame;
 mod http_metrics;
@@ -61,6 +62,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     routes
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::show))
+        .route("/metrics/containers", get(container_metrics::show))
         .route_layer(middleware::from_fn(frame::time_limit))
         .fallback(elsewhere)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
@@ -95,6 +97,6 @@ async fn elsewhere(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if uri.path().starts_with("/api/") {
         StatusCode::NOT_FOUND.into_response()
     } else {
-        web::serve(method, uri, headers).await
+        web::serve(&method, &uri, &headers)
     }
 }

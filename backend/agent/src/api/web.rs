@@ -35,8 +35,8 @@ const MISSING: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">
      <p>Run <code>cargo xtask web</code>, then build the agent again. The API works all the same.</p></html>";
 
 /// Answers any request that no route of the API took.
-pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response<Body> {
-    respond(ASSETS, &method, uri.path(), &headers)
+pub(crate) fn serve(method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+    respond(ASSETS, method, uri.path(), headers)
 }
 
 fn respond(assets: &'static [Asset], method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {

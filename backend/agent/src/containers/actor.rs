@@ -35,6 +35,7 @@ use crate::ctx::Ctx;
 use crate::engine::{Found, Session, SessionError, ShimNotice};
 use crate::error::{Result, ServiceError, chain};
 use crate::events::Change;
+use crate::metering::Run;
 use crate::tasks::OnEnd;
 
 /// Commands that wait for their turn; one that finds no room waits with its caller.
@@ -53,15 +54,38 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
 /// What an actor is asked to do.
 pub(super) enum Command {
     Start(Ctx, Answer<()>),
-    Stop { ctx: Ctx, grace: Option<Duration>, answer: Answer<()> },
-    Restart { ctx: Ctx, grace: Option<Duration>, answer: Answer<()> },
-    Signal { ctx: Ctx, signo: i32, answer: Answer<()> },
+    Stop {
+        ctx: Ctx,
+        grace: Option<Duration>,
+        answer: Answer<()>,
+    },
+    Restart {
+        ctx: Ctx,
+        grace: Option<Duration>,
+        answer: Answer<()>,
+    },
+    Signal {
+        ctx: Ctx,
+        signo: i32,
+        answer: Answer<()>,
+    },
     Pause(Ctx, Answer<()>),
     Resume(Ctx, Answer<()>),
-    Update { ctx: Ctx, update: Box<ContainerUpdate>, answer: Answer<()> },
-    Remove { ctx: Ctx, force: bool, answer: Answer<()> },
+    Update {
+        ctx: Ctx,
+        update: Box<ContainerUpdate>,
+        answer: Answer<()>,
+    },
+    Remove {
+        ctx: Ctx,
+        force: bool,
+        answer: Answer<()>,
+    },
     Exec(ExecAsk, Answer<Running>),
-    ExecSignal { exec_id: String, signo: i32 },
+    ExecSignal {
+        exec_id: String,
+        signo: i32,
+    },
     Stdin(Answer<Stdin>),
     CloseStdin(Answer<()>),
     /// The names of the tenant's containers changed.
@@ -115,9 +139,9 @@ pub(super) struct Actor {
 
 /// What woke the actor.
 enum Woken {
-    Command(Option<Command>),
+    Command(Box<Option<Command>>),
     Notice(Result<ShimNotice, SessionError>),
-    Prepared(Result<Prepared>),
+    Prepared(Box<Result<Prepared>>),
     Deadline(Then),
     Stopping,
 }
@@ -157,15 +181,18 @@ impl Actor {
             // Dropping a branch loses nothing: commands and notices are taken only when they win,
             // a preparation is kept in `self`, and the deadline is computed anew.
             let woken = tokio::select! {
-                command = self.mailbox.recv() => Woken::Command(command),
+                command = self.mailbox.recv() => Woken::Command(Box::new(command)),
                 notice = notice_of(self.live.as_ref()) => Woken::Notice(notice),
-                prepared = prepared_of(self.preparing.as_mut()) => Woken::Prepared(prepared),
+                prepared = prepared_of(self.preparing.as_mut()) => Woken::Prepared(Box::new(prepared)),
                 then = passed(deadline) => Woken::Deadline(then),
                 () = stop.cancelled() => Woken::Stopping,
             };
             match woken {
-                Woken::Command(None) | Woken::Stopping => return,
-                Woken::Command(Some(command)) => self.obey(command).await,
+                Woken::Stopping => return,
+                Woken::Command(command) => match *command {
+                    Some(command) => self.obey(command).await,
+                    None => return,
+                },
                 Woken::Notice(Ok(notice)) => self.hear(notice).await,
                 Woken::Notice(Err(error)) => {
                     tracing::warn!(container.id = %self.row.id, error = chain(&error), "the supervisor went away");
@@ -173,7 +200,7 @@ impl Actor {
                 }
                 Woken::Prepared(prepared) => {
                     self.preparing = None;
-                    self.launch(prepared).await;
+                    self.launch(*prepared).await;
                 }
                 Woken::Deadline(then) => self.deadline_passed(then).await,
             }
@@ -185,7 +212,11 @@ impl Actor {
     }
 
     /// Changes the row, with an event if there is one to tell, in one transaction.
-    async fn save(&mut self, event: Option<(&Ctx, &'static str)>, change: impl FnOnce(&mut ContainerRecord)) -> Result<()> {
+    async fn save(
+        &mut self,
+        event: Option<(&Ctx, &'static str)>,
+        change: impl FnOnce(&mut ContainerRecord),
+    ) -> Result<()> {
         let mut row = self.row.clone();
         change(&mut row);
         let mut tx = self.deps.db.begin().await?;
@@ -194,7 +225,8 @@ impl Actor {
         }
         row.version = rows::observe(&mut tx, &row.id, &row.observed).await?;
         if let Some((ctx, kind)) = event {
-            let detail = row.observed.exit.iter().map(|exit| ("exit_code".to_owned(), exit.shell_code().to_string()));
+            let detail =
+                row.observed.exit.iter().map(|exit| ("exit_code".to_owned(), exit.shell_code().to_string()));
             let detail = if kind == "container.exited" { detail.collect() } else { BTreeMap::new() };
             let change = change_of(&row, kind, detail);
             if ctx.user.is_some() {
@@ -252,7 +284,9 @@ impl Actor {
             Command::Stdin(answer) => reply(answer, self.stdin().await),
             Command::CloseStdin(answer) => {
                 let closed = match self.running() {
-                    Ok(live) => live.session.ask(Request::CloseStdin, &[]).await.map(drop).map_err(session_failed),
+                    Ok(live) => {
+                        live.session.ask(Request::CloseStdin, &[]).await.map(drop).map_err(session_failed)
+                    }
                     Err(error) => Err(error),
                 };
                 reply(answer, closed);
@@ -267,7 +301,7 @@ impl Actor {
             ShimNotice::ExecExited { exec_id, status } => {
                 if let Some(waiting) = self.live.as_mut().and_then(|live| live.execs.remove(&exec_id)) {
                     // A client that hung up does not want to know.
-                    drop(waiting.send(status));
+                    waiting.send(status).ok();
                 }
             }
             ShimNotice::Oom => self.note(Some("container.oom"), |_| {}).await,
@@ -287,7 +321,8 @@ impl Actor {
             }
             Then::Kill => {
                 if let Some(live) = &self.live
-                    && let Err(error) = live.session.ask(Request::Signal { signo: SIGKILL, all: true }, &[]).await
+                    && let Err(error) =
+                        live.session.ask(Request::Signal { signo: SIGKILL, all: true }, &[]).await
                 {
                     tracing::warn!(container.id = %self.row.id, error = chain(&error), "the supervisor did not kill");
                 }
@@ -309,7 +344,10 @@ impl Actor {
         match self.row.observed.state {
             ContainerState::Running | ContainerState::Paused => return reply(answer, Ok(())),
             ContainerState::Stopping | ContainerState::Removing => {
-                return reply(answer, Err(ServiceError::conflict("the container is being stopped; start it when it has ended")));
+                return reply(
+                    answer,
+                    Err(ServiceError::conflict("the container is being stopped; start it when it has ended")),
+                );
             }
             ContainerState::Created
             | ContainerState::Pulling
@@ -376,11 +414,8 @@ impl Actor {
 
     async fn launch_prepared(&mut self, prepared: Prepared) -> Result<()> {
         let generation = self.row.observed.generation + 1;
-        let cgroup = self.deps.engine.container_cgroup(
-            self.row.tenant.as_str(),
-            self.row.id.as_str(),
-            generation,
-        );
+        let cgroup =
+            self.deps.engine.container_cgroup(self.row.tenant.as_str(), self.row.id.as_str(), generation);
         let (digest, line) = (prepared.digest.clone(), prepared.command_line.clone());
         let path = cgroup.display().to_string();
         self.save(None, |row| {
@@ -394,13 +429,8 @@ impl Actor {
         .await?;
         let Launched { session, pid, address, ports } =
             launch::launch(&self.deps, &self.row, prepared, &cgroup).await?;
-        self.live = Some(Live {
-            session,
-            cgroup,
-            pidfd: pin(pid),
-            since: Instant::now(),
-            execs: HashMap::new(),
-        });
+        self.live =
+            Some(Live { session, cgroup, pidfd: pin(pid), since: Instant::now(), execs: HashMap::new() });
         let now = self.deps.clock.now();
         self.note(Some("container.started"), |row| {
             row.observed.state = ContainerState::Running;
@@ -438,8 +468,11 @@ impl Actor {
                 .save(called_off.then_some((ctx, "container.stop")), |row| {
                     row.desired = Desired::Stopped;
                     if called_off {
-                        row.observed.state =
-                            if row.observed.finished_at.is_some() { ContainerState::Exited } else { ContainerState::Created };
+                        row.observed.state = if row.observed.finished_at.is_some() {
+                            ContainerState::Exited
+                        } else {
+                            ContainerState::Created
+                        };
                     }
                 })
                 .await;
@@ -469,7 +502,8 @@ impl Actor {
         if frozen && let Err(error) = self.deps.engine.thaw(live.cgroup.clone()).await {
             tracing::warn!(container.id = %self.row.id, error = chain(&error), "a paused container was not thawed");
         }
-        let grace = grace.unwrap_or_else(|| Duration::from_secs(self.row.spec.stop_grace_s.unwrap_or(10).into()));
+        let grace =
+            grace.unwrap_or_else(|| Duration::from_secs(self.row.spec.stop_grace_s.unwrap_or(10).into()));
         self.deadline = Some((Instant::now() + grace, Then::Kill));
     }
 
@@ -527,7 +561,7 @@ impl Actor {
         session: Option<&Session>,
     ) {
         let generation = self.row.observed.generation;
-        let reading = record.as_ref().map(|record| record.reading);
+        let reading = record.as_ref().map(|record| &record.reading);
         let booked = self.deps.metering.close(self.id(), generation, reading).await;
         if let Err(error) = &booked {
             // The cgroup stays: its counters are the only copy of what was used.
@@ -570,25 +604,23 @@ impl Actor {
         }
         let by_hand = self.row.desired == Desired::Stopped;
         let Some(exit) = &self.row.observed.exit else { return };
-        match restart::after_exit(self.row.spec.restart, exit, by_hand, self.restarts_in_a_row) {
-            Some(wait) => {
-                self.restarts_in_a_row += 1;
-                self.deadline = Some((Instant::now() + wait, Then::Start));
-                self.note(None, |row| {
+        let wait = restart::after_exit(self.row.spec.restart, exit, by_hand, self.restarts_in_a_row);
+        if let Some(wait) = wait {
+            self.restarts_in_a_row += 1;
+            self.deadline = Some((Instant::now() + wait, Then::Start));
+            return self
+                .note(None, |row| {
                     row.observed.state = ContainerState::Restarting;
                     row.observed.restart_count += 1;
                 })
                 .await;
-            }
-            None => {
-                self.answer_starting(&Err(ServiceError::conflict("the container ended")));
-                if self.row.spec.auto_remove {
-                    let (ignored, _) = oneshot::channel();
-                    self.remove_now(&Ctx::system("auto-remove"), ignored).await;
-                } else if !by_hand {
-                    self.note(None, |row| row.desired = Desired::Stopped).await;
-                }
-            }
+        }
+        self.answer_starting(&Err(ServiceError::conflict("the container ended")));
+        if self.row.spec.auto_remove {
+            let (ignored, _) = oneshot::channel();
+            self.remove_now(&Ctx::system("auto-remove"), ignored).await;
+        } else if !by_hand {
+            self.note(None, |row| row.desired = Desired::Stopped).await;
         }
     }
 
@@ -678,7 +710,9 @@ impl Actor {
     async fn stdin(&mut self) -> Result<Stdin> {
         let terminal = self.row.spec.terminal;
         if !terminal && !self.row.spec.stdin {
-            return Err(ServiceError::conflict("the container's standard input is closed; create it with stdin"));
+            return Err(ServiceError::conflict(
+                "the container's standard input is closed; create it with stdin",
+            ));
         }
         let (_, mut descriptors) =
             self.running()?.session.ask(Request::Stdin, &[]).await.map_err(session_failed)?;
@@ -759,8 +793,12 @@ impl Actor {
                     self.adopt(session, &report, cgroup).await;
                     return;
                 }
-                Ok(Found::Ended(record)) => self.finish(Some(*record), ExitStatus::Unknown, &cgroup, None).await,
-                Ok(Found::Lost | Found::Nothing) => self.finish(None, ExitStatus::Unknown, &cgroup, None).await,
+                Ok(Found::Ended(record)) => {
+                    self.finish(Some(*record), ExitStatus::Unknown, &cgroup, None).await
+                }
+                Ok(Found::Lost | Found::Nothing) => {
+                    self.finish(None, ExitStatus::Unknown, &cgroup, None).await
+                }
                 Err(error) => {
                     tracing::error!(container.id = %self.row.id, error = chain(&error), "a container cannot be looked for");
                     return;
@@ -790,12 +828,7 @@ impl Actor {
         }
     }
 
-    async fn adopt(
-        &mut self,
-        session: Session,
-        report: &wharf_shim::protocol::StateReport,
-        cgroup: PathBuf,
-    ) {
+    async fn adopt(&mut self, session: Session, report: &wharf_shim::protocol::StateReport, cgroup: PathBuf) {
         let id = self.row.id.clone();
         self.live = Some(Live {
             session: session.clone(),
@@ -804,10 +837,15 @@ impl Actor {
             since: Instant::now(),
             execs: HashMap::new(),
         });
-        let limits = super::reading_limits(&self.row.spec.limits);
-        if let Err(error) =
-            self.deps.metering.adopt(&id, report.generation, &self.row.tenant, &cgroup, report.pid, limits).await
-        {
+        let run = Run {
+            id: &id,
+            generation: report.generation,
+            tenant: &self.row.tenant,
+            cgroup: &cgroup,
+            pid: report.pid,
+            limits: super::reading_limits(&self.row.spec.limits),
+        };
+        if let Err(error) = self.deps.metering.adopt(run).await {
             tracing::error!(container.id = %id, error = chain(&error), "an adopted container cannot be metered");
         }
         match report.phase {
@@ -815,7 +853,8 @@ impl Actor {
                 let frozen = self.row.observed.state == ContainerState::Paused;
                 let pid = report.pid;
                 self.note(Some("container.adopted"), |row| {
-                    row.observed.state = if frozen { ContainerState::Paused } else { ContainerState::Running };
+                    row.observed.state =
+                        if frozen { ContainerState::Paused } else { ContainerState::Running };
                     row.observed.pid = Some(pid);
                 })
                 .await;
@@ -879,7 +918,9 @@ fn copy(outcome: &Result<()>) -> Result<()> {
 
 fn session_failed(error: SessionError) -> ServiceError {
     match error {
-        SessionError::Refused(failure) => ServiceError::conflict(format!("the supervisor refused: {failure}")),
+        SessionError::Refused(failure) => {
+            ServiceError::conflict(format!("the supervisor refused: {failure}"))
+        }
         error => ServiceError::internal("the supervisor does not answer", error),
     }
 }

@@ -54,8 +54,10 @@ pub(super) async fn start(
     let terminal = process.terminal;
     let wants_input = process.stdin;
     let spec = Spec { version: SPEC_VERSION, exec_id: ask.exec_id.clone(), process };
-    let sealed = memfd::seal_spec(&spec.encode().map_err(|error| ServiceError::internal("the process cannot be described", error))?)
-        .map_err(|error| ServiceError::internal("no memory file for the process", error))?;
+    let sealed = memfd::seal_spec(
+        &spec.encode().map_err(|error| ServiceError::internal("the process cannot be described", error))?,
+    )
+    .map_err(|error| ServiceError::internal("no memory file for the process", error))?;
     if terminal {
         let request = Request::Exec { stdin: false, stdout: false, stderr: false };
         let (_, mut descriptors) = asked(session, request, &[sealed.as_fd()]).await?;

@@ -23,6 +23,7 @@ use wharf_store::{Scope, StoreError, addresses, containers, ports};
 use super::{Deps, plan};
 use crate::engine::{Created, EngineError, Session};
 use crate::error::{Result, ServiceError, chain};
+use crate::metering::Run;
 
 /// `ENOSPC`: the file system is full.
 const ENOSPC: i32 = 28;
@@ -151,7 +152,10 @@ pub(super) async fn launch(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the second half of `launch`, split off for its one error path")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the second half of `launch`, split off for its one error path"
+)]
 async fn connect_and_start(
     deps: &Arc<Deps>,
     row: &ContainerRecord,
@@ -163,7 +167,14 @@ async fn connect_and_start(
     address: Option<std::net::Ipv4Addr>,
 ) -> Result<Launched> {
     deps.metering
-        .open(&row.id, row.observed.generation, &row.tenant, cgroup, pid, super::reading_limits(limits))
+        .open(Run {
+            id: &row.id,
+            generation: row.observed.generation,
+            tenant: &row.tenant,
+            cgroup,
+            pid,
+            limits: super::reading_limits(limits),
+        })
         .await?;
     let mut ports = Vec::new();
     match (network_namespace, address) {
@@ -253,8 +264,11 @@ async fn take_address(
         return Ok(address);
     }
     let full = |error: wharf_network::ipam::PoolError| {
-        ServiceError::new(ProblemKind::QuotaExceeded, "the tenant's network has no free address; remove containers")
-            .because(error)
+        ServiceError::new(
+            ProblemKind::QuotaExceeded,
+            "the tenant's network has no free address; remove containers",
+        )
+        .because(error)
     };
     let mut pool = wharf_network::ipam::AddressPool::new(subnet).map_err(full)?;
     for taken in addresses::of_tenant(&mut tx, &row.tenant).await? {
@@ -321,14 +335,15 @@ async fn write_name_files(
     let resolv = if servers.is_empty() {
         resolv_conf(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
     } else {
-        servers.iter().map(|server| format!("nameserver {server}\n")).collect()
+        servers.iter().fold(String::new(), |text, server| text + "nameserver " + &server.to_string() + "\n")
     };
     let hosts = hosts_text(deps, row, address).await?;
     let dir = dir.to_owned();
     tokio::task::spawn_blocking(move || {
         use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        for (name, text) in [("hosts", hosts), ("resolv.conf", resolv), ("hostname", format!("{hostname}\n"))] {
+        for (name, text) in [("hosts", hosts), ("resolv.conf", resolv), ("hostname", format!("{hostname}\n"))]
+        {
             let path = dir.join(name);
             std::fs::write(&path, text)?;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
@@ -390,7 +405,9 @@ fn device(path: &str) -> Result<DeviceNode> {
     if kind != nix::libc::S_IFCHR && kind != nix::libc::S_IFBLK {
         return Err(refused(format!("{path} is no device")));
     }
-    let number = |number: u64| u32::try_from(number).map_err(|_| refused(format!("{path} has an odd number")));
+    let number = |number: u64| {
+        u32::try_from(number).map_err(|_too_large| refused(format!("{path} has an odd number")))
+    };
     Ok(DeviceNode {
         path: path.trim_start_matches("/dev/").to_owned(),
         character: kind == nix::libc::S_IFCHR,
@@ -406,8 +423,11 @@ struct NoDirectory;
 
 fn disk_failed(what: &str, error: std::io::Error) -> ServiceError {
     if error.raw_os_error() == Some(ENOSPC) {
-        ServiceError::new(ProblemKind::InsufficientStorage, format!("{what}: the disk is full; free some space"))
-            .because(error)
+        ServiceError::new(
+            ProblemKind::InsufficientStorage,
+            format!("{what}: the disk is full; free some space"),
+        )
+        .because(error)
     } else {
         ServiceError::internal(what, error)
     }
@@ -427,11 +447,10 @@ pub(super) fn engine_failed(error: EngineError) -> ServiceError {
         return ServiceError::new(kind, format!("the container cannot start: {text}")).because(error);
     }
     match error {
-        EngineError::Limits(limit) => {
-            ServiceError::invalid_field("limits", chain(&limit))
-        }
+        EngineError::Limits(limit) => ServiceError::invalid_field("limits", chain(&limit)),
         EngineError::Prepare { source, .. } if source.raw_os_error() == Some(ENOSPC) => {
-            ServiceError::new(ProblemKind::InsufficientStorage, "the disk is full; free some space").because(source)
+            ServiceError::new(ProblemKind::InsufficientStorage, "the disk is full; free some space")
+                .because(source)
         }
         error => ServiceError::internal("the container cannot be started", error),
     }

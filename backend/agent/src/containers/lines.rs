@@ -30,7 +30,14 @@ pub(crate) struct LineAssembler {
 
 impl LineAssembler {
     /// Takes a chunk whose first byte lies at `offset` of the log, and gives out the lines it completes.
-    pub(crate) fn push(&mut self, stream: LogStream, time_ns: u64, offset: u64, bytes: &[u8], out: &mut Vec<LogLine>) {
+    pub(crate) fn push(
+        &mut self,
+        stream: LogStream,
+        time_ns: u64,
+        offset: u64,
+        bytes: &[u8],
+        out: &mut Vec<LogLine>,
+    ) {
         let pending = match stream {
             LogStream::Stdout => &mut self.stdout,
             LogStream::Stderr => &mut self.stderr,
@@ -70,15 +77,16 @@ impl LineAssembler {
 
     /// Gives out what never got its newline, after the log's end.
     pub(crate) fn finish(&mut self, out: &mut Vec<LogLine>) {
-        let mut last: Vec<LogLine> = [(LogStream::Stdout, &mut self.stdout), (LogStream::Stderr, &mut self.stderr)]
-            .into_iter()
-            .filter(|(_, pending)| !pending.bytes.is_empty())
-            .map(|(stream, pending)| {
-                let line = line(stream, pending.began_ns, pending.end, &pending.bytes, false);
-                pending.bytes.clear();
-                line
-            })
-            .collect();
+        let mut last: Vec<LogLine> =
+            [(LogStream::Stdout, &mut self.stdout), (LogStream::Stderr, &mut self.stderr)]
+                .into_iter()
+                .filter(|(_, pending)| !pending.bytes.is_empty())
+                .map(|(stream, pending)| {
+                    let line = line(stream, pending.began_ns, pending.end, &pending.bytes, false);
+                    pending.bytes.clear();
+                    line
+                })
+                .collect();
         last.sort_by_key(|line| line.cursor);
         out.append(&mut last);
     }

@@ -44,9 +44,15 @@ pub(crate) struct LogQuery {
 pub(crate) enum LogItem {
     Line(LogLine),
     /// Output as it was written; only if asked for.
-    Chunk { stream: LogStream, bytes: Vec<u8> },
+    Chunk {
+        stream: LogStream,
+        bytes: Vec<u8>,
+    },
     /// Part of the log that can no longer be read.
-    Gap { missed_bytes: u64, cursor: u64 },
+    Gap {
+        missed_bytes: u64,
+        cursor: u64,
+    },
 }
 
 /// Reading of a log failed.
@@ -71,7 +77,7 @@ struct LogTail {
 }
 
 impl LogTail {
-    fn open(dir: &Path, query: LogQuery) -> Result<Self, LogError> {
+    fn open(dir: &Path, query: &LogQuery) -> Result<Self, LogError> {
         let kept = segments(dir)?;
         let mut ready = VecDeque::new();
         let mut start = Start::Oldest;
@@ -131,7 +137,8 @@ impl LogTail {
                     let dropped = record.dropped_bytes();
                     let payload = record.next_cursor - record.bytes.len() as u64;
                     if let Some(bytes) = dropped {
-                        let note = format!("{bytes} bytes of output were dropped: the log could not be written");
+                        let note =
+                            format!("{bytes} bytes of output were dropped: the log could not be written");
                         self.assembler.push(
                             LogStream::Supervisor,
                             record.time_ns,
@@ -147,7 +154,13 @@ impl LogTail {
                         if self.query.raw {
                             self.ready.push_back(LogItem::Chunk { stream, bytes: record.bytes.to_vec() });
                         } else {
-                            self.assembler.push(stream, record.time_ns, payload, record.bytes, &mut self.lines);
+                            self.assembler.push(
+                                stream,
+                                record.time_ns,
+                                payload,
+                                record.bytes,
+                                &mut self.lines,
+                            );
                         }
                     }
                     self.take_lines();
@@ -195,7 +208,7 @@ pub(crate) fn follow(
             let mut tail = match state {
                 State::Done => return Ok(None),
                 State::Start(dir, query) => {
-                    Box::new(tokio::task::spawn_blocking(move || LogTail::open(&dir, query)).await??)
+                    Box::new(tokio::task::spawn_blocking(move || LogTail::open(&dir, &query)).await??)
                 }
                 State::Reading(tail) => tail,
             };
@@ -204,7 +217,7 @@ pub(crate) fn follow(
                 Ok::<_, LogError>((tail, more))
             })
             .await??;
-            let ended = !more && !(follow && live);
+            let ended = !(more || follow && live);
             if ended && !live {
                 tail.finish();
             }

@@ -33,7 +33,7 @@ use wharf_shared::tenant::Quota;
 use wharf_shared::volume::VolumeSource;
 use wharf_store::containers::{self as rows, ContainerFilter, ContainerRecord, Desired, Observed};
 use wharf_store::pagination::PageRequest;
-use wharf_store::tenants::{self, TenantRecord};
+use wharf_store::tenants::{self, TenantRecord, TenantUse};
 use wharf_store::{Db, Scope, StoreError};
 
 use crate::clock::Clock;
@@ -166,6 +166,13 @@ impl Containers {
         self.deps.actors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the forge ready, so that the first container does not wait for it.
+    pub(crate) async fn warm_up(&self) {
+        if let Err(error) = self.deps.engine.warm_up().await {
+            tracing::error!(error = chain(&error), "the forge cannot be started; containers cannot either");
+        }
+    }
+
     /// Writes a tenant's new quota into its cgroup, if it has one.
     pub(crate) async fn tenant_updated(&self, tenant: &TenantId, quota: &Quota) -> Result<()> {
         let runs = self.seen().iter().any(|row| row.tenant == *tenant && row.observed.state.is_live());
@@ -191,7 +198,12 @@ impl Containers {
     // ---- create ----
 
     /// Makes a container, and has it started if asked.
-    pub(crate) async fn create(&self, ctx: &Ctx, mut spec: ContainerSpec, start: bool) -> Result<ContainerView> {
+    pub(crate) async fn create(
+        &self,
+        ctx: &Ctx,
+        mut spec: ContainerSpec,
+        start: bool,
+    ) -> Result<ContainerView> {
         ctx.require(Permission::TenantWrite)?;
         let tenant = ctx.tenant_for(spec.tenant.as_ref())?;
         spec.tenant = Some(tenant.clone());
@@ -244,7 +256,10 @@ impl Containers {
             Err(StoreError::Taken(_)) => {
                 return Err(ServiceError::new(
                     ProblemKind::NameTaken,
-                    format!("the tenant {} has a container {name:?} already; choose another name or remove it", owner.name),
+                    format!(
+                        "the tenant {} has a container {name:?} already; choose another name or remove it",
+                        owner.name
+                    ),
                 ));
             }
             Err(error) => return Err(error.into()),
@@ -274,7 +289,7 @@ impl Containers {
         if !reaches_out {
             return Ok(());
         }
-        ctx.require(Permission::HostAccess).map_err(|_| {
+        ctx.require(Permission::HostAccess).map_err(|_forbidden| {
             ServiceError::new(
                 ProblemKind::Forbidden,
                 "host paths, host devices, the host's network and added capabilities are for operators",
@@ -344,7 +359,8 @@ impl Containers {
                 let seen = handle.seen.borrow();
                 let state = seen.row.observed.state;
                 !seen.gone
-                    && (state.is_live() || matches!(state, ContainerState::Pulling | ContainerState::Restarting))
+                    && (state.is_live()
+                        || matches!(state, ContainerState::Pulling | ContainerState::Restarting))
             })
         };
         Ok(logs::follow(dir.log(), query, is_live))
@@ -385,11 +401,21 @@ impl Containers {
         self.ask_and_view(ctx, container, |answer| Command::Start(ctx.clone(), answer)).await
     }
 
-    pub(crate) async fn stop(&self, ctx: &Ctx, container: &str, grace: Option<Duration>) -> Result<ContainerView> {
+    pub(crate) async fn stop(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        grace: Option<Duration>,
+    ) -> Result<ContainerView> {
         self.ask_and_view(ctx, container, |answer| Command::Stop { ctx: ctx.clone(), grace, answer }).await
     }
 
-    pub(crate) async fn restart(&self, ctx: &Ctx, container: &str, grace: Option<Duration>) -> Result<ContainerView> {
+    pub(crate) async fn restart(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        grace: Option<Duration>,
+    ) -> Result<ContainerView> {
         self.ask_and_view(ctx, container, |answer| Command::Restart { ctx: ctx.clone(), grace, answer }).await
     }
 
@@ -405,12 +431,21 @@ impl Containers {
         self.ask(ctx, container, |answer| Command::Signal { ctx: ctx.clone(), signo, answer }).await
     }
 
-    pub(crate) async fn update(&self, ctx: &Ctx, container: &str, update: ContainerUpdate) -> Result<ContainerView> {
-        let mut problems = update.limits.as_ref().map(wharf_shared::container::Limits::problems).unwrap_or_default();
+    pub(crate) async fn update(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        update: ContainerUpdate,
+    ) -> Result<ContainerView> {
+        let mut problems =
+            update.limits.as_ref().map(wharf_shared::container::Limits::problems).unwrap_or_default();
         if let Some(name) = &update.name
             && let Err(error) = wharf_shared::name::check(name)
         {
-            problems.push(wharf_shared::problem::FieldProblem { field: "name".to_owned(), detail: error.to_string() });
+            problems.push(wharf_shared::problem::FieldProblem {
+                field: "name".to_owned(),
+                detail: error.to_string(),
+            });
         }
         if !problems.is_empty() {
             return Err(ServiceError::invalid(problems));
@@ -425,8 +460,7 @@ impl Containers {
             let mut used = tenants::usage(&mut tx, &row.tenant).await?;
             // What it has now is given back by the change.
             used.containers = used.containers.saturating_sub(1);
-            used.cpu_millis =
-                used.cpu_millis.saturating_sub(row.spec.limits.cpu_millis.map_or(0, u64::from));
+            used.cpu_millis = used.cpu_millis.saturating_sub(row.spec.limits.cpu_millis.map_or(0, u64::from));
             used.memory_bytes = used.memory_bytes.saturating_sub(row.spec.limits.memory_bytes.unwrap_or(0));
             check_quota(&owner.quota, &used, &ContainerSpec { limits: limits.clone(), ..row.spec.clone() })?;
         }
@@ -459,7 +493,8 @@ impl Containers {
         let mut seen = seen.ok_or_else(|| ServiceError::not_found("container", container))?;
         let done = move |seen: &Seen| {
             let state = seen.row.observed.state;
-            let ended = matches!(state, ContainerState::Exited | ContainerState::Failed | ContainerState::Removing);
+            let ended =
+                matches!(state, ContainerState::Exited | ContainerState::Failed | ContainerState::Removing);
             seen.gone || (ended && !removed)
         };
         Ok(async move {
@@ -474,7 +509,13 @@ impl Containers {
     }
 
     /// Starts a further process in the container.
-    pub(crate) async fn exec(&self, ctx: &Ctx, container: &str, exec_id: String, spec: ExecSpec) -> Result<exec::Running> {
+    pub(crate) async fn exec(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        exec_id: String,
+        spec: ExecSpec,
+    ) -> Result<exec::Running> {
         self.ask(ctx, container, |answer| Command::Exec(exec::ExecAsk { exec_id, spec }, answer)).await
     }
 
@@ -511,7 +552,8 @@ impl Containers {
     /// How many run and how many exist.
     pub(crate) fn counts(&self) -> (u32, u32) {
         let actors = self.actors();
-        let running = actors.values().filter(|handle| handle.seen.borrow().row.observed.state.is_live()).count();
+        let running =
+            actors.values().filter(|handle| handle.seen.borrow().row.observed.state.is_live()).count();
         (u32::try_from(running).unwrap_or(u32::MAX), u32::try_from(actors.len()).unwrap_or(u32::MAX))
     }
 }
@@ -522,11 +564,13 @@ fn reading_limits(limits: &wharf_shared::container::Limits) -> ReadingLimits {
 }
 
 /// Whether one more container with these limits fits.
-fn check_quota(quota: &Quota, used: &wharf_store::tenants::TenantUse, spec: &ContainerSpec) -> Result<()> {
+fn check_quota(quota: &Quota, used: &TenantUse, spec: &ContainerSpec) -> Result<()> {
     let exceeded = |what: &str, wanted: u64, most: u64| {
         ServiceError::new(
             ProblemKind::QuotaExceeded,
-            format!("the tenant may have {most} {what} and would have {wanted}; remove something or ask for more"),
+            format!(
+                "the tenant may have {most} {what} and would have {wanted}; remove something or ask for more"
+            ),
         )
     };
     if let Some(most) = quota.containers
@@ -535,7 +579,13 @@ fn check_quota(quota: &Quota, used: &wharf_store::tenants::TenantUse, spec: &Con
         return Err(exceeded("containers", u64::from(used.containers) + 1, u64::from(most)));
     }
     let sums = [
-        ("cpu_millis", "thousandths of a CPU", quota.cpu_millis.map(u64::from), used.cpu_millis, spec.limits.cpu_millis.map(u64::from)),
+        (
+            "cpu_millis",
+            "thousandths of a CPU",
+            quota.cpu_millis.map(u64::from),
+            used.cpu_millis,
+            spec.limits.cpu_millis.map(u64::from),
+        ),
         ("memory_bytes", "bytes of memory", quota.memory_bytes, used.memory_bytes, spec.limits.memory_bytes),
     ];
     for (field, what, quota, used, asked) in sums {

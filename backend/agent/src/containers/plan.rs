@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use wharf_image::ImageConfig;
 use wharf_runtime::spec::{
-    DeviceNode, IdMap, LaunchSpec, LogSpec, MountSource, MountSpec, NetworkNamespace, ProcessSpec, Rlimit, RootfsSpec,
-    SPEC_VERSION, Seccomp,
+    DeviceNode, IdMap, LaunchSpec, LogSpec, MountSource, MountSpec, NetworkNamespace, ProcessSpec, Rlimit,
+    RootfsSpec, SPEC_VERSION, Seccomp,
 };
 use wharf_shared::container::{
     ContainerSpec, DEFAULT_CAPABILITIES, ExecSpec, NetworkMode, capability_number, signal_number,
@@ -50,8 +50,7 @@ const MASKED_PATHS: [&str; 18] = [
     "/sys/kernel/debug",
 ];
 
-const READ_ONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// All that a launch depends on besides what was asked for.
 #[derive(Debug)]
@@ -174,7 +173,12 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
 }
 
 /// A further process with the rights of the container's first.
-pub(crate) fn exec_process(exec: &ExecSpec, spec: &ContainerSpec, image: &ImageConfig, hostname: &str) -> ProcessSpec {
+pub(crate) fn exec_process(
+    exec: &ExecSpec,
+    spec: &ContainerSpec,
+    image: &ImageConfig,
+    hostname: &str,
+) -> ProcessSpec {
     let mut env = environment(spec, image, hostname);
     set_all(&mut env, &exec.env);
     if exec.terminal && !spec.terminal {
@@ -231,12 +235,10 @@ fn workdir(asked: Option<&str>, image: &ImageConfig) -> String {
 fn capabilities(spec: &ContainerSpec) -> Vec<u8> {
     let plain = |name: &str| name.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
     let drop: Vec<String> = spec.cap_drop.iter().map(|name| plain(name)).collect();
-    let base = DEFAULT_CAPABILITIES.iter().filter(|&&name| !drop.iter().any(|gone| gone == "ALL" || gone == name));
-    let mut numbers: Vec<u8> = base
-        .copied()
-        .chain(spec.cap_add.iter().map(String::as_str))
-        .filter_map(capability_number)
-        .collect();
+    let base =
+        DEFAULT_CAPABILITIES.iter().filter(|&&name| !drop.iter().any(|gone| gone == "ALL" || gone == name));
+    let mut numbers: Vec<u8> =
+        base.copied().chain(spec.cap_add.iter().map(String::as_str)).filter_map(capability_number).collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers

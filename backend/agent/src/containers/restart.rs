@@ -7,7 +7,7 @@ use wharf_shared::container::{ExitView, RestartPolicy};
 /// First wait; doubles with each restart in a row.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// No wait is longer.
-const BACKOFF_MOST: Duration = Duration::from_secs(60);
+const BACKOFF_MOST: Duration = Duration::from_mins(1);
 /// A container that ran this long starts anew with the first wait.
 pub(crate) const STEADY_AFTER: Duration = Duration::from_secs(10);
 
@@ -44,7 +44,8 @@ pub(crate) fn after_boot(policy: RestartPolicy, stopped_by_hand: bool) -> bool {
 mod tests {
     use super::*;
 
-    const FAILED: ExitView = ExitView { code: Some(1), signal: None, oom_killed: false, supervisor_lost: false };
+    const FAILED: ExitView =
+        ExitView { code: Some(1), signal: None, oom_killed: false, supervisor_lost: false };
     const FINE: ExitView = ExitView { code: Some(0), ..FAILED };
 
     #[test]
@@ -52,7 +53,7 @@ mod tests {
         let wait = |restarts| after_exit(RestartPolicy::Always, &FINE, false, restarts).expect("again");
         assert_eq!(wait(0), Duration::from_millis(100));
         assert_eq!(wait(3), Duration::from_millis(800));
-        assert_eq!(wait(1_000), Duration::from_secs(60));
+        assert_eq!(wait(1_000), Duration::from_mins(1));
     }
 
     #[test]

@@ -46,13 +46,21 @@ impl Engine {
     }
 
     /// The exit record of one start, if its shim wrote it.
-    pub(crate) async fn exit_record(&self, id: &str, generation: u64) -> Result<Option<ExitRecord>, EngineError> {
+    pub(crate) async fn exit_record(
+        &self,
+        id: &str,
+        generation: u64,
+    ) -> Result<Option<ExitRecord>, EngineError> {
         let Some(state) = self.state_dir(id) else { return Ok(None) };
         let name = id.to_owned();
         match tokio::task::spawn_blocking(move || ExitRecord::read(&state, &name, generation)).await? {
             Ok(record) => Ok(record),
             Err(error) => {
-                tracing::error!(container.id = id, error = crate::error::chain(&error), "an exit record cannot be read");
+                tracing::error!(
+                    container.id = id,
+                    error = crate::error::chain(&error),
+                    "an exit record cannot be read"
+                );
                 Ok(None)
             }
         }
@@ -79,7 +87,11 @@ impl Engine {
         let known = match state {
             Ok(state) => state.filter(|state| state.generation == generation),
             Err(error) => {
-                tracing::error!(container.id = id, error = crate::error::chain(&error), "a state file cannot be read");
+                tracing::error!(
+                    container.id = id,
+                    error = crate::error::chain(&error),
+                    "a state file cannot be read"
+                );
                 None
             }
         };

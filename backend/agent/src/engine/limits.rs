@@ -81,10 +81,12 @@ pub(super) fn apply(
     match (cgroup.controller_of::<BlkIoController>(), disk) {
         (Some(io), Some((major, minor))) if has(Controller::BlkIo) => {
             if let Some(rate) = limits.io_read_bytes_per_s {
-                io.throttle_read_bps_for_device(major, minor, rate).map_err(refused("io_read_bytes_per_s"))?;
+                io.throttle_read_bps_for_device(major, minor, rate)
+                    .map_err(refused("io_read_bytes_per_s"))?;
             }
             if let Some(rate) = limits.io_write_bytes_per_s {
-                io.throttle_write_bps_for_device(major, minor, rate).map_err(refused("io_write_bytes_per_s"))?;
+                io.throttle_write_bps_for_device(major, minor, rate)
+                    .map_err(refused("io_write_bytes_per_s"))?;
             }
             if let Some(weight) = limits.io_weight {
                 io.set_weight(u64::from(weight)).map_err(refused("io_weight"))?;
@@ -104,7 +106,8 @@ where
     F: FnOnce(cgroups_rs::fs::error::Error) -> LimitError,
 {
     let bytes = |limit, value: Option<u64>| {
-        value.map_or(Ok(-1), |value| i64::try_from(value).map_err(|_| LimitError::TooLarge { limit }))
+        value
+            .map_or(Ok(-1), |value| i64::try_from(value).map_err(|_too_large| LimitError::TooLarge { limit }))
     };
     let hard = bytes("memory_bytes", limits.memory_bytes)?;
     // With a memory limit and no word on swap there is none: a container must not swap its way past it.
@@ -119,9 +122,7 @@ where
     memory.set_limit(hard).map_err(refused("memory_bytes"))?;
     if !raised && limits.swap_bytes.is_some() {
         memory.set_memswap_limit(swap).map_err(refused("swap_bytes"))?;
-    } else if !raised
-        && let Err(error) = memory.set_memswap_limit(swap)
-    {
+    } else if !raised && let Err(error) = memory.set_memswap_limit(swap) {
         tracing::debug!(error = %error, "swap cannot be limited on this host");
     }
     Ok(())

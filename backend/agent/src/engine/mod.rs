@@ -31,7 +31,7 @@ use wharf_shim::protocol::{Failure, Reply, Request};
 /// How long the forge may take to answer; it does nothing but fork.
 const FORGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long building a container may take. Mounts on a slow disk are the slowest part.
-const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+const CREATE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A step with a container failed.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +120,6 @@ impl Engine {
         &self.run_root
     }
 
-    pub(crate) fn state_root(&self) -> &StateRoot {
-        &self.state_root
-    }
-
     /// The cgroup of a tenant, above those of its containers.
     pub(crate) fn tenant_cgroup(&self, tenant: &str) -> PathBuf {
         Path::new(&self.instance).join(tenant)
@@ -139,7 +135,8 @@ impl Engine {
     pub(crate) async fn ensure_tenant(&self, tenant: &str, quota: &Quota) -> Result<(), EngineError> {
         let (layout, path, limits) = (self.layout.clone(), self.tenant_cgroup(tenant), limits_of(quota));
         tokio::task::spawn_blocking(move || {
-            Cgroup::create(&layout, &path).map_err(|source| EngineError::Cgroup { path: path.clone(), source })?;
+            Cgroup::create(&layout, &path)
+                .map_err(|source| EngineError::Cgroup { path: path.clone(), source })?;
             limits::apply(&layout, &path, &limits, None).map_err(EngineError::from)
         })
         .await?
@@ -185,7 +182,10 @@ impl Engine {
         if built.is_err()
             && let Err(error) = self.remove_cgroup(cgroup).await
         {
-            tracing::warn!(error = crate::error::chain(&error), "the cgroup of a failed start was left behind");
+            tracing::warn!(
+                error = crate::error::chain(&error),
+                "the cgroup of a failed start was left behind"
+            );
         }
         built
     }
@@ -232,9 +232,14 @@ impl Engine {
                 }
                 Ok(Err(error)) if attempt == 1 => return Err(error.into()),
                 Ok(Err(error)) => {
-                    tracing::warn!(error = crate::error::chain(&error), "the forge went away; starting another");
+                    tracing::warn!(
+                        error = crate::error::chain(&error),
+                        "the forge went away; starting another"
+                    );
                 }
-                Err(_elapsed) => return Err(SessionError::Timeout { waited_for: "the forge to answer" }.into()),
+                Err(_elapsed) => {
+                    return Err(SessionError::Timeout { waited_for: "the forge to answer" }.into());
+                }
             }
         }
         Err(SessionError::Timeout { waited_for: "the forge" }.into())

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::Interest;
@@ -49,18 +49,8 @@ pub(crate) enum ShimNotice {
 }
 
 #[derive(Debug)]
-struct Socket(Connection);
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        use std::os::fd::AsFd;
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-#[derive(Debug)]
 struct Inner {
-    socket: AsyncFd<Socket>,
+    socket: AsyncFd<Connection>,
     queue: Mutex<Queue>,
     arrived: Notify,
     /// Whoever holds it reads the socket for all.
@@ -80,7 +70,11 @@ pub(crate) struct Session(Arc<Inner>);
 
 impl Session {
     pub(crate) fn new(connection: Connection) -> Result<Self, SessionError> {
-        let socket = AsyncFd::with_interest(Socket(connection), Interest::READABLE | Interest::WRITABLE)
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; a connection keeps its descriptor until dropped"
+        )]
+        let socket = AsyncFd::with_interest(connection, Interest::READABLE | Interest::WRITABLE)
             .map_err(SessionError::Register)?;
         Ok(Self(Arc::new(Inner {
             socket,
@@ -103,7 +97,7 @@ impl Session {
         };
         let message = Message::Request { seq, request };
         loop {
-            match self.0.socket.get_ref().0.send(&message, descriptors) {
+            match self.0.socket.get_ref().send(&message, descriptors) {
                 Ok(()) => break,
                 Err(error) if error.is_full() => {
                     let mut ready = self.0.socket.writable().await.map_err(SessionError::Register)?;
@@ -126,7 +120,9 @@ impl Session {
         let mut descriptors = received.descriptors.into_iter();
         match received.message {
             Message::Notice(notice) => Ok(match notice {
-                Notice::Created { pid, .. } => ShimNotice::Created { pid, network_namespace: descriptors.next() },
+                Notice::Created { pid, .. } => {
+                    ShimNotice::Created { pid, network_namespace: descriptors.next() }
+                }
                 Notice::CreateFailed(failure) => ShimNotice::CreateFailed(failure),
                 Notice::Started => ShimNotice::Started,
                 Notice::Exited { .. } => ShimNotice::Exited,
@@ -142,7 +138,10 @@ impl Session {
     }
 
     /// Waits until `take` finds what it wants in the queue; reads the socket when nobody else does.
-    async fn wait(&self, mut take: impl FnMut(&mut Queue) -> Option<Received>) -> Result<Received, SessionError> {
+    async fn wait(
+        &self,
+        mut take: impl FnMut(&mut Queue) -> Option<Received>,
+    ) -> Result<Received, SessionError> {
         loop {
             let arrived = self.0.arrived.notified();
             tokio::pin!(arrived);
@@ -173,7 +172,7 @@ impl Session {
             let mut ready = self.0.socket.readable().await.map_err(SessionError::Register)?;
             let mut got = false;
             loop {
-                match self.0.socket.get_ref().0.try_recv() {
+                match self.0.socket.get_ref().try_recv() {
                     Ok(Some(received)) => {
                         got = true;
                         let mut queue = self.queue();
@@ -183,7 +182,9 @@ impl Session {
                                 queue.replies.insert(seq, received);
                             }
                             Message::Notice(_) => queue.notices.push_back(received),
-                            Message::Request { .. } => return Err(SessionError::unexpected(&received.message)),
+                            Message::Request { .. } => {
+                                return Err(SessionError::unexpected(&received.message));
+                            }
                         }
                     }
                     Ok(None) => break,

@@ -46,6 +46,18 @@ pub(crate) enum Mark {
     Thaw,
 }
 
+/// One start of a container, as it is to be metered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) id: &'a ContainerId,
+    pub(crate) generation: u64,
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) cgroup: &'a Path,
+    /// Its first process, whose network namespace is counted.
+    pub(crate) pid: i32,
+    pub(crate) limits: ReadingLimits,
+}
+
 /// The service.
 #[derive(Clone)]
 pub(crate) struct Metering(Arc<Inner>);
@@ -124,7 +136,9 @@ impl Metering {
         tokio::task::spawn_blocking(move || UsageReader::open(&layout, &cgroup, pid))
             .await
             .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
-            .map_err(|error: UsageError| ServiceError::internal("the container's counters cannot be opened", error))
+            .map_err(|error: UsageError| {
+                ServiceError::internal("the container's counters cannot be opened", error)
+            })
     }
 
     async fn append(&self, records: &[ReadingRecord]) -> Result<()> {
@@ -174,15 +188,8 @@ impl Metering {
     }
 
     /// Begins to meter a container that was built and does not run yet.
-    pub(crate) async fn open(
-        &self,
-        id: &ContainerId,
-        generation: u64,
-        tenant: &TenantId,
-        cgroup: &Path,
-        pid: i32,
-        limits: ReadingLimits,
-    ) -> Result<()> {
+    pub(crate) async fn open(&self, run: Run<'_>) -> Result<()> {
+        let Run { id, generation, tenant, cgroup, pid, limits } = run;
         self.open_tenant(tenant, cgroup).await?;
         let reader = self.reader(cgroup, Some(pid)).await?;
         let key = SeriesKey {
@@ -199,17 +206,10 @@ impl Metering {
     }
 
     /// Goes on metering a container that an earlier agent started.
-    pub(crate) async fn adopt(
-        &self,
-        id: &ContainerId,
-        generation: u64,
-        tenant: &TenantId,
-        cgroup: &Path,
-        pid: i32,
-        limits: ReadingLimits,
-    ) -> Result<()> {
+    pub(crate) async fn adopt(&self, run: Run<'_>) -> Result<()> {
+        let Run { id, generation, tenant, cgroup, pid, limits } = run;
         let Some((_, last)) = self.0.journal.last_reading(id, generation).await? else {
-            return self.open(id, generation, tenant, cgroup, pid, limits).await;
+            return self.open(run).await;
         };
         self.open_tenant(tenant, cgroup).await?;
         let reader = self.reader(cgroup, Some(pid)).await?;
@@ -229,11 +229,13 @@ impl Metering {
     }
 
     /// Takes one reading now and makes it durable.
-    async fn take(&self, target: &Target, kind: ReadingKind, reading: Option<Reading>) -> Result<()> {
+    async fn take(&self, target: &Target, kind: ReadingKind, reading: Option<&Reading>) -> Result<()> {
         let _order = self.0.writing.lock().await;
         let mut series = target.state().series.clone();
-        let reading = reading.unwrap_or_else(|| target.reader.read(true));
-        let record = series.advance(kind, &reading);
+        let record = match reading {
+            Some(reading) => series.advance(kind, reading),
+            None => series.advance(kind, &target.reader.read(true)),
+        };
         self.append(&[record]).await?;
         target.state().series = series;
         Ok(())
@@ -261,7 +263,12 @@ impl Metering {
 
     /// Books the last reading of a start; `reading` is the supervisor's, if it left one. When this
     /// returns, it is durable and the cgroup may go. Booking twice changes nothing.
-    pub(crate) async fn close(&self, id: &ContainerId, generation: u64, reading: Option<Reading>) -> Result<()> {
+    pub(crate) async fn close(
+        &self,
+        id: &ContainerId,
+        generation: u64,
+        reading: Option<&Reading>,
+    ) -> Result<()> {
         if let Some(target) = self.target(id).filter(|target| target.generation == generation) {
             self.take(&target, ReadingKind::Final, reading).await?;
             self.targets().remove(id);
@@ -274,7 +281,7 @@ impl Metering {
         let _order = self.0.writing.lock().await;
         let mut series = Series::resume(&last);
         let record = match reading {
-            Some(reading) => series.advance(ReadingKind::Final, &reading),
+            Some(reading) => series.advance(ReadingKind::Final, reading),
             None => match self.last_look(&last).await {
                 Some(reading) => series.advance(ReadingKind::Final, &reading),
                 // Nobody saw the end and the counters are gone: what is unknown is not billed.
@@ -319,7 +326,9 @@ impl Metering {
         let targets: Vec<Arc<Target>> = self.targets().values().cloned().collect();
         targets
             .iter()
-            .filter_map(|target| target.state().latest.as_ref().map(|(reading, _)| (target.id.clone(), *reading)))
+            .filter_map(|target| {
+                target.state().latest.as_ref().map(|(reading, _)| (target.id.clone(), *reading))
+            })
             .collect()
     }
 
@@ -346,7 +355,10 @@ impl Metering {
                 match metering.tick(ticks.is_multiple_of(HISTORY_EVERY), due).await {
                     Ok(()) if due => slot = now_slot,
                     Ok(()) => {}
-                    Err(error) => tracing::error!(error = chain(&error), "readings were not stored; the next ones count from the last stored"),
+                    Err(error) => tracing::error!(
+                        error = chain(&error),
+                        "readings were not stored; the next ones count from the last stored"
+                    ),
                 }
             }
             if let Err(error) = metering.tick(false, true).await {

@@ -66,14 +66,19 @@ mod tests {
     use super::*;
 
     fn reading(boot_ns: u64, cpu: Counter) -> Reading {
-        let mut reading = Reading { boot_ns, realtime_us: 0, counters: crate::metering::series::all(Counter::NotMeasurable) };
+        let mut reading = Reading {
+            boot_ns,
+            realtime_us: 0,
+            counters: crate::metering::series::all(Counter::NotMeasurable),
+        };
         reading.counters.cpu_usage_ns = cpu;
         reading
     }
 
     #[test]
     fn half_a_cpu_for_two_seconds_is_500_millis() {
-        let (before, now) = (reading(0, Counter::Value(0)), reading(2_000_000_000, Counter::Value(1_000_000_000)));
+        let (before, now) =
+            (reading(0, Counter::Value(0)), reading(2_000_000_000, Counter::Value(1_000_000_000)));
         let rate = rate(Some(&before), &now, |counters| counters.cpu_usage_ns, 1_000);
         assert_eq!(rate, Measured::Value(500));
     }

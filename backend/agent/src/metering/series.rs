@@ -14,8 +14,11 @@ use wharf_shared::reading::{MeterReading, ReadingKind, ReadingLimits, ReadingRec
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::{Meter, Quality};
 
+/// A meter, and where its counter is among those that were read.
+type Source = (Meter, fn(&Counters) -> Measured);
+
 /// The meters that are read; reserved ones follow from limits and time.
-const READ: [(Meter, fn(&Counters) -> Measured); 6] = [
+const READ: [Source; 6] = [
     (Meter::CpuUsed, |counters| counters.cpu_usage_ns),
     (Meter::MemoryUsed, |counters| counters.memory_current_bytes),
     (Meter::NetworkIn, |counters| counters.network_receive_bytes),

@@ -42,10 +42,7 @@ pub(in crate::api) async fn exec(
 ) -> Result<Response> {
     let (parts, _) = request.into_parts();
     upgrade(socket, &parts, caller, move |frames, caller| async move {
-        let (mut sending, receiving, ctx) = match greet(&app, frames, caller).await {
-            Some(greeted) => greeted,
-            None => return,
-        };
+        let Some((mut sending, receiving, ctx)) = greet(&app, frames, caller).await else { return };
         match app.execs.take(&app.containers, &ctx, &container, &exec_id).await {
             Ok((id, running)) => run_exec(&app, &id, running, sending, receiving).await,
             Err(error) => refuse(&mut sending, &error).await,

@@ -55,9 +55,8 @@ type Output = (u32, ServerFrame);
 async fn serve(app: Arc<App>, frames: Frames, caller: Option<Ctx>) {
     let (mut sending, mut receiving) = frames.split();
     let hello = tokio::time::timeout(HELLO_TIMEOUT, receiving.next::<ClientFrame>()).await;
-    let ticket = match hello {
-        Ok(Incoming::Frame(ClientFrame::Hello { ticket })) => ticket,
-        _ => return sending.close(CLOSE_POLICY, "say hello first").await,
+    let Ok(Incoming::Frame(ClientFrame::Hello { ticket })) = hello else {
+        return sending.close(CLOSE_POLICY, "say hello first").await;
     };
     let ctx = match authenticate(&app, caller, ticket).await {
         Ok(ctx) => ctx,

@@ -56,7 +56,8 @@ async fn talk(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str)
     let mut answer = Vec::new();
     while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
         let mut piece = [0; 4_096];
-        let read = tokio::time::timeout(PATIENCE, stream.read(&mut piece)).await.expect("in time").expect("read");
+        let read =
+            tokio::time::timeout(PATIENCE, stream.read(&mut piece)).await.expect("in time").expect("read");
         if read == 0 {
             break;
         }
@@ -88,7 +89,10 @@ async fn half_a_request_does_not_keep_the_agent_from_stopping() {
     let world = World::new().await;
     let door = Door::open(&world, None, 10).await;
     let mut stream = door.connect().await;
-    stream.write_all(b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Le").await.expect("sent");
+    stream
+        .write_all(b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Le")
+        .await
+        .expect("sent");
     door.close().await;
 }
 
@@ -119,7 +123,8 @@ async fn a_generated_certificate_is_what_clients_see() {
     let identity = crate::tls::load(&config).expect("generated").expect("an identity");
     let door = Door::open(&world, Some(identity.config), 10).await;
     let mut roots = RootCertStore::empty();
-    let pem = CertificateDer::from_pem_file(world.dir.path().join("tls/identity.pem")).expect("a certificate");
+    let pem =
+        CertificateDer::from_pem_file(world.dir.path().join("tls/identity.pem")).expect("a certificate");
     roots.add(pem).expect("a root");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let client = ClientConfig::builder_with_provider(provider)
@@ -156,7 +161,11 @@ async fn a_websocket_needs_our_origin_or_a_token_and_a_cookie_is_neither() {
     let cookie = format!("Cookie: {cookie}\r\n");
     assert_eq!(shake(cookie.clone()).await, "403", "a cookie without an Origin");
     assert_eq!(shake(format!("{cookie}Origin: http://evil.example\r\n")).await, "403", "another page");
-    assert_eq!(shake("Origin: http://evil.example\r\n".to_owned()).await, "403", "another page without a cookie");
+    assert_eq!(
+        shake("Origin: http://evil.example\r\n".to_owned()).await,
+        "403",
+        "another page without a cookie"
+    );
     assert_eq!(shake("Authorization: Bearer wharf_nonsense\r\n".to_owned()).await, "401", "a wrong token");
     assert_eq!(shake(format!("Authorization: Bearer {token}\r\n")).await, "101", "a tool");
     // The dashboard's own page gets its socket; its first frame then needs a ticket.

@@ -373,7 +373,11 @@ fn write_item(text: &mut String, item: &LogItem, json: bool, timestamps: bool) {
             }
         }
         LogItem::Gap { missed_bytes, cursor } if json => {
-            text.push_str(&format!("{{\"missed_bytes\":{missed_bytes},\"cursor\":{cursor}}}\n"));
+            text.push_str("{\"missed_bytes\":");
+            text.push_str(&missed_bytes.to_string());
+            text.push_str(",\"cursor\":");
+            text.push_str(&cursor.to_string());
+            text.push_str("}\n");
         }
         LogItem::Gap { .. } | LogItem::Chunk { .. } => {}
     }
