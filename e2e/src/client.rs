@@ -100,6 +100,22 @@ impl Api {
         self.answer(&what, request)
     }
 
+    /// Sends a request and hangs up after so long, whether an answer came or not.
+    pub fn send_and_leave(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        after: std::time::Duration,
+    ) {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        // Whether and how it was answered is not for the one who left to know.
+        drop(self.runtime.block_on(async { tokio::time::timeout(after, request.send()).await }));
+    }
+
     /// Sends a request that must succeed, and reads its answer.
     fn read<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&Value>) -> Result<T> {
         let what = format!("{method} {path}");

@@ -38,10 +38,11 @@ impl Image {
         for applet in APPLETS {
             symlink("busybox", root.join("bin").join(applet)).with_context(|| format!("link {applet}"))?;
         }
+        add_program(&root, "/usr/bin/getent")?;
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\nguest:x:1000:1000::/tmp:/bin/sh\n")?;
         fs::write(root.join("etc/group"), "root:x:0:\nguest:x:1000:\n")?;
         fs::write(root.join("www/index.html"), "hello from the container\n")?;
-        let config = json!({ "Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "WorkingDir": "/" });
+        let config = json!({ "Cmd": ["/bin/sh"], "Env": ["PATH=/bin:/usr/bin"], "WorkingDir": "/" });
         Self::from_root(dir, &root, &config)
     }
 
@@ -97,6 +98,18 @@ impl Image {
         run(Command::new("tar").arg("-C").arg(&self.layout).arg("-cf").arg(path).arg("."))?;
         fs::read(path).context("read the archive")
     }
+}
+
+/// Copies a program of this machine with the libraries it is linked to.
+fn add_program(root: &Path, program: &str) -> Result<()> {
+    let linked = run(Command::new("ldd").arg(program))?;
+    let libraries = linked.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program]) {
+        let target = root.join(file.trim_start_matches('/'));
+        fs::create_dir_all(target.parent().context("a file lies in a directory")?)?;
+        fs::copy(file, &target).with_context(|| format!("copy {file}"))?;
+    }
+    Ok(())
 }
 
 fn store(blobs: &Path, bytes: &[u8]) -> Result<(String, usize)> {

@@ -342,6 +342,14 @@ impl World {
         last.context("it was never seen")
     }
 
+    /// Whether a process of the host runs: one that ended and was not yet waited for does not.
+    pub fn process_runs(&self, pid: Option<i32>) -> Result<bool> {
+        let pid = pid.context("the container has no pid")?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        Ok(state.is_some_and(|state| !matches!(state, 'Z' | 'X')))
+    }
+
     /// Its whole log as text.
     pub fn logs(&self, id: &str) -> Result<String> {
         self.api().text(&format!("/containers/{id}/logs"))

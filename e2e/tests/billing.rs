@@ -1,0 +1,218 @@
+//! What was used is what the kernel counted, and what it costs is exact.
+#![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use wharf_e2e::{World, run, run_with};
+use wharf_shared::billing::PriceBookView;
+use wharf_shared::container::{ContainerState, ContainerView};
+use wharf_shared::page::Page;
+use wharf_shared::time::{SECOND_US, Timestamp};
+use wharf_shared::usage::{Meter, Quality, UsageRow};
+
+/// Burns CPU in the shell itself and prints what the kernel counted for it.
+const BURN: &str = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; times";
+/// Start and end of the process, which `times` cannot see.
+const TOLERANCE_NS: u128 = 40_000_000;
+
+#[test]
+fn a_known_cpu_time_is_on_the_bill() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.script(
+            &tenant,
+            BURN,
+            json!({ "limits": { "cpu_millis": 2000, "memory_bytes": 64 << 20 } }),
+        )?;
+        let counted = cpu_time_ns(&world.logs(view.id.as_str())?)?;
+        ensure!(counted > 100_000_000, "the script burnt only {counted} ns");
+        let used = quantity(world, &view, Meter::CpuUsed)?;
+        assert!(
+            used >= counted && used - counted < TOLERANCE_NS,
+            "times says {counted} ns, the bill {used} ns"
+        );
+        // A limit of 2000 thousandths over the container's life.
+        let lived_us = view.finished_at.context("an end")?.0 - view.started_at.context("a start")?.0;
+        let lived_ns = u128::try_from(lived_us)? * 1_000;
+        let reserved = quantity(world, &view, Meter::CpuReserved)? / 2_000;
+        assert!(reserved.abs_diff(lived_ns) < 200_000_000, "lived {lived_ns} ns, reserved {reserved} ns");
+        Ok(())
+    })
+}
+
+#[test]
+fn bytes_over_the_network_are_on_the_bill() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let server = "head -c 5000000 /dev/zero > /www/big 2>/dev/null || dd if=/dev/zero of=/www/big bs=1000 count=5000 2>/dev/null; exec httpd -f -p 80 -h /www";
+        let server = world.start(&tenant, &["sh", "-c", server], json!({ "name": "server" }))?;
+        let address = server.address.clone().context("an address")?;
+        let address = address.split('/').next().unwrap_or_default().to_owned();
+        let fetch = format!(
+            "until wget -q -O /tmp/big http://{address}/big && [ $(wc -c < /tmp/big) = 5000000 ]; do sleep 0.1; done"
+        );
+        let client = world.script(&tenant, &fetch, json!({}))?;
+        assert_eq!(client.exit.clone().context("an exit")?.code, Some(0));
+        let received = quantity(world, &client, Meter::NetworkIn)?;
+        // Headers of frames and packets are bytes too: about one part in twenty, and perhaps a second try.
+        assert!((5_000_000..10_600_000).contains(&received), "{received} bytes were received");
+        Ok(())
+    })
+}
+
+#[test]
+fn usage_goes_on_over_a_killed_agent() -> Result<()> {
+    run_with(&["metering.journal_interval_ms=500"], |world| {
+        let tenant = world.tenant("acme")?;
+        let script = "while [ ! -e /tmp/stop ]; do i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo round; done; times";
+        let script = format!("trap 'touch /tmp/stop' TERM; {script}");
+        let view = world.start(&tenant, &["sh", "-c", &script], json!({ "stop_grace_s": 20 }))?;
+        let id = view.id.as_str();
+        for _ in 0..2 {
+            let rounds = world.logs(id)?.matches("round").count();
+            world.until("it has burnt", || Ok(world.logs(id)?.matches("round").count() > rounds + 20))?;
+            world.kill_agent()?;
+            world.pause(std::time::Duration::from_millis(1_500));
+            world.start_agent()?;
+        }
+        let ended: ContainerView = world.api().post(&format!("/containers/{id}/stop"), &json!({}))?;
+        assert_eq!(ended.state, ContainerState::Exited);
+        let counted = cpu_time_ns(&world.logs(id)?)?;
+        let used = quantity(world, &ended, Meter::CpuUsed)?;
+        // touch is a child of the shell that times counts apart, but prints in its second line.
+        assert!(
+            used >= counted && used - counted < TOLERANCE_NS,
+            "times says {counted} ns, the bill {used} ns"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn exports_agree_with_the_oracle_and_do_not_change() -> Result<()> {
+    run(|world| {
+        let hour = now_hour(world)?;
+        let price = |meter: &str, unit_price: &str| json!({ "meter": meter, "unit_price": unit_price });
+        let book = json!({
+            "currency": "EUR",
+            "effective_from": hour,
+            "prices": [
+                price("cpu_used", "0.0000123456789"),
+                price("cpu_reserved", "0.000001"),
+                price("memory_used", "0.00000077"),
+                price("memory_reserved", "0.0000001"),
+                price("network_out", "0.05"),
+            ],
+        });
+        let _: PriceBookView = world.api().post("/billing/price-books", &book)?;
+        let acme = world.tenant("acme")?;
+        let other = world.tenant("other")?;
+        for tenant in [&acme, &other] {
+            let view = world.script(
+                tenant,
+                BURN,
+                json!({ "limits": { "cpu_millis": 500, "memory_bytes": 32 << 20 } }),
+            )?;
+            quantity(world, &view, Meter::CpuUsed)?;
+            world.api().delete(&format!("/containers/{}", view.id))?;
+        }
+        let export = |format: &str| world.api().text(&format!("/usage/export?format={format}&tenant=acme"));
+        let lines = export("jsonl")?;
+        assert_eq!(lines, export("jsonl")?, "a second export differs");
+        let csv = export("csv")?;
+        assert_eq!(csv, export("csv")?, "a second export differs");
+        assert!(lines.contains("\"cpu_used\"") && !lines.contains(other.id.as_str()), "{lines}");
+
+        let header = csv.lines().next().context("a header")?;
+        for column in [
+            "BilledCost",
+            "ConsumedQuantity",
+            "PricingUnit",
+            "SubAccountId",
+            "ResourceId",
+            "ChargePeriodStart",
+        ] {
+            ensure!(header.contains(column), "{column} is no column of {header}");
+        }
+        let rows = lines
+            .lines()
+            .map(serde_json::from_str::<Value>)
+            .filter(|row| row.as_ref().is_ok_and(|row| row["type"] == "usage"));
+        assert_eq!(csv.lines().count() - 1, rows.count(), "CSV and JSON lines have different rows");
+
+        let usage = world.dir().join("usage.jsonl");
+        let books = world.dir().join("books.json");
+        fs::write(&usage, world.api().text("/usage/export?format=jsonl")?)?;
+        fs::write(&books, world.api().text("/billing/price-books")?)?;
+        let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backend/billing/oracle/oracle.py");
+        let output = Command::new("python3").arg(oracle).arg(&usage).arg(&books).output()?;
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() && !said.starts_with("0 rows"), "the oracle disagrees: {said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_counter_this_kernel_lacks_is_never_zero() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.script(&tenant, "true", json!({}))?;
+        quantity(world, &view, Meter::CpuUsed)?;
+        for row in rows(world, &view)? {
+            let quantity: u128 = row.quantity.as_str().parse()?;
+            if matches!(row.meter, Meter::BlockRead | Meter::BlockWrite)
+                && !fs::exists("/sys/fs/cgroup/cgroup.controllers")?
+            {
+                assert_eq!(row.quality, Quality::NotMeasurable, "{row:?}");
+            }
+            ensure!(row.quality != Quality::NotMeasurable || quantity == 0, "{row:?}");
+        }
+        Ok(())
+    })
+}
+
+/// The present hour, as the agent has it.
+fn now_hour(world: &World) -> Result<Timestamp> {
+    let tenant = world.tenant("clock")?;
+    let hour = tenant.created_at.hour_start();
+    // A price book for an hour that ends now would be refused.
+    ensure!(tenant.created_at.0 - hour.0 < 3_590 * SECOND_US || tenant.created_at.0 > 0, "no time");
+    Ok(hour)
+}
+
+fn rows(world: &World, view: &ContainerView) -> Result<Vec<UsageRow>> {
+    Ok(world.api().get::<Page<UsageRow>>(&format!("/usage?container={}", view.id))?.items)
+}
+
+/// Waits until a meter of an ended container is on the bill, and returns the sum over its hours.
+fn quantity(world: &World, view: &ContainerView, meter: Meter) -> Result<u128> {
+    let mut sum = 0;
+    world.until(&format!("{} is on the bill", meter.as_str()), || {
+        sum = 0;
+        for row in rows(world, view)?.iter().filter(|row| row.meter == meter) {
+            assert_eq!(row.quality, Quality::Measured, "{row:?}");
+            sum += row.quantity.as_str().parse::<u128>()?;
+        }
+        Ok(sum > 0)
+    })?;
+    Ok(sum)
+}
+
+/// What `times` printed: user and system time of the shell, then of its children.
+fn cpu_time_ns(log: &str) -> Result<u128> {
+    let lines: Vec<_> = log.lines().filter(|line| line.contains('m') && line.ends_with('s')).collect();
+    ensure!(lines.len() == 2, "no times in {log}");
+    let mut sum = 0;
+    for word in lines.iter().flat_map(|line| line.split_whitespace()) {
+        let (minutes, seconds) = word.trim_end_matches('s').split_once('m').context("minutes and seconds")?;
+        let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, "0"));
+        let nanoseconds: u128 = format!("{fraction:0<9}").parse()?;
+        sum += (minutes.parse::<u128>()? * 60 + whole.parse::<u128>()?) * 1_000_000_000 + nanoseconds;
+    }
+    Ok(sum)
+}

@@ -1,0 +1,117 @@
+//! Published ports, names, and walls between tenants.
+#![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
+
+use std::net::TcpListener;
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Method;
+use serde_json::json;
+use wharf_e2e::{Socket, World, run};
+use wharf_shared::container::{ContainerState, ContainerView};
+use wharf_shared::problem::ProblemKind;
+use wharf_shared::tenant::TenantView;
+
+/// busybox is linked statically and cannot resolve names itself.
+const BY_NAME: &str = r#"set -- $(getent hosts server); test -n "$1" && wget -q -T 2 -O - "http://$1/""#;
+const HTTPD: [&str; 6] = ["httpd", "-f", "-p", "80", "-h", "/www"];
+
+#[test]
+fn a_published_port_answers_while_its_container_runs() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(&tenant, &HTTPD, json!({ "ports": [{ "container_port": 80 }] }))?;
+        let port = view.ports.first().and_then(|port| port.host_port).context("a host port")?;
+        let url = format!("http://127.0.0.1:{port}/");
+        world.until("the port answers", || {
+            Ok(world.api().fetch(&url).is_ok_and(|page| page == "hello from the container\n"))
+        })?;
+        world.api().act(&format!("/containers/{}/stop", view.id), &json!({}))?;
+        ensure!(world.api().fetch(&url).is_err(), "the port of a stopped container answers");
+        world.api().act(&format!("/containers/{}/start", view.id), &json!({}))?;
+        let view: ContainerView = world.api().get(&format!("/containers/{}", view.id))?;
+        let port = view.ports.first().and_then(|port| port.host_port).context("a host port")?;
+        let url = format!("http://127.0.0.1:{port}/");
+        world.until("the port answers again", || Ok(world.api().fetch(&url).is_ok()))
+    })
+}
+
+#[test]
+fn a_port_in_use_is_named() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let foreign = TcpListener::bind("0.0.0.0:0")?;
+        let port = foreign.local_addr()?.port();
+        port_is_refused(world, &tenant, port)?;
+        drop(foreign);
+        let ports = json!({ "ports": [{ "host_port": port, "container_port": 80 }] });
+        let view = world.start(&tenant, &HTTPD, ports)?;
+        port_is_refused(world, &tenant, port)?;
+        world.api().delete(&format!("/containers/{}?force=true", view.id))?;
+        world.no_container_is_left()
+    })
+}
+
+/// A container that wants this port is refused at once or fails at its start, and says why.
+fn port_is_refused(world: &World, tenant: &TenantView, port: u16) -> Result<()> {
+    let ports = json!({ "ports": [{ "host_port": port, "container_port": 80 }] });
+    let spec = world.spec(tenant, &HTTPD, ports)?;
+    let answer = world.api().send(Method::POST, "/containers?start=true", Some(&spec))?;
+    if !answer.status.is_success() {
+        let problem = answer.problem()?;
+        assert_eq!(problem.kind, ProblemKind::PortInUse);
+        ensure!(problem.detail.contains(&port.to_string()), "{problem}");
+        return Ok(());
+    }
+    let view: ContainerView = serde_json::from_str(&answer.body)?;
+    let view =
+        world.container_until(view.id.as_str(), "it failed", |view| view.state == ContainerState::Failed)?;
+    let error = view.error.clone().context("no error is told")?;
+    ensure!(error.contains(&port.to_string()), "{error}");
+    let problem = world.api().refused(Method::POST, &format!("/containers/{}/start", view.id), None)?;
+    assert_eq!(problem.kind, ProblemKind::PortInUse);
+    world.api().delete(&format!("/containers/{}", view.id))
+}
+
+#[test]
+fn tenants_cannot_reach_each_other_but_names_of_ones_own_resolve() -> Result<()> {
+    run(|world| {
+        let acme = world.tenant("acme")?;
+        let other = world.tenant("other")?;
+        let early = world.start(&acme, &["sleep", "1000"], json!({ "name": "early" }))?;
+        let server = world.start(&acme, &HTTPD, json!({ "name": "server" }))?;
+        let late = world.start(&acme, &["sleep", "1000"], json!({ "name": "late" }))?;
+        let stranger = world.start(&other, &["sleep", "1000"], json!({ "name": "stranger" }))?;
+        let address = server.address.clone().context("an address")?;
+        let address = address.split('/').next().unwrap_or_default();
+        for view in [&early, &late] {
+            world.until("the name answers", || {
+                let page = Socket::output_of(world.api(), view.id.as_str(), &["sh", "-c", BY_NAME]);
+                eprintln!("{page:?} {:?}", Socket::output_of(world.api(), view.id.as_str(), &["sh", "-c", "exec 2>&1; cat /etc/hosts; getent hosts server; ls -l /usr/bin /lib* /lib/*; false"]));
+                Ok(page.is_ok_and(|page| page == "hello from the container\n"))
+            })?;
+        }
+        let target = format!("http://{address}/");
+        let reached = Socket::output_of(
+            world.api(),
+            stranger.id.as_str(),
+            &["wget", "-q", "-T", "2", "-O", "-", &target],
+        );
+        ensure!(reached.is_err(), "another tenant reached {target}: {reached:?}");
+        let reached = Socket::output_of(world.api(), stranger.id.as_str(), &["sh", "-c", BY_NAME]);
+        ensure!(reached.is_err(), "another tenant reached the name: {reached:?}");
+        let hosts = Socket::output_of(world.api(), stranger.id.as_str(), &["cat", "/etc/hosts"])?;
+        ensure!(!hosts.contains("server"), "another tenant's names are told: {hosts}");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_none_network_has_loopback_only() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view =
+            world.script(&tenant, "ip -o link | cut -d: -f2; ip route", json!({ "network": "none" }))?;
+        assert_eq!(world.logs(view.id.as_str())?.trim(), "lo");
+        Ok(())
+    })
+}

@@ -1,0 +1,159 @@
+//! The agent dies, the supervisor dies: containers, logs and usage do not.
+#![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::Method;
+use serde_json::{Value, json};
+use wharf_e2e::{World, run};
+use wharf_shared::container::{ContainerState, ContainerView};
+use wharf_shared::page::Page;
+
+#[test]
+fn a_killed_agent_adopts_its_containers_and_no_log_line_is_lost() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; exit 6";
+        let counting = world.start(&tenant, &["sh", "-c", script], json!({}))?;
+        let short = world.start(&tenant, &["sh", "-c", "read x < /dev/null; sleep 1; exit 4"], json!({}))?;
+        world.logged(counting.id.as_str(), "line 20\n")?;
+        let before = world.api().log_lines(counting.id.as_str(), 0)?;
+        let cursor = before.last().context("lines")?.cursor;
+        world.kill_agent()?;
+        // The short one ends while no agent runs.
+        world.until("the short one ends", || Ok(!world.process_runs(short.pid)?))?;
+        world.start_agent()?;
+        let adopted: ContainerView = world.api().get(&format!("/containers/{}", counting.id))?;
+        assert_eq!(adopted.state, ContainerState::Running);
+        assert_eq!((adopted.pid, adopted.started_at), (counting.pid, counting.started_at));
+        assert_eq!(world.ended(short.id.as_str())?.exit.context("an exit")?.code, Some(4));
+        assert_eq!(world.ended(counting.id.as_str())?.exit.context("an exit")?.code, Some(6));
+        let after = world.api().log_lines(counting.id.as_str(), cursor)?;
+        let texts: Vec<_> = before.iter().chain(&after).map(|line| line.text.clone()).collect();
+        let wanted: Vec<_> = (1..=400).map(|number| format!("line {number}")).collect();
+        assert_eq!(texts, wanted);
+        for view in [counting, short] {
+            world.api().delete(&format!("/containers/{}", view.id))?;
+        }
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn a_stopped_agent_leaves_its_containers_running() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(&tenant, &["sleep", "1000"], json!({}))?;
+        assert!(world.stop_agent()?.success());
+        assert!(world.process_runs(view.pid)?);
+        world.start_agent()?;
+        let adopted: ContainerView = world.api().get(&format!("/containers/{}", view.id))?;
+        assert_eq!((adopted.state, adopted.pid), (ContainerState::Running, view.pid));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_killed_at_any_instant_finds_a_whole_state() -> Result<()> {
+    run(|world| {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed)?;
+        let given = std::env::var("WHARF_E2E_SEED").ok();
+        let mut random = given.map_or(Ok(u64::from_le_bytes(seed)), |text| text.parse())?;
+        eprintln!("WHARF_E2E_SEED={random}");
+        let tenant = world.tenant("acme")?;
+        // So that the image is here and instants fall into creation, not into the pull.
+        world.script(&tenant, "true", json!({ "auto_remove": false }))?;
+        for round in 0..5 {
+            let victim = world.start(&tenant, &["sleep", "1000"], json!({}))?;
+            let spec = world.spec(&tenant, &["sleep", "1000"], json!({ "name": format!("new{round}") }))?;
+            let path = format!("/containers/{}", victim.id);
+            let (method, path, body) = match next(&mut random) % 4 {
+                0 | 1 => (Method::POST, "/containers?start=true".to_owned(), Some(spec)),
+                2 => (Method::POST, format!("{path}/stop"), Some(json!({ "grace_s": 0 }))),
+                _ => (Method::DELETE, format!("{path}?force=true"), None),
+            };
+            let after = Duration::from_micros(next(&mut random) % 120_000);
+            eprintln!("round {round}: {method} {path}, killed after {after:?}");
+            world.api().send_and_leave(method, &path, body.as_ref(), after);
+            world.kill_agent()?;
+            world.start_agent()?;
+            settle_and_remove_all(world)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_killed_in_mid_create_leaves_no_orphan() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        world.script(&tenant, "true", json!({}))?;
+        for after_ms in [1, 4, 8, 14, 22, 35] {
+            let spec = world.spec(&tenant, &["sleep", "1000"], json!({}))?;
+            let after = Duration::from_millis(after_ms);
+            world.api().send_and_leave(Method::POST, "/containers?start=true", Some(&spec), after);
+            world.kill_agent()?;
+            world.start_agent()?;
+            settle_and_remove_all(world)
+                .with_context(|| format!("killed {after_ms} ms into the creation"))?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_killed_supervisor_ends_its_container_and_the_policy_starts_it_again() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let plain = world.start(&tenant, &["sleep", "1000"], json!({}))?;
+        let again = world.start(&tenant, &["sleep", "1000"], json!({ "restart": "always" }))?;
+        for view in [&plain, &again] {
+            let state = world.dir().join("run/c").join(view.id.as_str()).join("state.json");
+            let state: Value =
+                serde_json::from_str(&fs::read_to_string(state).context("read the state file")?)?;
+            let shim = state["shim"]["pid"].as_i64().context("the shim's pid")?;
+            kill(Pid::from_raw(i32::try_from(shim)?), Signal::SIGKILL).context("kill the shim")?;
+        }
+        let ended = world.ended(plain.id.as_str())?;
+        assert!(ended.exit.context("an exit")?.supervisor_lost);
+        ensure!(!world.process_runs(plain.pid)?, "process {:?} outlived its container", plain.pid);
+        let restarted = world.container_until(again.id.as_str(), "it runs again", |view| {
+            view.state == ContainerState::Running && view.restart_count > 0
+        })?;
+        ensure!(restarted.pid != again.pid, "it is still the same process");
+        world.api().delete(&format!("/containers/{}", plain.id))?;
+        world.api().delete(&format!("/containers/{}?force=true", again.id))?;
+        world.no_container_is_left()
+    })
+}
+
+/// Every container reaches a state that lasts, can be removed, and leaves nothing.
+fn settle_and_remove_all(world: &World) -> Result<()> {
+    use ContainerState::{Created, Exited, Failed, Running};
+    world.until("every container is settled", || {
+        let page: Page<ContainerView> = world.api().get("/containers?all=true")?;
+        Ok(page.items.iter().all(|view| matches!(view.state, Created | Running | Exited | Failed)))
+    })?;
+    let page: Page<ContainerView> = world.api().get("/containers?all=true")?;
+    for view in page.items {
+        if view.state == Running {
+            ensure!(world.process_runs(view.pid)?, "{} is told to run, but does not", view.name);
+        }
+        world.api().delete(&format!("/containers/{}?force=true", view.id))?;
+    }
+    world.no_container_is_left()
+}
+
+/// SplitMix64.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
