@@ -166,6 +166,15 @@ async fn connect_and_start(
     limits: &Limits,
     address: Option<std::net::Ipv4Addr>,
 ) -> Result<Launched> {
+    let mut ports = Vec::new();
+    match (network_namespace, address) {
+        (Some(namespace), Some(address)) => ports = attach(deps, row, namespace, address).await?,
+        (Some(namespace), None) => {
+            deps.network.isolate(row.id.as_str(), namespace).await.map_err(network_failed)?;
+        }
+        (None, _) => {}
+    }
+    // Now that its interface is there to be counted, and before anything of it runs.
     deps.metering
         .open(Run {
             id: &row.id,
@@ -176,14 +185,6 @@ async fn connect_and_start(
             limits: super::reading_limits(limits),
         })
         .await?;
-    let mut ports = Vec::new();
-    match (network_namespace, address) {
-        (Some(namespace), Some(address)) => ports = attach(deps, row, namespace, address).await?,
-        (Some(namespace), None) => {
-            deps.network.isolate(row.id.as_str(), namespace).await.map_err(network_failed)?;
-        }
-        (None, _) => {}
-    }
     if let Err(error) = session.ask(Request::Start, &[]).await {
         return Err(engine_failed(error.into()));
     }
