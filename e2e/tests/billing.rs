@@ -57,6 +57,7 @@ fn bytes_over_the_network_are_on_the_bill() -> Result<()> {
         );
         let client = world.script(&tenant, &fetch, json!({}))?;
         assert_eq!(client.exit.clone().context("an exit")?.code, Some(0));
+        eprintln!("{:?}", Command::new("sh").arg("-c").arg(format!("cat {}/c/{}/exit*", world.state_dir().display(), client.id)).output());
         let received = quantity(world, &client, Meter::NetworkIn)?;
         // Headers of frames and packets are bytes too: about one part in twenty, and perhaps a second try.
         assert!((5_000_000..10_600_000).contains(&received), "{received} bytes were received");
