@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf_shared::live::{StreamInput, StreamOutput};
-use wharf_shared::problem::Problem;
 
 use crate::client::Client;
 use crate::output;
@@ -32,8 +31,6 @@ pub(crate) enum Ended {
     Exited(i32),
     /// The person left, and the process runs on.
     Detached,
-    /// It could not be started.
-    Refused(Problem),
 }
 
 /// An open stream.
@@ -42,10 +39,19 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Opens the WebSocket at these segments.
+    /// Opens the `WebSocket` at these segments, and waits until the other side has taken hold of the
+    /// process's streams: from here on nothing is missed.
     pub(crate) async fn open(client: &Client, segments: &[&str], query: &[(&str, &str)]) -> Result<Self> {
         let hello = StreamInput::Hello { ticket: None };
-        Ok(Self { socket: Socket::open(client, segments, query, &hello).await? })
+        let mut socket = Socket::open(client, segments, query, &hello).await?;
+        match socket.next().await? {
+            Some(StreamOutput::Started) => Ok(Self { socket }),
+            Some(StreamOutput::Refused(problem)) => Err(problem.into()),
+            Some(StreamOutput::Stdout(_) | StreamOutput::Stderr(_) | StreamOutput::Exited(_)) => {
+                bail!("the agent speaks of a process before it started; is it of another version?")
+            }
+            None => bail!("the agent ended the connection"),
+        }
     }
 
     /// Passes everything on, both ways, until the process ends or the person leaves.
@@ -78,7 +84,7 @@ impl Stream {
                     Some(StreamOutput::Stderr(bytes)) => output::write_err(&bytes)?,
                     Some(StreamOutput::Started) => {}
                     Some(StreamOutput::Exited(code)) => return Ok(Ended::Exited(code)),
-                    Some(StreamOutput::Refused(problem)) => return Ok(Ended::Refused(problem)),
+                    Some(StreamOutput::Refused(problem)) => return Err(problem.into()),
                     None => bail!("the connection ended before the process did; it may still run"),
                 },
                 read = stdin.read(&mut chunk), if stdin_open => {

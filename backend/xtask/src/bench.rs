@@ -25,7 +25,11 @@ struct Benchmark {
 }
 
 /// What there is.
-const BENCHMARKS: &[Benchmark] = &[];
+const BENCHMARKS: &[Benchmark] = &[Benchmark {
+    name: "supervision",
+    package: "wharf-shim",
+    measures: "log throughput, time from request to exit, memory per supervisor",
+}];
 
 /// Runs the benchmarks.
 pub(crate) fn run(repo: &Path, arguments: &BenchArguments) -> Result<ExitCode> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
@@ -18,6 +19,9 @@ use super::{Shell, images};
 use crate::client::{Client, is_problem};
 use crate::stream::{Ended, Joint, Stream};
 use crate::{docker, failure, output, quantity};
+
+/// A start may have to wait for a pull.
+const START_TIMEOUT: Duration = Duration::from_hours(6);
 
 /// When the image is pulled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -281,10 +285,9 @@ async fn try_run(shell: &Shell, arguments: &RunArguments) -> Result<u8> {
         shell.output.outcome(&view, view.id.as_str())?;
         return Ok(0);
     }
-    let view = create.create(shell, &client, arguments.interactive, true).await?;
+    let view = create.create(shell, &client, arguments.interactive, false).await?;
     let joint = Joint { terminal: create.tty, stdin: arguments.interactive };
-    let ended = join(&client, view.clone(), joint).await;
-    match ended {
+    match start_and_join(&client, view.id.as_str(), joint).await {
         Ok(Ended::Exited(code)) => Ok(failure::process_code(code)),
         Ok(Ended::Detached) => {
             output::note(&format!(
@@ -293,35 +296,43 @@ async fn try_run(shell: &Shell, arguments: &RunArguments) -> Result<u8> {
             ));
             Ok(0)
         }
-        Ok(Ended::Refused(problem)) => {
+        Err(error) => {
             forget(&client, view.id.as_str(), create.rm).await;
-            Err(problem.into())
+            Err(error)
         }
-        Err(error) => Err(error),
     }
 }
 
-/// Joins a container that is starting, from its first byte on.
-async fn join(client: &Client, view: ContainerView, joint: Joint) -> Result<Ended> {
-    let id = view.id.clone();
-    let segments = ["containers", id.as_str(), "attach"];
-    // Its output is logged, so none is missed; its input exists once it runs.
-    let (with_input, without) =
-        ([("stdin", "true"), ("logs", "true")], [("stdin", "false"), ("logs", "true")]);
-    if joint.stdin && started(client, view).await.is_ok() {
-        let ended = Stream::open(client, &segments, &with_input).await?.join(joint).await?;
-        match ended {
-            // It has ended already.
-            Ended::Refused(problem) if problem.kind == ProblemKind::Conflict => {}
-            ended => return Ok(ended),
+/// Attaches first and starts then, so that not a byte is missed.
+async fn start_and_join(client: &Client, id: &str, joint: Joint) -> Result<Ended> {
+    let stdin = if joint.stdin { "true" } else { "false" };
+    let query = [("stdin", stdin), ("logs", "true")];
+    let segments = ["containers", id, "attach"];
+    let attach = || Stream::open(client, &segments, &query);
+    let attached = match attach().await {
+        Ok(stream) => Some(stream),
+        // An agent that can attach only to what runs: its log has the first bytes.
+        Err(error)
+            if [ProblemKind::Conflict, ProblemKind::Internal]
+                .iter()
+                .any(|kind| is_problem(&error, *kind)) =>
+        {
+            None
         }
-    }
-    Stream::open(client, &segments, &without).await?.join(Joint { stdin: false, ..joint }).await
+        Err(error) => return Err(error),
+    };
+    let request = client.request(Method::POST, &["containers", id, "start"]).timeout(START_TIMEOUT);
+    client.act(request).await?;
+    let stream = match attached {
+        Some(stream) => stream,
+        None => attach().await?,
+    };
+    stream.join(joint).await
 }
 
 /// Waits until a started container runs, has run or could not be started.
 async fn started(client: &Client, mut view: ContainerView) -> Result<ContainerView> {
-    let mut pause = std::time::Duration::from_millis(10);
+    let mut pause = Duration::from_millis(10);
     loop {
         match view.state {
             ContainerState::Failed => {
@@ -337,7 +348,7 @@ async fn started(client: &Client, mut view: ContainerView) -> Result<ContainerVi
             | ContainerState::Removing => return Ok(view),
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(std::time::Duration::from_millis(500));
+        pause = (pause * 2).min(Duration::from_millis(500));
         let id = view.id.clone();
         match client.find::<ContainerView>(&["containers", id.as_str()], &[]).await? {
             Some(now) => view = now,
@@ -347,12 +358,14 @@ async fn started(client: &Client, mut view: ContainerView) -> Result<ContainerVi
     }
 }
 
-/// Removes a container that was to remove itself and could not be started.
+/// Removes a container that was to remove itself and was never started.
 async fn forget(client: &Client, id: &str, wanted: bool) {
     if wanted {
-        let request = client.request(Method::DELETE, &["containers", id]).query(&[("force", "true")]);
+        // Not by force: one that runs after all removes itself.
+        let request = client.request(Method::DELETE, &["containers", id]);
         if let Err(error) = client.act(request).await
             && !is_problem(&error, ProblemKind::NotFound)
+            && !is_problem(&error, ProblemKind::Conflict)
         {
             output::note(&format!("wharf: {id} stays: {error:#}"));
         }
