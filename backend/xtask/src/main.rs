@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod guest;
 mod packages;
 mod process;
 mod say;

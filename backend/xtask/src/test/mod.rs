@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+pub(crate) use results::Tally;
 pub(crate) use stages::Plan;
 use stages::{Stage, Work};
 
-use crate::test::results::Tally;
 use crate::{process, say};
 
 /// What to test.
@@ -96,12 +96,13 @@ fn run_stage(work: Work, runs_tests: bool, show: &dyn Fn(&str)) -> Tally {
                 }
             }
         }
-        Work::Function(function) => {
-            if let Err(error) = function() {
+        Work::Function(function) => match function() {
+            Ok(counted) => tally = counted,
+            Err(error) => {
                 show(&format!("xtask: {error:#}"));
                 succeeded = false;
             }
-        }
+        },
     }
     tally.settled(succeeded, runs_tests)
 }

@@ -18,9 +18,10 @@ impl Tally {
     /// Adds what a line of output tells, if it is a runner's closing line.
     pub(crate) fn read_line(&mut self, line: &str) {
         let line = line.trim_end();
-        if let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) {
-            // cargo test: `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; …`
-            self.add(counts.split("; "));
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            // cargo test: `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; …`; a harness of
+            // our own leaves out the verdict.
+            self.add(rest.split_once(". ").map_or(rest, |(_, counts)| counts).split("; "));
         } else if let Some(rest) = line.strip_prefix("  ")
             && !rest.starts_with("  ")
         {
@@ -76,6 +77,11 @@ mod tests {
             test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s\n\
             test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.2s\n";
         assert_eq!(tally(output), Tally { passed: 13, failed: 2, skipped: 1 });
+    }
+
+    #[test]
+    fn reads_a_closing_line_without_a_verdict() {
+        assert_eq!(tally("test result: 44 passed; 1 failed"), Tally { passed: 44, failed: 1, skipped: 0 });
     }
 
     #[test]

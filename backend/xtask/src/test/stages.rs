@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::{packages, process, say, tidy, web};
+use super::Tally;
+use crate::{guest, packages, process, say, tidy, web};
 
 /// One stage.
 pub(crate) struct Stage {
@@ -22,8 +23,8 @@ pub(crate) struct Stage {
 pub(crate) enum Work {
     /// Runs these, all of them, whatever the others' outcome.
     Commands(Vec<Command>),
-    /// Calls this.
-    Function(Box<dyn FnOnce() -> Result<()>>),
+    /// Calls this, which counts its tests itself.
+    Function(Box<dyn FnOnce() -> Result<Tally>>),
 }
 
 /// Where and how the tests are run.
@@ -44,6 +45,7 @@ impl Plan {
         packages::ensure(packages::AGENT)?;
         packages::ensure(packages::TEST)?;
         packages::ensure(web::PACKAGES)?;
+        packages::ensure(guest::PACKAGES)?;
         say::line("Fetching crates");
         process::run(process::cargo(&self.repo).args(["fetch", "--locked"]))?;
         if let Some(web) = self.playwright() {
@@ -53,12 +55,8 @@ impl Plan {
             // The browser is Debian's.
             process::run(npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"))?;
         }
-        if let Some(guest) = self.guest() {
-            say::line("Fetching the guest's kernel");
-            process::run(Command::new(guest).arg("fetch").current_dir(&self.repo))
-                .context("fetch the guest's kernel")?;
-        }
-        Ok(())
+        say::line("Fetching the guest's kernel");
+        guest::fetch(&self.repo)
     }
 
     /// Every stage, in order: the quick ones that find most first.
@@ -101,11 +99,7 @@ impl Plan {
             command.args(["playwright", "test"]).args(self.filter_as("--grep")).current_dir(web);
             stages.push(self.stage("browser tests", command));
         }
-        if let Some(guest) = self.guest() {
-            let mut command = Command::new(guest);
-            command.arg("run").args(&self.filter).current_dir(&self.repo);
-            stages.push(self.stage("cgroup v2 guest", command));
-        }
+        stages.push(Stage { name: "cgroup v2 guest", runs_tests: true, work: self.guest() });
         stages
     }
 
@@ -132,12 +126,12 @@ impl Plan {
 
     fn tidy(&self) -> Work {
         let repo = self.repo.clone();
-        Work::Function(Box::new(move || tidy::check(&repo)))
+        Work::Function(Box::new(move || tidy::check(&repo).map(|()| Tally::default())))
     }
 
     fn dashboard(&self) -> Work {
         let repo = self.repo.clone();
-        Work::Function(Box::new(move || web::build(&repo, true)))
+        Work::Function(Box::new(move || web::build(&repo, true).map(|()| Tally::default())))
     }
 
     fn filter_as(&self, option: &'static str) -> Vec<&OsStr> {
@@ -150,10 +144,10 @@ impl Plan {
         dir.join("package-lock.json").is_file().then_some(dir)
     }
 
-    /// The program that runs the suite in a virtual machine whose only cgroup hierarchy is v2.
-    fn guest(&self) -> Option<PathBuf> {
-        let program = self.repo.join("e2e/v2guest/run");
-        program.is_file().then_some(program)
+    /// The suites that need a kernel with cgroup v2 only; the guest has no network.
+    fn guest(&self) -> Work {
+        let (repo, filter) = (self.repo.clone(), self.filter.clone());
+        Work::Function(Box::new(move || guest::run(&repo, filter.as_deref())))
     }
 }
 

@@ -1,0 +1,139 @@
+//! Builds the suites, boots the guest, and reads what it prints.
+//!
+//! A guest that hangs is killed when its time is over; one that ends without having said how each
+//! suite ended has failed, whatever it printed before.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use super::{image, kernel};
+use crate::test::Tally;
+use crate::{process, say};
+
+/// What runs in the guest: package and test program.
+const SUITES: &[(&str, &str)] = &[("wharf-runtime", "containers")];
+
+/// How long the guest may live.
+const LIMIT_SECONDS: u64 = 8 * 60;
+
+/// Runs the suites in the guest and returns how many of their tests passed and failed.
+pub(crate) fn run(repo: &Path, filter: Option<&str>) -> Result<Tally> {
+    let kernel = kernel::open(repo)?;
+    let suites = build(repo)?;
+    let dir = repo.join("target/guest");
+    image::make(&dir, &kernel, &suites, filter)?;
+    let mut console = Console::default();
+    let begun = Instant::now();
+    let good = process::stream(&mut machine(&dir, &kernel), |line| {
+        say::line(line.trim_end());
+        console.read_line(line);
+    })?;
+    if begun.elapsed().as_secs() >= LIMIT_SECONDS {
+        bail!("the guest was killed after {LIMIT_SECONDS} s; {}", console.tail());
+    }
+    if !good || console.ended.len() != suites.len() {
+        bail!("the guest ended before its suites did; {}", console.tail());
+    }
+    if console.ended.iter().any(|status| status != "0") && console.tally.failed == 0 {
+        bail!("a suite in the guest ended badly without a failed test; {}", console.tail());
+    }
+    Ok(console.tally)
+}
+
+/// Builds the suites and returns where their programs are.
+fn build(repo: &Path) -> Result<Vec<PathBuf>> {
+    let mut cargo = process::cargo(repo);
+    cargo.args(["test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
+    for (package, test) in SUITES {
+        cargo.args(["--package", package, "--test", test]);
+    }
+    let messages = process::read(cargo.env("CARGO_NET_OFFLINE", "true"))?;
+    let built = programs(&messages);
+    if built.len() != SUITES.len() {
+        bail!("cargo built {} test programs, not {}", built.len(), SUITES.len());
+    }
+    Ok(built)
+}
+
+/// Finds test programs in the messages of a build.
+fn programs(messages: &str) -> Vec<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    messages
+        .filter(|message| message.pointer("/profile/test").and_then(serde_json::Value::as_bool) == Some(true))
+        .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .collect()
+}
+
+/// The machine, cut off after its time. `timeout` and not this program kills it, so that a guest also
+/// ends when this program is killed.
+fn machine(dir: &Path, kernel: &kernel::Kernel) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--foreground", "--signal=KILL", &LIMIT_SECONDS.to_string(), "qemu-system-x86_64"]);
+    command.args(["-m", "1024", "-smp", "2", "-accel", "tcg,thread=multi", "-cpu", "max"]);
+    command.args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
+    command.args(["-chardev", "stdio,id=console,signal=off,logfile=console.log"]);
+    command.args(["-serial", "chardev:console", "-drive", "file=disk,format=raw,if=virtio,cache=unsafe"]);
+    command.arg("-kernel").arg(&kernel.image);
+    command.args(["-initrd", "initrd", "-append", "console=ttyS0 quiet panic=-1"]);
+    command.current_dir(dir);
+    command
+}
+
+/// What the guest has said so far.
+#[derive(Debug, Default)]
+struct Console {
+    tally: Tally,
+    /// The exit status of each suite.
+    ended: Vec<String>,
+    lines: Vec<String>,
+}
+
+impl Console {
+    fn read_line(&mut self, line: &str) {
+        let line = line.trim_end();
+        self.tally.read_line(line);
+        if let Some((_, status)) =
+            line.strip_prefix("guest: ").and_then(|rest| rest.split_once(" ended with "))
+        {
+            self.ended.push(status.to_owned());
+        }
+        self.lines.push(line.to_owned());
+    }
+
+    fn tail(&self) -> String {
+        let skipped = self.lines.len().saturating_sub(20);
+        let lines: Vec<&str> = self.lines.iter().skip(skipped).map(String::as_str).collect();
+        format!("target/guest/console.log ends with:\n{}", lines.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_test_programs_are_taken_from_a_build() {
+        let messages = r#"{"profile":{"test":false},"executable":"/t/wharf"}
+not json
+{"profile":{"test":true},"executable":null}
+{"profile":{"test":true},"executable":"/t/deps/containers-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(programs(messages), [PathBuf::from("/t/deps/containers-1")]);
+    }
+
+    #[test]
+    fn a_console_tells_the_counts_and_which_suites_ended() {
+        let mut console = Console::default();
+        for line in ["test a ... ok\r", "test result: ok. 4 passed; 1 failed; 0 ignored\r"] {
+            console.read_line(line);
+        }
+        assert!(console.ended.is_empty(), "a result alone is not an end");
+        console.read_line("guest: containers ended with 1\r");
+        assert_eq!((console.tally.passed, console.tally.failed), (4, 1));
+        assert_eq!(console.ended, ["1"]);
+        assert!(console.tail().ends_with("guest: containers ended with 1"));
+    }
+}
