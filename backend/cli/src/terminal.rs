@@ -29,18 +29,20 @@ pub(crate) struct Changed {
 impl Changed {
     /// Makes standard input's terminal raw.
     pub(crate) fn raw() -> Result<Self> {
-        Self::with(Termios::make_raw)
+        // What was typed ahead is for the remote terminal.
+        Self::with(OptionalActions::Now, Termios::make_raw)
     }
 
     fn silent() -> Result<Self> {
-        Self::with(|modes| modes.local_modes.remove(LocalModes::ECHO))
+        // What was typed ahead, and shown, is no secret.
+        Self::with(OptionalActions::Flush, |modes| modes.local_modes.remove(LocalModes::ECHO))
     }
 
-    fn with(change: impl FnOnce(&mut Termios)) -> Result<Self> {
+    fn with(when: OptionalActions, change: impl FnOnce(&mut Termios)) -> Result<Self> {
         let before = tcgetattr(io::stdin()).context("ask standard input for its terminal")?;
         let mut after = before.clone();
         change(&mut after);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &after).context("change the terminal")?;
+        tcsetattr(io::stdin(), when, &after).context("change the terminal")?;
         Ok(Self { before })
     }
 }
