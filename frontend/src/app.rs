@@ -9,7 +9,8 @@ use wharf_shared::permission::Permission;
 use crate::api::{Api, Connection, Live};
 use crate::components::{Banner, FailureBox, NoticeList, PageHead, QuestionDialog};
 use crate::keys::Keys;
-use crate::pages::{access, containers, events, host, images, overview, prices, sign_in, tenants, usage, volumes};
+use crate::lazy::{self, Later};
+use crate::pages::{overview, sign_in};
 use crate::state::{Auth, Containers, Events, Notices, Questions, Session, Theme};
 
 /// The dashboard.
@@ -73,21 +74,21 @@ fn Shell() -> impl IntoView {
                     }>
                         <Route path=path!("/") view=overview::Overview/>
                         <Route path=path!("/setup") view=overview::Overview/>
-                        <Route path=path!("/containers") view=containers::ContainerList/>
-                        <Route path=path!("/containers/new") view=containers::CreateContainer/>
-                        <Route path=path!("/containers/:container/:tab?") view=containers::ContainerPage/>
-                        <Route path=path!("/images") view=images::Images/>
-                        <Route path=path!("/images/detail") view=images::ImagePage/>
-                        <Route path=path!("/volumes") view=volumes::Volumes/>
-                        <Route path=path!("/networks") view=volumes::Networks/>
-                        <Route path=path!("/tenants") view=tenants::Tenants/>
-                        <Route path=path!("/tenants/:tenant") view=tenants::TenantPage/>
-                        <Route path=path!("/usage") view=usage::Usage/>
-                        <Route path=path!("/price-books") view=prices::PriceBooks/>
-                        <Route path=path!("/events") view=events::EventsPage/>
-                        <Route path=path!("/audit") view=events::Audit/>
-                        <Route path=path!("/access") view=access::Access/>
-                        <Route path=path!("/hosts") view=host::Hosts/>
+                        <Route path=path!("/containers") view=Later(lazy::container_list)/>
+                        <Route path=path!("/containers/new") view=Later(lazy::create_container)/>
+                        <Route path=path!("/containers/:container/:tab?") view=Later(lazy::container_page)/>
+                        <Route path=path!("/images") view=Later(lazy::image_list)/>
+                        <Route path=path!("/images/detail") view=Later(lazy::image_page)/>
+                        <Route path=path!("/volumes") view=Later(lazy::volume_list)/>
+                        <Route path=path!("/networks") view=Later(lazy::network_list)/>
+                        <Route path=path!("/tenants") view=Later(lazy::tenant_list)/>
+                        <Route path=path!("/tenants/:tenant") view=Later(lazy::tenant_page)/>
+                        <Route path=path!("/usage") view=Later(lazy::usage_page)/>
+                        <Route path=path!("/price-books") view=Later(lazy::price_books)/>
+                        <Route path=path!("/events") view=Later(lazy::event_list)/>
+                        <Route path=path!("/audit") view=Later(lazy::audit_trail)/>
+                        <Route path=path!("/access") view=Later(lazy::access_page)/>
+                        <Route path=path!("/hosts") view=Later(lazy::host_page)/>
                     </Routes>
                 </main>
             </div>

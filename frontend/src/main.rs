@@ -10,6 +10,7 @@ mod app;
 mod browser;
 mod components;
 mod keys;
+mod lazy;
 mod pages;
 mod state;
 mod view;

@@ -93,7 +93,7 @@ test('a container from that image', async () => {
   await page.getByRole('link', { name: /^Run / }).click();
   await expect(page.getByLabel('Image')).toHaveValue(/busybox/);
   await page.getByLabel('Name', { exact: true }).fill('ticker');
-  await page.getByRole('textbox', { name: 'Command' }).fill(`sh -c 'i=0; while true; do i=$((i+1)); echo "line $i"; sleep 0.2; done'`);
+  await page.getByRole('textbox', { name: 'Command' }).fill(`sh -c 'i=0; while true; do i=$((i+1)); echo "line $i"; j=0; while [ $j -lt 3000 ]; do j=$((j+1)); done; sleep 0.2; done'`);
   await page.getByLabel('CPUs').fill('0.5');
   await page.getByLabel('Memory').fill('64m');
   await page.screenshot({ path: artefact('create') });

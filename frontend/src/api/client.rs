@@ -15,9 +15,9 @@ use wharf_shared::problem::{FieldProblem, Problem, ProblemKind};
 
 use crate::view::route;
 
-/// Pages of a list that are fetched at most; with the limit below, ten thousand items.
-const PAGES_MAX: u32 = 20;
-const PAGE_ITEMS: &str = "500";
+/// Pages of a list that are fetched at most; with the limit below, forty thousand items.
+const PAGES_MAX: u32 = 40;
+const PAGE_ITEMS: &str = "1000";
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(crate) enum Failure {
     Problem(Box<Problem>),
     /// The agent could not be reached.
     Unreachable,
+    /// The list is longer than a page can hold; a part of it would pass for the whole.
+    TooMany,
     /// Something that is not the agent's API answered.
     Unexpected(String),
 }
@@ -35,7 +37,7 @@ impl Failure {
     pub(crate) fn fields(&self) -> Vec<FieldProblem> {
         match self {
             Self::Problem(problem) => problem.fields.clone(),
-            Self::Unreachable | Self::Unexpected(_) => Vec::new(),
+            Self::Unreachable | Self::TooMany | Self::Unexpected(_) => Vec::new(),
         }
     }
 
@@ -59,6 +61,7 @@ impl fmt::Display for Failure {
             Self::Problem(problem) if problem.detail.is_empty() => f.write_str(&problem.title),
             Self::Problem(problem) => f.write_str(&problem.detail),
             Self::Unreachable => f.write_str("The agent cannot be reached. Is it running?"),
+            Self::TooMany => f.write_str("This list is too long to be shown. Narrow the choice, or export it."),
             Self::Unexpected(what) => write!(f, "An answer that is not the agent's: {what}"),
         }
     }
@@ -97,7 +100,7 @@ impl Api {
         read(self.fetch("GET", &path, None).await?).await
     }
 
-    /// Gets all items of a paged list, up to ten thousand.
+    /// Gets all items of a paged list.
     pub(crate) async fn list<T: DeserializeOwned>(self, path: String) -> Result<Vec<T>, Failure> {
         let mut items = Vec::new();
         let mut cursor = String::new();
@@ -108,10 +111,10 @@ impl Api {
             items.extend(page.items);
             match page.next_cursor {
                 Some(next) => cursor = next,
-                None => break,
+                None => return Ok(items),
             }
         }
-        Ok(items)
+        Err(Failure::TooMany)
     }
 
     /// Sends a thing and reads the answer.

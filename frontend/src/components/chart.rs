@@ -160,6 +160,7 @@ impl Figure<'_> {
                 part = format!("{name} {part}");
             }
             if under.is_none()
+                && self.series.len() == 1
                 && let Some((mean, peak)) = chart::summary(self.points, at)
             {
                 part = format!("{part} (mean {}, peak {})", self.kind.show(mean), self.kind.show(peak));

@@ -101,7 +101,7 @@ pub(crate) fn Terminal(
             <button type="submit" class="primary" prop:disabled=is_open>"Connect"</button>
             <span class="muted" role="status" data-testid="terminal-status">{words}</span>
         </form>
-        <div class="terminal" data-testid="terminal" node_ref=element></div>
+        <div class="terminal-frame" data-testid="terminal" node_ref=element></div>
     }
     .into_any()
 }

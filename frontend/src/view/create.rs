@@ -149,6 +149,28 @@ pub(crate) fn of_field(problems: &[FieldProblem], field: &str) -> Option<String>
     (!found.is_empty()).then(|| found.join("; "))
 }
 
+/// The request as the API takes it, without what is as it would be anyway.
+pub(crate) fn as_json(spec: &ContainerSpec) -> String {
+    use serde_json::Value;
+    fn differing(value: Value, default: &Value) -> Option<Value> {
+        match (value, default) {
+            (value, default) if value == *default => None,
+            (Value::Object(fields), Value::Object(defaults)) => {
+                let kept = fields.into_iter().filter_map(|(key, value)| {
+                    let default = defaults.get(&key).unwrap_or(&Value::Null);
+                    differing(value, default).map(|value| (key, value))
+                });
+                Some(Value::Object(kept.collect()))
+            }
+            (value, _) => Some(value),
+        }
+    }
+    let value = serde_json::to_value(spec).unwrap_or_default();
+    let default = serde_json::to_value(ContainerSpec::default()).unwrap_or_default();
+    let kept = differing(value, &default).unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    serde_json::to_string_pretty(&kept).unwrap_or_default()
+}
+
 /// The same as a command line.
 pub(crate) fn as_command_line(spec: &ContainerSpec, tenant_name: &str) -> String {
     let mut words = vec!["wharf".to_owned(), "run".to_owned(), "-d".to_owned()];
@@ -182,7 +204,7 @@ pub(crate) fn as_command_line(spec: &ContainerSpec, tenant_name: &str) -> String
     if let Some(bytes) = spec.limits.memory_bytes {
         flag("--memory", bytes.to_string());
     }
-    words.push(spec.image.clone());
+    words.push(if spec.image.is_empty() { "IMAGE".to_owned() } else { spec.image.clone() });
     words.extend(spec.command.iter().flatten().cloned());
     command::join(&words)
 }
@@ -265,6 +287,15 @@ mod tests {
         }
         assert_eq!(of_field(&problems, "name"), None);
         assert!(of_field(&problems, "ports").is_some_and(|found| found.contains("given twice")));
+    }
+
+    #[test]
+    fn the_request_leaves_out_what_is_the_default_and_reads_as_the_same_spec() {
+        let (spec, _) = spec(&draft());
+        let json = as_json(&spec);
+        assert!(!json.contains("workdir") && json.contains("\"cpu_millis\": 250"), "{json}");
+        assert_eq!(serde_json::from_str::<ContainerSpec>(&json).expect("a spec"), spec);
+        assert_eq!(as_json(&ContainerSpec::default()), "{}");
     }
 
     #[test]

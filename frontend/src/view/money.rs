@@ -124,8 +124,16 @@ impl Sum {
     }
 }
 
+/// ISO 4217's code for no currency: there is no price book.
+const NO_CURRENCY: &str = "XXX";
+/// What is shown without a price book.
+const UNPRICED: &str = "no prices";
+
 /// A total with its currency: `12.79 EUR`; what is above zero but rounds to it is said so.
 pub(crate) fn total(sum: &Sum, currency: &str) -> String {
+    if currency == NO_CURRENCY {
+        return UNPRICED.to_owned();
+    }
     let shown = sum.show(TOTAL_PLACES);
     let tiny = shown == "0.00" && sum.digits.iter().any(|digit| *digit != 0) && !sum.negative;
     let shown = if tiny { "<\u{202f}0.01".to_owned() } else { shown };
@@ -134,6 +142,9 @@ pub(crate) fn total(sum: &Sum, currency: &str) -> String {
 
 /// A price or a cost per hour: up to six places, trailing zeros cut to two.
 pub(crate) fn price(sum: &Sum, currency: &str) -> String {
+    if currency == NO_CURRENCY {
+        return UNPRICED.to_owned();
+    }
     let mut shown = sum.show(RATE_PLACES);
     while shown.ends_with('0') && shown.split_once('.').is_some_and(|(_, places)| places.len() > TOTAL_PLACES) {
         shown.pop();
@@ -219,5 +230,6 @@ mod tests {
         assert_eq!(total(&sum(&["0.0004"]), "EUR"), "<\u{202f}0.01\u{202f}EUR");
         assert_eq!(price(&sum(&["0.021000"]), "EUR"), "0.021\u{202f}EUR");
         assert_eq!(price(&sum(&["3"]), "EUR"), "3.00\u{202f}EUR");
+        assert_eq!(price(&sum(&["0"]), "XXX"), "no prices");
     }
 }

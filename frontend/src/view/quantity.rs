@@ -29,8 +29,11 @@ pub(crate) fn rate(value: u64) -> String {
     format!("{}/s", bytes(value))
 }
 
-/// Thousandths of a CPU as CPUs: `0.42`.
+/// Thousandths of a CPU as CPUs: `1.42`, and `0.042` where two places would say little.
 pub(crate) fn cpus(millis: u64) -> String {
+    if millis < 100 {
+        return format!("0.{millis:03}");
+    }
     format!("{}.{:02}", millis / 1_000, millis % 1_000 / 10)
 }
 
@@ -113,6 +116,11 @@ mod tests {
             shown,
             ["0\u{202f}B", "1023\u{202f}B", "1.0\u{202f}KiB", "1.5\u{202f}KiB", "100\u{202f}MiB", "16384\u{202f}PiB"]
         );
+    }
+
+    #[test]
+    fn little_cpu_is_not_shown_as_none() {
+        assert_eq!([2, 99, 100, 1_429].map(cpus), ["0.002", "0.099", "0.10", "1.42"]);
     }
 
     #[test]

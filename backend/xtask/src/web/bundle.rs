@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! frontend/dist/index.html
-//! frontend/dist/assets/<16 hex>/{boot.js,app.js,app_bg.wasm,style.css,snippets/**,vendor/**}
+//! frontend/dist/assets/<16 hex>/{boot.js,app.js,app_bg.wasm,chunks.js,*.wasm,style.css}
+//! frontend/dist/assets/<16 hex>/{snippets,vendor}/**
 //! frontend/dist/stamp
 //! ```
 //! One hashed directory instead of hashed file names: no import has to be rewritten, and everything
@@ -14,7 +15,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use sha2::{Digest as _, Sha256};
 
 use super::toolchain::{TARGET, Toolchain};
@@ -41,7 +42,8 @@ pub(crate) fn build(repo: &Path, release: bool) -> Result<()> {
     files::remove_dir(&fresh)?;
     let assets = fresh.join("assets").join(&hash);
     files::create_dir(&assets)?;
-    bind(wasm, &assets, release)?;
+    let main = split(&wasm, &assets)?;
+    bind(main, &assets, release)?;
     inputs.write(&fresh, &assets, &hash)?;
     if release {
         compress_all(&fresh)?;
@@ -71,6 +73,22 @@ fn compile(repo: &Path, release: bool) -> Result<Vec<u8>> {
     files::read(&file)
 }
 
+/// Cuts the program at its lazy pages; returns what is loaded first.
+fn split(wasm: &[u8], assets: &Path) -> Result<Vec<u8>> {
+    let main = assets.join("main.wasm");
+    let mut options = wasm_split_cli_support::Options::new(wasm);
+    options.output_dir = assets;
+    options.main_out_path = &main;
+    options.link_name = "./chunks.js";
+    options.main_module = "./app.js";
+    wasm_split_cli_support::transform(options)
+        .map_err(|error| anyhow!("{error:#}"))
+        .context("cut the dashboard into chunks")?;
+    let first = files::read(&main)?;
+    fs::remove_file(&main).with_context(|| format!("remove {}", main.display()))?;
+    Ok(first)
+}
+
 fn bind(wasm: Vec<u8>, assets: &Path, release: bool) -> Result<()> {
     let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
     bindgen
@@ -79,6 +97,9 @@ fn bind(wasm: Vec<u8>, assets: &Path, release: bool) -> Result<()> {
         // Without it `init()` finds the .wasm file only when told its path.
         .omit_default_module_path(false)
         .typescript(false)
+        // Chunks are linked by these names.
+        .keep_lld_exports(true)
+        .demangle(false)
         .remove_name_section(release)
         .remove_producers_section(true)
         .keep_debug(false)
@@ -183,7 +204,7 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 /// What a browser fetches before the first page stands, terminal not included.
 fn first_load_kib(dist: &Path, assets: &Path) -> Result<u64> {
     let mut bytes = 0;
-    let names = ["boot.js", "app.js", "app_bg.wasm", "style.css"];
+    let names = ["boot.js", "app.js", "app_bg.wasm", "chunks.js", "style.css"];
     for file in names.iter().map(|name| assets.join(name)).chain([dist.join("index.html")]) {
         let packed = suffixed(&file, "br");
         let file = if packed.exists() { packed } else { file };

@@ -20,8 +20,9 @@ use crate::{packages, process, say};
 /// The target of browsers.
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Leptos erases the types of views: the program is smaller and builds faster.
-const FLAGS: &str = "--cfg erase_components";
+/// Leptos erases the types of views, so that the program is smaller and builds faster; relocations are
+/// kept, so that it can be cut into chunks.
+const FLAGS: &str = "--cfg erase_components -Clink-args=--emit-relocs";
 
 const DEBIAN_PACKAGES: &[&str] = &["cargo-web", "lld-22", "rust-web-src", "rustc-web"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";

@@ -11,7 +11,7 @@ use wharf_shared::tenant::TenantView;
 use crate::api::{Api, Failure};
 use crate::components::{Check, Choice, Choose, Copy, FailureBox, Field, Lines, PageHead, Working};
 use crate::state::{Auth, Containers, Remote};
-use crate::view::create::{Draft, RESTART, as_command_line, of_field, spec};
+use crate::view::create::{Draft, RESTART, as_command_line, as_json, of_field, spec};
 use crate::view::route;
 
 /// Signals of the form, one a field.
@@ -170,9 +170,7 @@ pub(crate) fn CreateContainer() -> impl IntoView {
         });
         checked.with(|(spec, _)| as_command_line(spec, &tenant))
     });
-    let json = Signal::derive(move || {
-        checked.with(|(spec, _)| serde_json::to_string_pretty(spec).unwrap_or_default())
-    });
+    let json = Signal::derive(move || checked.with(|(spec, _)| as_json(spec)));
     let image_names = move || {
         let mut names: Vec<_> =
             images.value().get().unwrap_or_default().into_iter().map(|image| image.reference).collect();

@@ -98,7 +98,12 @@ fn page(row: Row, tab: Memo<String>) -> impl IntoView {
     };
     let sentence = {
         let view = view.clone();
-        Signal::derive(move || view.with(sentence))
+        // How long it is up grows with each second's metrics.
+        let tick = Containers::expect().tick();
+        Signal::derive(move || {
+            tick.track();
+            view.with(sentence)
+        })
     };
     let problem = {
         let view = view.clone();

@@ -84,7 +84,7 @@ pub(super) fn Summary(row: Row) -> impl IntoView {
             point.with(|point| {
                 point.as_ref().map_or_else(
                     || "— while it does not run".to_owned(),
-                    |point| format!("≈ {} per hour at this rate", money::price(&Sum::of([&point.cost_per_hour]), &point.currency)),
+                    |point| format!("{} per hour at this rate", money::price(&Sum::of([&point.cost_per_hour]), &point.currency)),
                 )
             })
         }
