@@ -56,6 +56,19 @@ impl std::fmt::Debug for Database {
     }
 }
 
+impl Database {
+    /// The same, fit to be shown.
+    pub(crate) fn without_password(&self) -> Self {
+        let hidden = || {
+            let (scheme, rest) = self.url.split_once("://")?;
+            let (login, place) = rest.rsplit_once('@')?;
+            let (user, _password) = login.split_once(':')?;
+            Some(format!("{scheme}://{user}:***@{place}"))
+        };
+        Self { url: hidden().unwrap_or_else(|| self.url.clone()) }
+    }
+}
+
 /// Whether the API speaks TLS, and with which certificate.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -528,6 +541,13 @@ mod tests {
         let error = load("listen = \"0.0.0.0:8080\"", &[], &[]).expect_err("no open door");
         assert!(error.contains("tls.mode"), "{error}");
         assert!(load("listen = \"0.0.0.0:8080\"\n[tls]\nmode = \"generate\"", &[], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let shown = |url: &str| Database { url: url.to_owned() }.without_password().url;
+        assert_eq!(shown("postgres://wharf:s3cret@db/wharf"), "postgres://wharf:***@db/wharf");
+        assert_eq!(shown("sqlite:///var/lib/wharf/wharf.db"), "sqlite:///var/lib/wharf/wharf.db");
     }
 
     #[test]

@@ -93,7 +93,10 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(app::serve(config))?;
         }
         Command::Down { purge } => runtime()?.block_on(down::down(&config, *purge))?,
-        Command::Config { command: ConfigCommand::Check } => say(&toml::to_string_pretty(&config)?),
+        Command::Config { command: ConfigCommand::Check } => {
+            let shown = Config { database: config.database.without_password(), ..config };
+            say(&toml::to_string_pretty(&shown)?);
+        }
         Command::Doctor => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -208,7 +208,20 @@ pub(crate) fn follow(
             let mut tail = match state {
                 State::Done => return Ok(None),
                 State::Start(dir, query) => {
-                    Box::new(tokio::task::spawn_blocking(move || LogTail::open(&dir, &query)).await??)
+                    let opening = (dir.clone(), query.clone());
+                    match tokio::task::spawn_blocking(move || LogTail::open(&dir, &query)).await? {
+                        Ok(tail) => Box::new(tail),
+                        // Its first start makes the log.
+                        Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                            if !(follow && live) {
+                                return Ok(None);
+                            }
+                            tokio::time::sleep(POLL).await;
+                            state = State::Start(opening.0, opening.1);
+                            continue;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 State::Reading(tail) => tail,
             };
@@ -273,6 +286,13 @@ mod tests {
             let rest = lines(dir.path(), LogQuery { after: Some(line.cursor), ..LogQuery::default() }).await;
             assert_eq!(rest, all[index + 1..], "after line {index}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_never_begun_is_empty() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        assert!(lines(&dir.path().join("log"), query).await.is_empty());
     }
 
     #[tokio::test]

@@ -360,7 +360,10 @@ impl Containers {
                 let state = seen.row.observed.state;
                 !seen.gone
                     && (state.is_live()
-                        || matches!(state, ContainerState::Pulling | ContainerState::Restarting))
+                        || matches!(
+                            state,
+                            ContainerState::Created | ContainerState::Pulling | ContainerState::Restarting
+                        ))
             })
         };
         Ok(logs::follow(dir.log(), query, is_live))
