@@ -56,6 +56,7 @@ impl Api {
     }
 
     /// The same agent, seen by the owner of another token.
+    #[must_use]
     pub fn with_token(&self, token: impl Into<String>) -> Self {
         Self { token: Some(token.into()), ..self.clone() }
     }
@@ -152,9 +153,10 @@ impl Api {
 
     /// Sends a request that must be refused.
     pub fn refused(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Problem> {
-        let answer = self.send(method.clone(), path, body)?;
+        let what = format!("{method} {path}");
+        let answer = self.send(method, path, body)?;
         if answer.status.is_success() {
-            bail!("{method} {path} was not refused: {} {}", answer.status, answer.body);
+            bail!("{what} was not refused: {} {}", answer.status, answer.body);
         }
         answer.problem()
     }

@@ -66,7 +66,7 @@ impl Socket {
     }
 
     /// The next frame; `None` when the socket was closed.
-    pub fn next(&mut self) -> Result<Option<StreamOutput>> {
+    pub fn frame(&mut self) -> Result<Option<StreamOutput>> {
         loop {
             let message = self
                 .runtime
@@ -88,7 +88,7 @@ impl Socket {
     /// Reads until the output contains this.
     pub fn until(&mut self, wanted: &str) -> Result<()> {
         while !self.output.contains(wanted) {
-            match self.next()? {
+            match self.frame()? {
                 Some(StreamOutput::Refused(problem)) => bail!("refused: {problem}"),
                 Some(StreamOutput::Exited(code)) => bail!("ended with {code}, printed {:?}", self.output),
                 Some(_) => {}
@@ -101,7 +101,7 @@ impl Socket {
     /// Reads to the end and returns the exit code.
     pub fn exit_code(&mut self) -> Result<i32> {
         loop {
-            match self.next()? {
+            match self.frame()? {
                 Some(StreamOutput::Exited(code)) => return Ok(code),
                 Some(StreamOutput::Refused(problem)) => bail!("refused: {problem}"),
                 Some(_) => {}

@@ -105,7 +105,7 @@ impl World {
             settings: all,
             agent: RefCell::new(None),
             http: reqwest::Client::builder()
-                .timeout(Duration::from_secs(60))
+                .timeout(Duration::from_mins(1))
                 .no_proxy()
                 .build()
                 .context("make a client")?,

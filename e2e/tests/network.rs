@@ -89,7 +89,9 @@ fn tenants_cannot_reach_each_other_but_names_of_ones_own_resolve() -> Result<()>
                 Ok(page.is_ok_and(|page| page == "hello from the container\n"))
             })?;
         }
-        let fetch = format!("wget -q -O /tmp/page http://{address}/ & sleep 2; kill $!; test -s /tmp/page || echo no way");
+        let fetch = format!(
+            "wget -q -O /tmp/page http://{address}/ & sleep 2; kill $!; test -s /tmp/page || echo no way"
+        );
         let said = Socket::output_of(world.api(), early.id.as_str(), &["sh", "-c", &fetch])?;
         ensure!(!said.contains("no way"), "the test itself cannot fetch: {said}");
         let said = Socket::output_of(world.api(), stranger.id.as_str(), &["sh", "-c", &fetch])?;

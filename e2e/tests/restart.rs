@@ -149,7 +149,7 @@ fn settle_and_remove_all(world: &World) -> Result<()> {
     world.no_container_is_left()
 }
 
-/// SplitMix64.
+/// The next number of the `SplitMix64` sequence.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;
