@@ -105,7 +105,6 @@ test('a container from that image', async () => {
 test('charts move', async () => {
   const legend = page.getByTestId('legend-memory');
   await expect(legend).toContainText('peak');
-  await expect(page.getByTestId('cost-now')).toContainText('per hour');
   const cpu = page.getByTestId('legend-cpu');
   const first = await cpu.textContent();
   await expect(cpu).not.toHaveText(first);
@@ -116,6 +115,22 @@ test('charts move', async () => {
   expect(ink).toBe(true);
   await page.waitForTimeout(4_000);
   await page.screenshot({ path: artefact('container') });
+});
+
+test('prices turn use into money', async () => {
+  const here = page.url();
+  await page.goto('/price-books');
+  await page.getByRole('button', { name: 'New version' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Currency').fill('EUR');
+  await dialog.getByLabel('CPU used per Core-Seconds').fill('0.01');
+  await dialog.getByLabel('Memory reserved per GB-Seconds').fill('0.001');
+  await dialog.getByRole('button', { name: 'Make the version' }).click();
+  await expect(page.getByText('In force').or(page.getByRole('heading', { name: /^From / }))).toBeVisible();
+  await page.goto('/');
+  await expect(page.getByTestId('cost-sum')).toContainText('EUR/h');
+  await page.goto(here);
+  await expect(page.getByTestId('cost-now')).toContainText('EUR/h');
 });
 
 test('log lines come live, and stand still while one reads', async () => {

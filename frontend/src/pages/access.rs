@@ -21,7 +21,7 @@ const ROLES: [Role; 3] = [Role::Admin, Role::Operator, Role::Member];
 #[component]
 pub(crate) fn Access() -> impl IntoView {
     let auth = Auth::expect();
-    let who = auth.user().map(|user| format!("You are {}, {}.", user.name, user.role.as_str()));
+    let who = auth.user().map(|user| format!("Signed in as {}, {}.", user.name, user.role.as_str()));
     view! {
         <PageHead title="Users and tokens" sentence=Signal::stored(who.unwrap_or_default())/>
         {auth.may(Permission::UserManage).then(|| view! { <Users/> })}

@@ -1,7 +1,6 @@
 //! The overview: what needs attention, what runs, what it costs, what happened.
 
 use leptos::prelude::*;
-use wharf_shared::decimal::Decimal;
 use wharf_shared::host::HostView;
 use wharf_shared::permission::Permission;
 
@@ -97,7 +96,7 @@ fn Totals(running: Memo<usize>) -> impl IntoView {
             let sum = |read: fn(&wharf_shared::live::MetricsPoint) -> Option<u64>| {
                 points.iter().filter_map(read).sum::<u64>()
             };
-            let costs = costs_by_currency(points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)));
+            let costs = money::all_per_hour(points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)));
             (
                 quantity::cpus(sum(|point| point.cpu_millis.value())),
                 quantity::bytes(sum(|point| point.memory_working_set_bytes.value())),
@@ -116,23 +115,10 @@ fn Totals(running: Memo<usize>) -> impl IntoView {
             }), "running")}
             {figure("CPU in use", Signal::derive(move || format!("{} cores", sums.get().0)), "cpu-sum")}
             {figure("Memory in use", Signal::derive(move || sums.get().1), "memory-sum")}
-            {figure("Cost per hour", Signal::derive(move || sums.get().2), "cost-sum")}
+            {figure("Cost", Signal::derive(move || sums.get().2), "cost-sum")}
         </dl>
     }
     .into_any()
-}
-
-/// `≈ 0.12 EUR`, each currency by itself.
-pub(crate) fn costs_by_currency<'a>(costs: impl Iterator<Item = (&'a str, &'a Decimal)>) -> String {
-    let mut sums = std::collections::BTreeMap::<&str, Sum>::new();
-    for (currency, cost) in costs {
-        sums.entry(currency).or_default().add(cost);
-    }
-    if sums.is_empty() {
-        return "—".to_owned();
-    }
-    let shown: Vec<_> = sums.iter().map(|(currency, sum)| money::price(sum, currency)).collect();
-    format!("≈ {}", shown.join(" + "))
 }
 
 #[component]
@@ -181,7 +167,7 @@ fn busiest_row(row: Row) -> AnyView {
     let cost = move || {
         point.with(|point| {
             point.as_ref().map_or("—".to_owned(), |point| {
-                format!("{}/h", money::price(&Sum::of([&point.cost_per_hour]), &point.currency))
+                money::per_hour(&Sum::of([&point.cost_per_hour]), &point.currency)
             })
         })
     };

@@ -4,7 +4,6 @@ use leptos::prelude::*;
 use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::permission::Permission;
-use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::Meter;
 
 use crate::api::{Api, Failure};
@@ -90,8 +89,7 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
     let prices = Meter::ALL.map(|meter| (meter, RwSignal::new(price_of(meter))));
     let currency =
         RwSignal::new(latest.as_ref().map_or_else(|| "EUR".to_owned(), |view| view.book.currency.clone()));
-    let next_hour = Timestamp(browser::now().hour_start().0 + HOUR_US);
-    let effective_from = RwSignal::new(next_hour.to_string());
+    let effective_from = RwSignal::new(browser::now().hour_start().to_string());
     let unattributed = RwSignal::new(latest.as_ref().is_some_and(|view| view.book.price_unattributed));
     let typed_problem = RwSignal::new(None::<String>);
     let failure = RwSignal::new(None::<Failure>);
@@ -158,7 +156,7 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
                 <div class="row">
                     <Field label="Currency" value=currency problem=problem("currency") required=true/>
                     <Field label="In force from" value=effective_from problem=problem("effective_from")
-                        required=true help="A full hour of UTC."/>
+                        required=true help="A full hour of UTC, the present one or later."/>
                 </div>
                 <div class="row wrap">{fields}</div>
                 <Check label="Charge what is used outside of containers too" value=unattributed/>

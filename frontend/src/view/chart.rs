@@ -5,8 +5,9 @@ use wharf_shared::usage::Measured;
 
 use super::number;
 
-/// Points further apart than this are not joined: a gap stays a gap.
-const GAP_US: i64 = 3 * SECOND_US + SECOND_US / 2;
+/// Points further apart than this are not joined: a gap stays a gap. The agent reads once a second
+/// what somebody watches, and what nobody watches every ten seconds at least.
+const GAP_US: i64 = 12 * SECOND_US;
 
 /// One moment of one or more series.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,7 @@
 //! Exact sums and display of decimals. Money never passes through a float.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use wharf_shared::decimal::Decimal;
 
@@ -152,6 +153,29 @@ pub(crate) fn price(sum: &Sum, currency: &str) -> String {
     format!("{shown}\u{202f}{currency}")
 }
 
+/// What an hour costs: `0.021 EUR/h`.
+pub(crate) fn per_hour(sum: &Sum, currency: &str) -> String {
+    let price = price(sum, currency);
+    if currency == NO_CURRENCY { price } else { format!("{price}/h") }
+}
+
+/// What an hour of all costs: an estimate, each currency by itself.
+pub(crate) fn all_per_hour<'a>(costs: impl Iterator<Item = (&'a str, &'a Decimal)>) -> String {
+    let mut sums = BTreeMap::<&str, Sum>::new();
+    for (currency, cost) in costs {
+        sums.entry(currency).or_default().add(cost);
+    }
+    if sums.len() > 1 {
+        sums.remove(NO_CURRENCY);
+    }
+    let shown: Vec<_> = sums.iter().map(|(currency, sum)| per_hour(sum, currency)).collect();
+    match shown.as_slice() {
+        [] => "—".to_owned(),
+        [only] if only == UNPRICED => only.clone(),
+        _ => format!("≈\u{202f}{}", shown.join(" + ")),
+    }
+}
+
 fn added(left: &[u8], right: &[u8]) -> Vec<u8> {
     let mut carry = 0;
     let mut sum = Vec::with_capacity(left.len().max(right.len()) + 1);
@@ -214,6 +238,18 @@ mod tests {
         assert_eq!(sum(&["1234567.899"]).show(2), "1\u{202f}234\u{202f}567.90");
         assert_eq!(sum(&["9.999"]).show(2), "10.00");
         assert_eq!(sum(&[]).show(2), "0.00");
+    }
+
+    #[test]
+    fn costs_of_several_currencies_are_never_added() {
+        let (one, two) = ("1".parse().expect("a decimal"), "2.5".parse().expect("a decimal"));
+        assert_eq!(all_per_hour([("EUR", &one), ("EUR", &two)].into_iter()), "≈\u{202f}3.50\u{202f}EUR/h");
+        assert_eq!(
+            all_per_hour([("EUR", &one), ("USD", &two), ("XXX", &one)].into_iter()),
+            "≈\u{202f}1.00\u{202f}EUR/h + 2.50\u{202f}USD/h"
+        );
+        assert_eq!(all_per_hour([("XXX", &one)].into_iter()), "no prices");
+        assert_eq!(all_per_hour(std::iter::empty()), "—");
     }
 
     #[test]

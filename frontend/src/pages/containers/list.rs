@@ -11,7 +11,6 @@ use wharf_shared::permission::Permission;
 use super::actions;
 use crate::api::{Connection, Live};
 use crate::components::{Empty, FailureBox, PageHead, Spark, StateChip};
-use crate::pages::overview::costs_by_currency;
 use crate::state::{Auth, Containers, Row};
 use crate::view::money::{self, Sum};
 use crate::view::number::float_count;
@@ -268,9 +267,9 @@ fn Footer(shown: Memo<Vec<ContainerId>>) -> impl IntoView {
                 shown.iter().filter_map(|id| rows.get(id)).filter_map(|row| row.point.get_untracked()).collect();
             let cpu: u64 = points.iter().filter_map(|point| point.cpu_millis.value()).sum();
             let memory: u64 = points.iter().filter_map(|point| point.memory_working_set_bytes.value()).sum();
-            let cost = costs_by_currency(points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)));
+            let cost = money::all_per_hour(points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)));
             format!(
-                "{} shown · {} cores · {} · {cost} per hour",
+                "{} shown · {} cores · {} · {cost}",
                 shown.len(),
                 quantity::cpus(cpu),
                 quantity::bytes(memory)

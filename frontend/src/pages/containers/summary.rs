@@ -14,8 +14,7 @@ use crate::components::{Chart, ChartKind, Copy, Sight};
 use crate::pages::events::{EventList, latest, merged};
 use crate::state::{Events, Remote, Row};
 use crate::view::chart::{self, Point};
-use crate::view::money::{self, Sum};
-use crate::view::{command, quantity};
+use crate::view::{command, money, quantity};
 
 /// Seconds of points that are kept; the agent's ring has as many.
 const KEPT_S: i64 = 900;
@@ -83,8 +82,8 @@ pub(super) fn Summary(row: Row) -> impl IntoView {
         move || {
             point.with(|point| {
                 point.as_ref().map_or_else(
-                    || "— while it does not run".to_owned(),
-                    |point| format!("{} per hour at this rate", money::price(&Sum::of([&point.cost_per_hour]), &point.currency)),
+                    || "no cost while it does not run".to_owned(),
+                    |point| money::all_per_hour(std::iter::once((point.currency.as_str(), &point.cost_per_hour))),
                 )
             })
         }
