@@ -6,7 +6,8 @@ use wharf_shared::id::{TenantId, UserId};
 use wharf_shared::permission::Permission;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::user::Role;
-use wharf_store::Scope;
+pub(crate) use wharf_store::Scope;
+pub(crate) use wharf_store::pagination::PageRequest;
 
 use crate::error::{Result, ServiceError};
 

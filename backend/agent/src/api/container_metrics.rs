@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::containers::ContainerRecord;
+use crate::metering::{Counters, Measured, Reading};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use wharf_runtime::usage::{Counters, Measured, Reading};
 use wharf_shared::id::ContainerId;
 use wharf_shared::permission::Permission;
-use wharf_store::containers::ContainerRecord;
 
 use super::extract::Caller;
 use super::metrics::TEXT;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ctx::PageRequest;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -13,7 +14,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wharf_shared::auth::{CSRF_HEADER, SESSION_COOKIE};
 use wharf_shared::problem::ProblemKind;
-use wharf_store::pagination::PageRequest;
 
 use super::security::same_secret;
 use crate::app::App;

@@ -12,30 +12,31 @@
 //! killed at any instant finds in the row what it was about to do, and on the host what came of it.
 //! What was used up to the end of a run is in the journal before its cgroup is removed.
 
+mod ending;
+mod recover;
+
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use wharf_shared::container::{ContainerState, ContainerUpdate, ExitView, NetworkMode, RestartPolicy};
+use wharf_shared::container::{ContainerState, ContainerUpdate, NetworkMode};
 use wharf_shared::id::ContainerId;
 use wharf_shared::problem::ProblemKind;
-use wharf_shim::exit::ExitRecord;
-use wharf_shim::process_ref::{ProcessRef, exit_status};
-use wharf_shim::protocol::{ExitStatus, Phase, Request};
+use wharf_shim::process_ref::ProcessRef;
+use wharf_shim::protocol::{ExitStatus, Request};
 use wharf_store::containers::{self as rows, ContainerRecord, Desired};
 
 use super::exec::{ExecAsk, Running, Stdin};
 use super::launch::{self, Launched, Prepared};
-use super::{Deps, plan, restart};
+use super::{Deps, plan};
 use crate::ctx::Ctx;
-use crate::engine::{Found, Session, SessionError, ShimNotice};
+use crate::engine::{Session, SessionError, ShimNotice};
 use crate::error::{Result, ServiceError, chain};
 use crate::events::Change;
-use crate::metering::Run;
 use crate::tasks::OnEnd;
 
 /// Commands that wait for their turn; one that finds no room waits with its caller.
@@ -44,8 +45,6 @@ pub(super) const MAILBOX: usize = 32;
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Readers of a log get so long to read its end before it is removed.
 const READERS_PATIENCE: Duration = Duration::from_secs(2);
-/// The kernel reaps an orphan within this time, or its end stays unknown.
-const LOST_PATIENCE: Duration = Duration::from_millis(300);
 const SIGKILL: i32 = 9;
 
 /// Answers a command when it is done.
@@ -513,117 +512,6 @@ impl Actor {
         }
     }
 
-    /// The run is over: usage first, then what it held, then what the row says, then what follows.
-    async fn ended(&mut self, found: Option<Box<ExitRecord>>) {
-        let Some(live) = self.live.take() else { return };
-        self.deadline = None;
-        let generation = self.row.observed.generation;
-        let record = match found {
-            Some(record) => Some(*record),
-            None => self.deps.engine.exit_record(self.row.id.as_str(), generation).await.ok().flatten(),
-        };
-        let mut lost_status = ExitStatus::Unknown;
-        if record.is_none() {
-            if let Err(error) = self.deps.engine.lost(self.row.id.as_str(), generation, &live.cgroup).await {
-                tracing::error!(container.id = %self.row.id, error = chain(&error), "what a lost supervisor left was not ended");
-            }
-            lost_status = status_of(live.pidfd.as_ref()).await;
-        }
-        let ran_for = live.since.elapsed();
-        self.finish(record, lost_status, &live.cgroup, Some(&live.session)).await;
-        if ran_for >= restart::STEADY_AFTER {
-            self.restarts_in_a_row = 0;
-        }
-        self.after_end().await;
-    }
-
-    /// The connection broke: the supervisor may be gone, or only have hung up on us.
-    async fn look_again(&mut self) {
-        let Some(cgroup) = self.live.as_ref().map(|live| live.cgroup.clone()) else { return };
-        let generation = self.row.observed.generation;
-        match self.deps.engine.find(self.row.id.as_str(), generation, &cgroup).await {
-            Ok(Found::Alive { session, report }) if report.phase != Phase::Exited => {
-                if let Some(live) = self.live.as_mut() {
-                    live.session = session;
-                }
-            }
-            Ok(Found::Ended(record)) => self.ended(Some(record)).await,
-            _ => self.ended(None).await,
-        }
-    }
-
-    /// Books the last reading, gives back everything the run held, and writes how it ended.
-    async fn finish(
-        &mut self,
-        record: Option<ExitRecord>,
-        lost_status: ExitStatus,
-        cgroup: &std::path::Path,
-        session: Option<&Session>,
-    ) {
-        let generation = self.row.observed.generation;
-        let reading = record.as_ref().map(|record| &record.reading);
-        let booked = self.deps.metering.close(self.id(), generation, reading).await;
-        if let Err(error) = &booked {
-            // The cgroup stays: its counters are the only copy of what was used.
-            tracing::error!(container.id = %self.row.id, error = chain(error), "the last reading was not stored; the cgroup is kept");
-        }
-        // The supervisor holds the network namespace; when it goes, so does the veth pair.
-        if let Some(session) = session
-            && let Err(error) = session.ask(Request::Release, &[]).await
-        {
-            tracing::debug!(container.id = %self.row.id, error = chain(&error), "the supervisor was gone already");
-        }
-        launch::release(&self.deps, &self.row, booked.is_ok().then_some(cgroup)).await;
-        let exit = exit_view(record.as_ref(), lost_status);
-        let at = record.as_ref().map_or_else(
-            || self.deps.clock.now(),
-            |record| wharf_shared::time::Timestamp(record.exited.realtime_us),
-        );
-        self.note(Some("container.exited"), |row| {
-            row.observed.state = ContainerState::Exited;
-            row.observed.exit = Some(exit);
-            row.observed.finished_at = Some(at);
-            row.observed.pid = None;
-            row.observed.ports = row.spec.ports.clone();
-        })
-        .await;
-        // What they say is in the row and in the journal now.
-        if booked.is_ok() {
-            self.deps.engine.forget_run(self.row.id.as_str(), generation).await;
-        }
-        self.deps.names_changed(&self.row.tenant, Some(self.id()));
-    }
-
-    async fn after_end(&mut self) {
-        self.answer_stopping(&Ok(()));
-        if let Some((ctx, answer)) = self.remove_after_stop.take() {
-            return self.remove_now(&ctx, answer).await;
-        }
-        if std::mem::take(&mut self.restart_after_stop) {
-            return self.begin(&Ctx::system("restart")).await;
-        }
-        let by_hand = self.row.desired == Desired::Stopped;
-        let Some(exit) = &self.row.observed.exit else { return };
-        let wait = restart::after_exit(self.row.spec.restart, exit, by_hand, self.restarts_in_a_row);
-        if let Some(wait) = wait {
-            self.restarts_in_a_row += 1;
-            self.deadline = Some((Instant::now() + wait, Then::Start));
-            return self
-                .note(None, |row| {
-                    row.observed.state = ContainerState::Restarting;
-                    row.observed.restart_count += 1;
-                })
-                .await;
-        }
-        self.answer_starting(&Err(ServiceError::conflict("the container ended")));
-        if self.row.spec.auto_remove {
-            let (ignored, _) = oneshot::channel();
-            self.remove_now(&Ctx::system("auto-remove"), ignored).await;
-        } else if !by_hand {
-            self.note(None, |row| row.desired = Desired::Stopped).await;
-        }
-    }
-
     // ---- other commands ----
 
     fn running(&self) -> Result<&Live> {
@@ -779,98 +667,6 @@ impl Actor {
         self.deps.events.publish();
         Ok(())
     }
-
-    // ---- after the agent's start ----
-
-    /// Finds out what became of the container while no agent looked.
-    async fn recover(&mut self, booted: bool) {
-        let generation = self.row.observed.generation;
-        let cgroup = PathBuf::from(self.row.observed.cgroup_path.clone().unwrap_or_default());
-        let was_live = self.row.observed.state.is_live();
-        if was_live && generation > 0 {
-            match self.deps.engine.find(self.row.id.as_str(), generation, &cgroup).await {
-                Ok(Found::Alive { session, report }) => {
-                    self.adopt(session, &report, cgroup).await;
-                    return;
-                }
-                Ok(Found::Ended(record)) => {
-                    self.finish(Some(*record), ExitStatus::Unknown, &cgroup, None).await
-                }
-                Ok(Found::Lost | Found::Nothing) => {
-                    self.finish(None, ExitStatus::Unknown, &cgroup, None).await
-                }
-                Err(error) => {
-                    tracing::error!(container.id = %self.row.id, error = chain(&error), "a container cannot be looked for");
-                    return;
-                }
-            }
-        }
-        match self.row.observed.state {
-            ContainerState::Removing => {
-                let (ignored, _) = oneshot::channel();
-                self.remove_now(&Ctx::system("recover"), ignored).await;
-            }
-            ContainerState::Pulling | ContainerState::Starting if self.row.desired == Desired::Running => {
-                self.begin(&Ctx::system("recover")).await;
-            }
-            ContainerState::Restarting => self.deadline = Some((Instant::now(), Then::Start)),
-            _ if was_live && !booted => self.after_end().await,
-            _ => {
-                let by_hand = self.row.desired == Desired::Stopped;
-                let policy = self.row.spec.restart;
-                let wanted = was_live || policy == RestartPolicy::Always || !by_hand;
-                if booted && wanted && restart::after_boot(policy, by_hand) {
-                    self.begin(&Ctx::system("boot")).await;
-                } else if was_live {
-                    self.after_end().await;
-                }
-            }
-        }
-    }
-
-    async fn adopt(&mut self, session: Session, report: &wharf_shim::protocol::StateReport, cgroup: PathBuf) {
-        let id = self.row.id.clone();
-        self.live = Some(Live {
-            session: session.clone(),
-            cgroup: cgroup.clone(),
-            pidfd: pin(report.pid),
-            since: Instant::now(),
-            execs: HashMap::new(),
-        });
-        let run = Run {
-            id: &id,
-            generation: report.generation,
-            tenant: &self.row.tenant,
-            cgroup: &cgroup,
-            pid: report.pid,
-            limits: super::reading_limits(&self.row.spec.limits),
-        };
-        if let Err(error) = self.deps.metering.adopt(run).await {
-            tracing::error!(container.id = %id, error = chain(&error), "an adopted container cannot be metered");
-        }
-        match report.phase {
-            Phase::Running => {
-                let frozen = self.row.observed.state == ContainerState::Paused;
-                let pid = report.pid;
-                self.note(Some("container.adopted"), |row| {
-                    row.observed.state =
-                        if frozen { ContainerState::Paused } else { ContainerState::Running };
-                    row.observed.pid = Some(pid);
-                })
-                .await;
-                if self.row.desired == Desired::Stopped {
-                    let (ignored, _) = oneshot::channel();
-                    self.stop(&Ctx::system("recover"), None, ignored).await;
-                }
-            }
-            Phase::Exited => self.ended(None).await,
-            // The agent died between building and starting: nothing of it has run. Build it anew.
-            Phase::Creating | Phase::Created => {
-                self.restart_after_stop = self.row.desired == Desired::Running;
-                self.deadline = Some((Instant::now(), Then::Kill));
-            }
-        }
-    }
 }
 
 async fn notice_of(live: Option<&Live>) -> Result<ShimNotice, SessionError> {
@@ -937,33 +733,4 @@ fn change_of(row: &ContainerRecord, kind: &'static str, detail: BTreeMap<String,
 
 fn pin(pid: i32) -> Option<OwnedFd> {
     ProcessRef::of(pid).and_then(|process| process.open()).ok().flatten()
-}
-
-/// How the first process ended, once the kernel can tell; it was killed just now.
-async fn status_of(pidfd: Option<&OwnedFd>) -> ExitStatus {
-    let Some(pidfd) = pidfd else { return ExitStatus::Unknown };
-    let deadline = Instant::now() + LOST_PATIENCE;
-    loop {
-        match exit_status(pidfd.as_fd()) {
-            Some(status) => return status,
-            None if Instant::now() >= deadline => return ExitStatus::Unknown,
-            None => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    }
-}
-
-/// How a run ended, as far as it is known; never guessed.
-fn exit_view(record: Option<&ExitRecord>, lost_status: ExitStatus) -> ExitView {
-    let status = record.map_or(lost_status, |record| record.status);
-    let (code, signal) = match status {
-        ExitStatus::Code(code) => (Some(code), None),
-        ExitStatus::Signal(signal) => (None, Some(signal)),
-        ExitStatus::Unknown => (None, None),
-    };
-    ExitView {
-        code,
-        signal,
-        oom_killed: record.is_some_and(|record| record.oom_killed),
-        supervisor_lost: record.is_none(),
-    }
 }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use wharf_image::{Image, ImageConfig};
 use wharf_network::hosts::{HostEntry, hosts, resolv_conf};
@@ -21,10 +22,12 @@ use wharf_store::tenants::{self, TenantRecord};
 use wharf_store::{Scope, StoreError, addresses, containers, ports};
 
 use super::{Deps, plan};
-use crate::engine::{Created, EngineError, Session};
+use crate::engine::{Created, EngineError, Session, SessionError};
 use crate::error::{Result, ServiceError, chain};
 use crate::metering::Run;
 
+/// A supervisor whose run is over goes within this time.
+const GONE_PATIENCE: Duration = Duration::from_secs(5);
 /// `ENOSPC`: the file system is full.
 const ENOSPC: i32 = 28;
 
@@ -143,9 +146,7 @@ pub(super) async fn launch(
                 tracing::warn!(container.id = id, error = chain(&error), "a failed start was not killed");
             }
             let booked = deps.metering.close(&row.id, generation, None).await;
-            if let Err(error) = session.ask(Request::Release, &[]).await {
-                tracing::debug!(container.id = id, error = chain(&error), "the supervisor was gone already");
-            }
+            let_go(&session).await;
             release(deps, row, booked.is_ok().then_some(cgroup)).await;
             Err(error)
         }
@@ -281,6 +282,22 @@ async fn take_address(
     addresses::take(&mut tx, &row.tenant, &row.id, address).await?;
     tx.commit().await?;
     Ok(address)
+}
+
+/// Lets the supervisor of an ended run go, and waits until it has.
+pub(super) async fn let_go(session: &Session) {
+    let gone = async {
+        // It refuses as long as it has not written how the run ended; a notice tells when it has.
+        while let Err(SessionError::Refused(_)) = session.ask(Request::Release, &[]).await {
+            if session.notice().await.is_err() {
+                return;
+            }
+        }
+        while session.notice().await.is_ok() {}
+    };
+    if tokio::time::timeout(GONE_PATIENCE, gone).await.is_err() {
+        tracing::warn!("a supervisor does not go");
+    }
 }
 
 /// Gives back what a run held. `cgroup` only when its last reading is in the journal.

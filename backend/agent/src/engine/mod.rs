@@ -203,7 +203,14 @@ impl Engine {
             .map_err(|_elapsed| SessionError::Timeout { waited_for: "the container to be built" })??;
         match notice {
             ShimNotice::Created { pid, network_namespace } => Ok(Created { session, pid, network_namespace }),
-            ShimNotice::CreateFailed(failure) => Err(EngineError::Build(failure)),
+            ShimNotice::CreateFailed(failure) => {
+                // It goes now; as long as it is there, no other may supervise the next try.
+                let gone = async { while session.notice().await.is_ok() {} };
+                if tokio::time::timeout(FORGE_TIMEOUT, gone).await.is_err() {
+                    tracing::warn!(container.id = spec.id, "the supervisor of a failed start does not go");
+                }
+                Err(EngineError::Build(failure))
+            }
             other => Err(SessionError::unexpected(&other).into()),
         }
     }

@@ -97,6 +97,7 @@ async fn greet(app: &App, frames: Frames, caller: Option<Ctx>) -> Option<(Sendin
 }
 
 async fn refuse(sending: &mut Sending, error: &ServiceError) {
+    crate::api::problem::log(error);
     sending.send(&StreamOutput::Refused(problem(error, ""))).await;
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ctx::Scope;
 use axum::extract::{Request, State, WebSocketUpgrade};
 use axum::response::Response;
 use futures_util::stream::{self, BoxStream, SelectAll};
@@ -18,7 +19,6 @@ use wharf_shared::id::ContainerId;
 use wharf_shared::live::{ClientFrame, MetricsPoint, ServerFrame, Topic, TopicItem};
 use wharf_shared::permission::Permission;
 use wharf_shared::problem::{Problem, ProblemKind};
-use wharf_store::Scope;
 
 use super::frames::{Frames, Incoming};
 use super::{HELLO_TIMEOUT, OptionalCaller, authenticate, upgrade};

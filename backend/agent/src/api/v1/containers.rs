@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::containers::ContainerFilter;
+use crate::ctx::PageRequest;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
@@ -22,8 +24,6 @@ use wharf_shared::live::{LogLine, LogStream, MetricsPoint};
 use wharf_shared::page::Page;
 use wharf_shared::problem::{Problem, ProblemKind};
 use wharf_shared::time::Timestamp;
-use wharf_store::containers::ContainerFilter;
-use wharf_store::pagination::PageRequest;
 
 use crate::api::extract::{Caller, Json, OptionalJson, Path, Query};
 use crate::api::live;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ctx::PageRequest;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,7 +17,6 @@ use wharf_shared::image::{ImageDetail, ImageView, PullRequest, PullView, TagRequ
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
 use wharf_shared::problem::{Problem, ProblemKind};
-use wharf_store::pagination::PageRequest;
 
 use crate::api::extract::{Caller, Json, Path, Query};
 use crate::app::App;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ctx::PageRequest;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -10,7 +11,6 @@ use utoipa_axum::routes;
 use wharf_shared::network::NetworkView;
 use wharf_shared::page::Page;
 use wharf_shared::problem::Problem;
-use wharf_store::pagination::PageRequest;
 
 use crate::api::extract::{Caller, Json, Query};
 use crate::app::App;

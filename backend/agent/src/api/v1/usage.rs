@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ctx::PageRequest;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderValue;
@@ -14,7 +15,6 @@ use utoipa_axum::routes;
 use wharf_shared::page::Page;
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::{ExportFormat, UsageRow};
-use wharf_store::pagination::PageRequest;
 
 use crate::api::extract::{Caller, Json, Query};
 use crate::app::App;

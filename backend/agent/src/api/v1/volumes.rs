@@ -45,7 +45,7 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<VolumeView>>> {
     let tenant = app.tenants.resolve(&ctx, query.tenant.as_deref()).await?;
-    let page = wharf_store::pagination::PageRequest { cursor: query.cursor, limit: query.limit };
+    let page = crate::ctx::PageRequest { cursor: query.cursor, limit: query.limit };
     app.volumes.list(&ctx, tenant.as_ref(), &page).await.map(Json)
 }
 

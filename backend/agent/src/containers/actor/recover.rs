@@ -1,0 +1,109 @@
+//! After a start of the agent: what became of the container while no agent looked.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use wharf_shared::container::{ContainerState, RestartPolicy};
+use wharf_shim::protocol::{ExitStatus, Phase, StateReport};
+use wharf_store::containers::Desired;
+
+use super::{Actor, Live, Then, pin};
+use crate::containers::{reading_limits, restart};
+use crate::ctx::Ctx;
+use crate::engine::{Found, Session};
+use crate::error::chain;
+use crate::metering::Run;
+
+impl Actor {
+    /// Finds out what became of the container while no agent looked.
+    pub(super) async fn recover(&mut self, booted: bool) {
+        let generation = self.row.observed.generation;
+        let cgroup = PathBuf::from(self.row.observed.cgroup_path.clone().unwrap_or_default());
+        let was_live = self.row.observed.state.is_live();
+        if was_live && generation > 0 {
+            match self.deps.engine.find(self.row.id.as_str(), generation, &cgroup).await {
+                Ok(Found::Alive { session, report }) => {
+                    self.adopt(session, &report, cgroup).await;
+                    return;
+                }
+                Ok(Found::Ended(record)) => {
+                    self.finish(Some(*record), ExitStatus::Unknown, &cgroup, None).await;
+                }
+                Ok(Found::Lost | Found::Nothing) => {
+                    self.finish(None, ExitStatus::Unknown, &cgroup, None).await;
+                }
+                Err(error) => {
+                    tracing::error!(container.id = %self.row.id, error = chain(&error), "a container cannot be looked for");
+                    return;
+                }
+            }
+        }
+        match self.row.observed.state {
+            ContainerState::Removing => {
+                let (ignored, _) = oneshot::channel();
+                self.remove_now(&Ctx::system("recover"), ignored).await;
+            }
+            ContainerState::Pulling | ContainerState::Starting if self.row.desired == Desired::Running => {
+                self.begin(&Ctx::system("recover")).await;
+            }
+            ContainerState::Restarting => self.deadline = Some((Instant::now(), Then::Start)),
+            _ if was_live && !booted => self.after_end().await,
+            _ => {
+                let by_hand = self.row.desired == Desired::Stopped;
+                let policy = self.row.spec.restart;
+                let wanted = was_live || policy == RestartPolicy::Always || !by_hand;
+                if booted && wanted && restart::after_boot(policy, by_hand) {
+                    self.begin(&Ctx::system("boot")).await;
+                } else if was_live {
+                    self.after_end().await;
+                }
+            }
+        }
+    }
+
+    async fn adopt(&mut self, session: Session, report: &StateReport, cgroup: PathBuf) {
+        let id = self.row.id.clone();
+        self.live = Some(Live {
+            session: session.clone(),
+            cgroup: cgroup.clone(),
+            pidfd: pin(report.pid),
+            since: Instant::now(),
+            execs: HashMap::new(),
+        });
+        let run = Run {
+            id: &id,
+            generation: report.generation,
+            tenant: &self.row.tenant,
+            cgroup: &cgroup,
+            pid: report.pid,
+            limits: reading_limits(&self.row.spec.limits),
+        };
+        if let Err(error) = self.deps.metering.adopt(run).await {
+            tracing::error!(container.id = %id, error = chain(&error), "an adopted container cannot be metered");
+        }
+        match report.phase {
+            Phase::Running => {
+                let frozen = self.row.observed.state == ContainerState::Paused;
+                let pid = report.pid;
+                self.note(Some("container.adopted"), |row| {
+                    row.observed.state =
+                        if frozen { ContainerState::Paused } else { ContainerState::Running };
+                    row.observed.pid = Some(pid);
+                })
+                .await;
+                if self.row.desired == Desired::Stopped {
+                    let (ignored, _) = oneshot::channel();
+                    self.stop(&Ctx::system("recover"), None, ignored).await;
+                }
+            }
+            Phase::Exited => self.ended(None).await,
+            // The agent died between building and starting: nothing of it has run. Build it anew.
+            Phase::Creating | Phase::Created => {
+                self.restart_after_stop = self.row.desired == Desired::Running;
+                self.deadline = Some((Instant::now(), Then::Kill));
+            }
+        }
+    }
+}
