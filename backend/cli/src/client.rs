@@ -184,6 +184,9 @@ impl Client {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
+        let cause = cause.to_string();
+        // What rustls calls a verifier's own words.
+        let cause = cause.strip_prefix("unexpected error: ").unwrap_or(&cause);
         anyhow::anyhow!("the agent at {address} cannot be reached: {cause}")
     }
 }
