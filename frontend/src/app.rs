@@ -47,7 +47,8 @@ fn Door() -> impl IntoView {
         Session::SignedOut => view! { <sign_in::SignIn/> }.into_any(),
         Session::Failed(failure) => {
             let retry = Callback::new(move |()| auth.check());
-            view! { <main class="door"><PageHead title="Wharfage"/><FailureBox failure retry/></main> }.into_any()
+            view! { <main class="door"><PageHead title="Wharfage"/><FailureBox failure retry/></main> }
+                .into_any()
         }
     }
 }

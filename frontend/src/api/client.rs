@@ -61,7 +61,9 @@ impl fmt::Display for Failure {
             Self::Problem(problem) if problem.detail.is_empty() => f.write_str(&problem.title),
             Self::Problem(problem) => f.write_str(&problem.detail),
             Self::Unreachable => f.write_str("The agent cannot be reached. Is it running?"),
-            Self::TooMany => f.write_str("This list is too long to be shown. Narrow the choice, or export it."),
+            Self::TooMany => {
+                f.write_str("This list is too long to be shown. Narrow the choice, or export it.")
+            }
             Self::Unexpected(what) => write!(f, "An answer that is not the agent's: {what}"),
         }
     }

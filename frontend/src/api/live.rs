@@ -153,8 +153,7 @@ impl Live {
         };
         self.connection.set(Connection::Connecting(attempt));
         leptos::task::spawn_local(async move {
-            let ticket =
-                self.api.send::<(), WsTicket>("POST", "/auth/ws-ticket".to_owned(), None).await;
+            let ticket = self.api.send::<(), WsTicket>("POST", "/auth/ws-ticket".to_owned(), None).await;
             if !self.is_current(generation) {
                 return;
             }

@@ -4,7 +4,7 @@ mod client;
 mod live;
 mod socket;
 
-pub(crate) use client::{Api, Failure};
 pub(crate) use client::next_id;
+pub(crate) use client::{Api, Failure};
 pub(crate) use live::{Connection, Live, Subscription, Told};
 pub(crate) use socket::Socket;

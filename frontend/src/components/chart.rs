@@ -181,7 +181,8 @@ impl Figure<'_> {
         }
         context.set_transform(density, 0.0, 0.0, density, 0.0, 0.0).ok()?;
         context.clear_rect(0.0, 0.0, width, HEIGHT);
-        let greatest = self.points.iter().flat_map(|point| &point.values).filter_map(|value| value.value()).max();
+        let greatest =
+            self.points.iter().flat_map(|point| &point.values).filter_map(|value| value.value()).max();
         let to_us = self.points.last().map_or_else(|| browser::now().0, |point| point.at.0);
         let frame = Frame {
             left: LEFT,

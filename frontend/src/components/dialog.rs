@@ -48,7 +48,9 @@ fn asked(questions: Questions, question: Question) -> AnyView {
     let wanted = question.typed.clone();
     let is_ready = {
         let wanted = wanted.clone();
-        Signal::derive(move || wanted.as_ref().is_none_or(|wanted| typed.with(|typed| typed.trim() == wanted)))
+        Signal::derive(move || {
+            wanted.as_ref().is_none_or(|wanted| typed.with(|typed| typed.trim() == wanted))
+        })
     };
     // The page is one thread; the view wants to be told so.
     let act = StoredValue::new_local(question.act);

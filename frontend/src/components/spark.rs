@@ -31,7 +31,10 @@ pub(crate) fn Spark(
         .into_any()
 }
 
-fn draw(canvas: &web_sys::HtmlCanvasElement, values: impl ExactSizeIterator<Item = u64> + Clone) -> Option<()> {
+fn draw(
+    canvas: &web_sys::HtmlCanvasElement,
+    values: impl ExactSizeIterator<Item = u64> + Clone,
+) -> Option<()> {
     let context: CanvasRenderingContext2d = canvas.get_context("2d").ok()??.dyn_into().ok()?;
     context.set_transform(2.0, 0.0, 0.0, 2.0, 0.0, 0.0).ok()?;
     context.clear_rect(0.0, 0.0, WIDTH, HEIGHT);

@@ -282,7 +282,8 @@ fn token_row(token: TokenView, tokens: Remote<Vec<TokenView>>) -> AnyView {
         });
     };
     let zone = browser::zone();
-    let used = token.last_used_at.map_or_else(|| "never".to_owned(), |at| moment::ago(at, browser::now(), zone));
+    let used =
+        token.last_used_at.map_or_else(|| "never".to_owned(), |at| moment::ago(at, browser::now(), zone));
     let label = format!("Remove {}", token.name);
     view! {
         <tr>

@@ -20,7 +20,11 @@ pub(crate) fn Hosts() -> impl IntoView {
         checks.value().with(|checks| {
             checks.as_ref().map_or_else(String::new, |checks| {
                 let bad = checks.iter().filter(|check| check.status != CheckStatus::Ok).count();
-                if bad == 0 { "Everything is there.".to_owned() } else { format!("{} to know about", quantity::plural(bad, "thing")) }
+                if bad == 0 {
+                    "Everything is there.".to_owned()
+                } else {
+                    format!("{} to know about", quantity::plural(bad, "thing"))
+                }
             })
         })
     });

@@ -46,7 +46,8 @@ pub(crate) fn tenant_choice(api: Api) -> (RwSignal<String>, Signal<Vec<Choice>>)
 pub(crate) fn Images() -> impl IntoView {
     let api = Api::expect();
     let dialog = RwSignal::new(None::<bool>);
-    let images = Remote::new(move || api.list::<ImageView>("/images".to_owned())).follow("image").follow("pull");
+    let images =
+        Remote::new(move || api.list::<ImageView>("/images".to_owned())).follow("image").follow("pull");
     let with_tenants = Auth::expect().may(Permission::AllTenants);
     let sentence = move || {
         images.value().with(|images| {
@@ -169,7 +170,9 @@ fn pull_item(pull: &PullView) -> AnyView {
             let share = layer.total_bytes.and_then(|total| quantity::per_cent(layer.current_bytes, total));
             let share = if is_over { Some(100) } else { share };
             let size = match layer.total_bytes {
-                Some(total) => format!("{} of {}", quantity::bytes(layer.current_bytes), quantity::bytes(total)),
+                Some(total) => {
+                    format!("{} of {}", quantity::bytes(layer.current_bytes), quantity::bytes(total))
+                }
                 None => quantity::bytes(layer.current_bytes),
             };
             view! {
@@ -323,7 +326,12 @@ pub(crate) fn ImagePage() -> impl IntoView {
     let sentence = Signal::derive(move || {
         detail.value().with(|detail| {
             detail.as_ref().map_or_else(String::new, |detail| {
-                format!("{} · {} · tenant {}", detail.image.platform, quantity::bytes(detail.image.size_bytes), detail.image.tenant_name)
+                format!(
+                    "{} · {} · tenant {}",
+                    detail.image.platform,
+                    quantity::bytes(detail.image.size_bytes),
+                    detail.image.tenant_name
+                )
             })
         })
     });
@@ -359,8 +367,7 @@ fn ImageVerbs(detail: Remote<ImageDetail>) -> impl IntoView {
     let remove = move |_| {
         let Some(detail) = detail.peek() else { return };
         let reference = detail.image.reference.clone();
-        let query =
-            route::query(&[("reference", &reference), ("tenant", detail.image.tenant.as_str())]);
+        let query = route::query(&[("reference", &reference), ("tenant", detail.image.tenant.as_str())]);
         let navigate = navigate.clone();
         questions.ask(Question {
             title: format!("Remove {reference}?"),
@@ -413,20 +420,33 @@ fn image_facts(detail: &ImageDetail) -> AnyView {
     let list = |values: &[String]| if values.is_empty() { "—".to_owned() } else { values.join(", ") };
     let text = |value: &str| if value.is_empty() { "—".to_owned() } else { value.to_owned() };
     let labels: Vec<_> = detail.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let layers = detail.layers.iter().zip(1..).map(|(layer, at)| view! {
-        <tr>
-            <td class="number">{at}</td><td class="clip"><code>{layer.digest.clone()}</code></td>
-            <td class="number">{quantity::bytes(layer.compressed_bytes)}</td>
-            <td class="number">{quantity::bytes(layer.unpacked_bytes)}</td>
-        </tr>
-    }).collect_view();
-    let history = detail.history.iter().map(|step| view! {
-        <tr>
-            <td>{step.created.clone().unwrap_or_else(|| "—".to_owned())}</td>
-            <td class="clip" title=step.created_by.clone()><code>{step.created_by.clone()}</code></td>
-            <td>{step.comment.clone()}{step.empty_layer.then_some(" (no layer)")}</td>
-        </tr>
-    }).collect_view();
+    let layers = detail
+        .layers
+        .iter()
+        .zip(1..)
+        .map(|(layer, at)| {
+            view! {
+                <tr>
+                    <td class="number">{at}</td><td class="clip"><code>{layer.digest.clone()}</code></td>
+                    <td class="number">{quantity::bytes(layer.compressed_bytes)}</td>
+                    <td class="number">{quantity::bytes(layer.unpacked_bytes)}</td>
+                </tr>
+            }
+        })
+        .collect_view();
+    let history = detail
+        .history
+        .iter()
+        .map(|step| {
+            view! {
+                <tr>
+                    <td>{step.created.clone().unwrap_or_else(|| "—".to_owned())}</td>
+                    <td class="clip" title=step.created_by.clone()><code>{step.created_by.clone()}</code></td>
+                    <td>{step.comment.clone()}{step.empty_layer.then_some(" (no layer)")}</td>
+                </tr>
+            }
+        })
+        .collect_view();
     view! {
         <div class="columns">
             <section class="card">

@@ -24,7 +24,9 @@ pub(crate) fn Overview() -> impl IntoView {
         })
     });
     let running = Memo::new(move |_| {
-        containers.rows().with(|rows| rows.values().filter(|row| row.view.with(|view| view.state.is_live())).count())
+        containers
+            .rows()
+            .with(|rows| rows.values().filter(|row| row.view.with(|view| view.state.is_live())).count())
     });
     let sentence = move || {
         if !containers.is_loaded().get() {
@@ -40,9 +42,9 @@ pub(crate) fn Overview() -> impl IntoView {
     let failure = move || containers.failure().get().map(|failure| view! { <FailureBox failure/> });
     let attention_rows = move || {
         let wanted = attention.get();
-        containers.rows().with(|rows| {
-            wanted.iter().filter_map(|id| rows.get(id)).map(attention_item).collect_view()
-        })
+        containers
+            .rows()
+            .with(|rows| wanted.iter().filter_map(|id| rows.get(id)).map(attention_item).collect_view())
     };
     view! {
         <PageHead title="Overview" sentence=Signal::derive(sentence)>
@@ -96,7 +98,9 @@ fn Totals(running: Memo<usize>) -> impl IntoView {
             let sum = |read: fn(&wharf_shared::live::MetricsPoint) -> Option<u64>| {
                 points.iter().filter_map(read).sum::<u64>()
             };
-            let costs = money::all_per_hour(points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)));
+            let costs = money::all_per_hour(
+                points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)),
+            );
             (
                 quantity::cpus(sum(|point| point.cpu_millis.value())),
                 quantity::bytes(sum(|point| point.memory_working_set_bytes.value())),
@@ -162,7 +166,13 @@ fn busiest_row(row: Row) -> AnyView {
     let point = row.point.clone();
     let cpu = {
         let point = point.clone();
-        move || point.with(|point| point.as_ref().map_or("—".to_owned(), |point| quantity::measured(point.cpu_millis, quantity::cpus)))
+        move || {
+            point.with(|point| {
+                point
+                    .as_ref()
+                    .map_or("—".to_owned(), |point| quantity::measured(point.cpu_millis, quantity::cpus))
+            })
+        }
     };
     let cost = move || {
         point.with(|point| {
@@ -226,4 +236,3 @@ pub(crate) fn host_facts(host: Signal<HostView>) -> AnyView {
     }
     .into_any()
 }
-

@@ -31,7 +31,10 @@ pub(crate) fn PriceBooks() -> impl IntoView {
     let sentence = Signal::derive(move || {
         books.value().with(|books| {
             books.as_ref().map_or_else(String::new, |books| {
-                format!("{}; versions never change, a later one takes over", quantity::plural(books.len(), "version"))
+                format!(
+                    "{}; versions never change, a later one takes over",
+                    quantity::plural(books.len(), "version")
+                )
             })
         })
     });
@@ -107,7 +110,10 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
         let effective_from = effective_from.get_untracked();
         Ok(PriceBookSpec {
             currency: currency.get_untracked().trim().to_owned(),
-            effective_from: effective_from.trim().parse().map_err(|error| format!("In force from: {error}"))?,
+            effective_from: effective_from
+                .trim()
+                .parse()
+                .map_err(|error| format!("In force from: {error}"))?,
             prices: specs,
             price_unattributed: unattributed.get_untracked(),
         })

@@ -74,9 +74,8 @@ pub(crate) fn SetUp() -> impl IntoView {
     let is_tried = RwSignal::new(false);
     let password_problem = move || {
         let length = password.with(String::len);
-        let from_agent = failure.with(|failure| {
-            failure.as_ref().and_then(|failure| of_field(&failure.fields(), "password"))
-        });
+        let from_agent = failure
+            .with(|failure| failure.as_ref().and_then(|failure| of_field(&failure.fields(), "password")));
         from_agent.or_else(|| {
             (is_tried.get() && length < PASSWORD_MIN_BYTES)
                 .then(|| format!("at least {PASSWORD_MIN_BYTES} characters; a sentence is good"))

@@ -26,7 +26,9 @@ pub(crate) fn Tenants() -> impl IntoView {
         .follow("container")
         .follow("volume");
     let sentence = Signal::derive(move || {
-        tenants.value().with(|tenants| tenants.as_ref().map_or_else(String::new, |tenants| quantity::plural(tenants.len(), "tenant")))
+        tenants.value().with(|tenants| {
+            tenants.as_ref().map_or_else(String::new, |tenants| quantity::plural(tenants.len(), "tenant"))
+        })
     });
     let content = move |tenants: Signal<Vec<TenantView>>| {
         view! {
@@ -65,7 +67,10 @@ fn of_quota(used: u32, quota: Option<u32>) -> String {
 }
 
 fn cpu_quota(quota: &Quota) -> String {
-    quota.cpu_millis.map_or_else(|| "no limit".to_owned(), |millis| format!("{} cores", quantity::cpus(u64::from(millis))))
+    quota.cpu_millis.map_or_else(
+        || "no limit".to_owned(),
+        |millis| format!("{} cores", quantity::cpus(u64::from(millis))),
+    )
 }
 
 fn memory_quota(quota: &Quota) -> String {
@@ -99,7 +104,8 @@ struct QuotaForm {
 
 impl QuotaForm {
     fn new(quota: &Quota) -> Self {
-        let number = |value: Option<u32>| RwSignal::new(value.map_or_else(String::new, |value| value.to_string()));
+        let number =
+            |value: Option<u32>| RwSignal::new(value.map_or_else(String::new, |value| value.to_string()));
         Self {
             cpus: RwSignal::new(quota.cpu_millis.map_or_else(String::new, |millis| format!("{millis}m"))),
             memory: RwSignal::new(quota.memory_bytes.map_or_else(String::new, |bytes| bytes.to_string())),
@@ -140,8 +146,9 @@ impl QuotaForm {
     }
 
     fn fields(self, problems: Signal<Vec<FieldProblem>>) -> AnyView {
-        let problem =
-            move |field: &'static str| Signal::derive(move || problems.with(|problems| of_field(problems, field)));
+        let problem = move |field: &'static str| {
+            Signal::derive(move || problems.with(|problems| of_field(problems, field)))
+        };
         view! {
             <fieldset>
                 <legend>"Quota"</legend>
@@ -221,7 +228,9 @@ pub(crate) fn TenantPage() -> impl IntoView {
         .follow("tenant")
         .follow("container");
     let title = Signal::derive(move || {
-        tenant.value().with(|tenant| tenant.as_ref().map_or_else(|| "Tenant".to_owned(), |tenant| tenant.name.clone()))
+        tenant
+            .value()
+            .with(|tenant| tenant.as_ref().map_or_else(|| "Tenant".to_owned(), |tenant| tenant.name.clone()))
     });
     let sentence = Signal::derive(move || {
         tenant.value().with(|tenant| {
@@ -244,7 +253,8 @@ pub(crate) fn TenantPage() -> impl IntoView {
 
 fn tenant_content(here: Signal<TenantView>, remote: Remote<TenantView>, may_manage: bool) -> AnyView {
     let fact = move |read: fn(&TenantView) -> String| move || here.with(read);
-    let containers = move || format!("/containers{}", route::query(&[("search", &format!("tenant:{}", here.get().name))]));
+    let containers =
+        move || format!("/containers{}", route::query(&[("search", &format!("tenant:{}", here.get().name))]));
     let usage = move || format!("/usage{}", route::query(&[("tenant", here.get().id.as_str())]));
     view! {
         <div class="columns">
@@ -315,7 +325,8 @@ fn RemoveTenant(tenant: Remote<TenantView>) -> impl IntoView {
         let navigate = navigate.clone();
         questions.ask(Question {
             title: format!("Remove tenant {}?", here.name),
-            consequence: "It must have no containers and no volumes left. What it used stays for billing.".to_owned(),
+            consequence: "It must have no containers and no volumes left. What it used stays for billing."
+                .to_owned(),
             verb: "Remove the tenant".to_owned(),
             typed: Some(here.name.clone()),
             act: Rc::new(move || {

@@ -11,8 +11,8 @@ use crate::api::Api;
 use crate::browser;
 use crate::components::{Choice, Choose, Empty, PageHead, show};
 use crate::state::{Auth, Remote};
-use crate::view::money;
 use crate::view::moment;
+use crate::view::money;
 use crate::view::route;
 use crate::view::usage::{self, Line};
 
@@ -79,7 +79,8 @@ pub(crate) fn Usage() -> impl IntoView {
         choices.extend(tenants.into_iter().map(|tenant| (tenant.id.to_string(), tenant.name)));
         choices
     });
-    let periods: Vec<Choice> = PERIODS.iter().map(|(key, name)| ((*key).to_owned(), (*name).to_owned())).collect();
+    let periods: Vec<Choice> =
+        PERIODS.iter().map(|(key, name)| ((*key).to_owned(), (*name).to_owned())).collect();
     let export = move |format: &'static str| {
         move || asked(&[("format", format)]).map(|query| format!("/api/v1/usage/export{query}"))
     };
@@ -155,7 +156,9 @@ fn line_row(line: &Line) -> AnyView {
     let quality = match line.quality {
         Quality::Measured => view! { <span class="chip tone-ok">"measured"</span> }.into_any(),
         Quality::Partial => view! { <span class="chip tone-warn">"partial"</span> }.into_any(),
-        Quality::NotMeasurable => view! { <span class="chip tone-muted">"not measurable here"</span> }.into_any(),
+        Quality::NotMeasurable => {
+            view! { <span class="chip tone-muted">"not measurable here"</span> }.into_any()
+        }
     };
     view! {
         <tr>

@@ -22,7 +22,9 @@ pub(crate) fn Volumes() -> impl IntoView {
     let api = Api::expect();
     let with_tenants = Auth::expect().may(Permission::AllTenants);
     let is_creating = RwSignal::new(false);
-    let volumes = Remote::new(move || api.list::<VolumeView>("/volumes".to_owned())).follow("volume").follow("container");
+    let volumes = Remote::new(move || api.list::<VolumeView>("/volumes".to_owned()))
+        .follow("volume")
+        .follow("container");
     let sentence = Signal::derive(move || {
         volumes.value().with(|volumes| {
             volumes.as_ref().map_or_else(String::new, |volumes| {
@@ -156,7 +158,9 @@ fn CreateVolume(close: Callback<()>, volumes: Remote<Vec<VolumeView>>) -> impl I
 #[component]
 pub(crate) fn Networks() -> impl IntoView {
     let api = Api::expect();
-    let networks = Remote::new(move || api.list::<NetworkView>("/networks".to_owned())).follow("tenant").follow("container");
+    let networks = Remote::new(move || api.list::<NetworkView>("/networks".to_owned()))
+        .follow("tenant")
+        .follow("container");
     let tenants = Remote::new(move || api.list::<TenantView>("/tenants".to_owned())).follow("tenant");
     let name = move |network: &NetworkView| {
         tenants.value().with(|tenants| {
@@ -165,15 +169,16 @@ pub(crate) fn Networks() -> impl IntoView {
         })
     };
     let content = move |networks: Signal<Vec<NetworkView>>| {
-        let rows = move || {
-            networks.get().iter().map(|network| view! {
+        let rows =
+            move || {
+                networks.get().iter().map(|network| view! {
                 <tr>
                     <th scope="row">{name(network)}</th><td><code>{network.bridge.clone()}</code></td>
                     <td>{network.subnet.clone()}</td><td>{network.gateway.clone()}</td>
                     <td class="number">{network.addresses_used}</td>
                 </tr>
             }).collect_view()
-        };
+            };
         view! {
             <Show when=move || networks.with(|networks| !networks.is_empty())
                 fallback=|| view! { <Empty text="No networks yet: each tenant gets one of its own."/> }>

@@ -61,7 +61,8 @@ impl Auth {
 
     /// Whether the user may do this.
     pub(crate) fn may(self, permission: Permission) -> bool {
-        self.session.with(|session| matches!(session, Session::SignedIn(user) if user.role.allows(permission)))
+        self.session
+            .with(|session| matches!(session, Session::SignedIn(user) if user.role.allows(permission)))
     }
 
     /// Asks the agent who is signed in.

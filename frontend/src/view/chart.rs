@@ -136,15 +136,17 @@ impl Frame {
 
     /// Pixel of a value.
     pub(crate) fn y(&self, value: u64) -> f64 {
-        self.top + self.height * (1.0 - number::float(value.min(self.ceiling)) / number::float(self.ceiling.max(1)))
+        self.top
+            + self.height
+                * (1.0 - number::float(value.min(self.ceiling)) / number::float(self.ceiling.max(1)))
     }
 
     /// The moment at a pixel, if it lies in the plot.
     pub(crate) fn moment(&self, x: f64) -> Option<i64> {
         let share = (x - self.left) / self.width;
-        (0.0..=1.0).contains(&share).then(|| {
-            self.from_us + number::integer(share * number::float_signed(self.to_us - self.from_us))
-        })
+        (0.0..=1.0)
+            .contains(&share)
+            .then(|| self.from_us + number::integer(share * number::float_signed(self.to_us - self.from_us)))
     }
 }
 
@@ -175,7 +177,15 @@ mod tests {
     }
 
     fn frame() -> Frame {
-        Frame { left: 0.0, top: 0.0, width: 100.0, height: 10.0, from_us: 0, to_us: 100 * SECOND_US, ceiling: 10 }
+        Frame {
+            left: 0.0,
+            top: 0.0,
+            width: 100.0,
+            height: 10.0,
+            from_us: 0,
+            to_us: 100 * SECOND_US,
+            ceiling: 10,
+        }
     }
 
     #[test]
@@ -239,7 +249,8 @@ mod tests {
 
     #[test]
     fn the_summary_leaves_out_what_could_not_be_read() {
-        let points = [point(1, Measured::Value(2)), point(2, Measured::NotMeasurable), point(3, Measured::Value(6))];
+        let points =
+            [point(1, Measured::Value(2)), point(2, Measured::NotMeasurable), point(3, Measured::Value(6))];
         assert_eq!(summary(&points, 0), Some((4, 6)));
         assert_eq!(summary(&[], 0), None);
     }

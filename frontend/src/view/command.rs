@@ -28,7 +28,9 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, String> {
                     c => word.get_or_insert_default().push(c),
                 }
             },
-            '\\' => word.get_or_insert_default().push(chars.next().ok_or("nothing follows the last backslash")?),
+            '\\' => {
+                word.get_or_insert_default().push(chars.next().ok_or("nothing follows the last backslash")?)
+            }
             c => word.get_or_insert_default().push(c),
         }
     }

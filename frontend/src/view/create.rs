@@ -228,9 +228,11 @@ fn pairs(typed: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 fn mount(line: &str) -> Result<VolumeMount, String> {
-    let bad = || format!("{line:?}: write name:/path, /host/path:/path or tmpfs=64m:/path, with :ro for read-only");
-    let (line_rest, read_only) =
-        line.strip_suffix(":ro").map_or((line.strip_suffix(":rw").unwrap_or(line), false), |rest| (rest, true));
+    let bad =
+        || format!("{line:?}: write name:/path, /host/path:/path or tmpfs=64m:/path, with :ro for read-only");
+    let (line_rest, read_only) = line
+        .strip_suffix(":ro")
+        .map_or((line.strip_suffix(":rw").unwrap_or(line), false), |rest| (rest, true));
     let (source, target) = line_rest.split_once(':').ok_or_else(bad)?;
     let source = if let Some(size) = source.strip_prefix("tmpfs=") {
         VolumeSource::Tmpfs(quantity::parse_bytes(size)?)

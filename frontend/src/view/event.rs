@@ -13,7 +13,12 @@ pub(crate) fn sentence(event: &EventView) -> String {
 
 /// The event's details, `key value` joined.
 pub(crate) fn details(event: &EventView) -> String {
-    event.detail.iter().map(|(key, value)| format!("{key} {}", shortened(value))).collect::<Vec<_>>().join(" · ")
+    event
+        .detail
+        .iter()
+        .map(|(key, value)| format!("{key} {}", shortened(value)))
+        .collect::<Vec<_>>()
+        .join(" · ")
 }
 
 /// A digest's first twelve characters are enough to know it again.

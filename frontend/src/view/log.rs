@@ -69,9 +69,8 @@ fn skip_csi(chars: &mut Chars<'_>) {
 /// What the line's first words say.
 pub(crate) fn level(text: &str) -> Level {
     let head: String = text.chars().take(120).collect::<String>().to_ascii_lowercase();
-    let has = |words: &[&str]| {
-        head.split(|c: char| !c.is_ascii_alphabetic()).any(|word| words.contains(&word))
-    };
+    let has =
+        |words: &[&str]| head.split(|c: char| !c.is_ascii_alphabetic()).any(|word| words.contains(&word));
     if has(&["error", "err", "fatal", "panic", "critical", "emerg", "panicked"]) {
         Level::Error
     } else if has(&["warn", "warning"]) {

@@ -147,7 +147,8 @@ pub(crate) fn price(sum: &Sum, currency: &str) -> String {
         return UNPRICED.to_owned();
     }
     let mut shown = sum.show(RATE_PLACES);
-    while shown.ends_with('0') && shown.split_once('.').is_some_and(|(_, places)| places.len() > TOTAL_PLACES) {
+    while shown.ends_with('0') && shown.split_once('.').is_some_and(|(_, places)| places.len() > TOTAL_PLACES)
+    {
         shown.pop();
     }
     format!("{shown}\u{202f}{currency}")
@@ -224,8 +225,10 @@ mod tests {
     #[test]
     fn sums_are_exact_where_a_float_is_not() {
         assert_eq!(sum(&["0.1", "0.2"]).exact(), "0.3");
-        assert_eq!(sum(&["99999999999999999999999999999999999999", "0.000000000000000001"]).exact(),
-            "99999999999999999999999999999999999999.000000000000000001");
+        assert_eq!(
+            sum(&["99999999999999999999999999999999999999", "0.000000000000000001"]).exact(),
+            "99999999999999999999999999999999999999.000000000000000001"
+        );
         assert_eq!(sum(&["1", "-3.5", "0.25"]).exact(), "-2.25");
         assert_eq!(sum(&["-1", "1"]).show(2), "0.00");
     }

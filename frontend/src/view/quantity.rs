@@ -114,7 +114,14 @@ mod tests {
         let shown: Vec<_> = [0, 1_023, 1_024, 1_536, 104_857_600, u64::MAX].map(bytes).into();
         assert_eq!(
             shown,
-            ["0\u{202f}B", "1023\u{202f}B", "1.0\u{202f}KiB", "1.5\u{202f}KiB", "100\u{202f}MiB", "16384\u{202f}PiB"]
+            [
+                "0\u{202f}B",
+                "1023\u{202f}B",
+                "1.0\u{202f}KiB",
+                "1.5\u{202f}KiB",
+                "100\u{202f}MiB",
+                "16384\u{202f}PiB"
+            ]
         );
     }
 

@@ -54,9 +54,8 @@ pub(crate) type Entry<'a> = (&'a ContainerView, Option<&'a MetricsPoint>);
 
 /// Orders by a column, then by name and id, so that the order never flickers.
 pub(crate) fn compare(left: Entry<'_>, right: Entry<'_>, column: Column, descending: bool) -> Ordering {
-    let metric = |entry: Entry<'_>, read: fn(&MetricsPoint) -> Measured| {
-        entry.1.and_then(|point| read(point).value())
-    };
+    let metric =
+        |entry: Entry<'_>, read: fn(&MetricsPoint) -> Measured| entry.1.and_then(|point| read(point).value());
     let by = match column {
         Column::State => rank(left.0).cmp(&rank(right.0)),
         Column::Name => Ordering::Equal,

@@ -75,8 +75,12 @@ pub(crate) fn exit_words(exit: &ExitView) -> String {
 /// Why a container needs attention, if it does.
 pub(crate) fn attention(container: &ContainerView) -> Option<String> {
     match (container.state, &container.exit) {
-        (State::Failed, _) => Some(container.error.clone().unwrap_or_else(|| "could not be started".to_owned())),
-        (State::Exited, Some(exit)) if exit.oom_killed || exit.supervisor_lost || !matches!(exit.code, Some(0) | None) => {
+        (State::Failed, _) => {
+            Some(container.error.clone().unwrap_or_else(|| "could not be started".to_owned()))
+        }
+        (State::Exited, Some(exit))
+            if exit.oom_killed || exit.supervisor_lost || !matches!(exit.code, Some(0) | None) =>
+        {
             Some(format!("exited {}", exit_words(exit)))
         }
         (State::Restarting, _) if container.restart_count >= 3 => {
@@ -136,7 +140,9 @@ impl Action {
     pub(crate) const fn is_allowed_in(self, state: State) -> bool {
         match self {
             Self::Start => matches!(state, State::Created | State::Exited | State::Failed),
-            Self::Stop => matches!(state, State::Running | State::Paused | State::Starting | State::Restarting),
+            Self::Stop => {
+                matches!(state, State::Running | State::Paused | State::Starting | State::Restarting)
+            }
             Self::Restart => matches!(state, State::Running | State::Exited | State::Failed),
             Self::Pause => matches!(state, State::Running),
             Self::Resume => matches!(state, State::Paused),

@@ -29,7 +29,14 @@ pub(crate) struct Line {
 pub(crate) fn lines(rows: &[UsageRow]) -> Vec<Line> {
     let mut lines: BTreeMap<_, Line> = BTreeMap::new();
     for row in rows {
-        let key = (&row.tenant_name, row.container.is_none(), &row.container_name, &row.container, row.meter, &row.currency);
+        let key = (
+            &row.tenant_name,
+            row.container.is_none(),
+            &row.container_name,
+            &row.container,
+            row.meter,
+            &row.currency,
+        );
         let line = lines.entry(key).or_insert_with(|| Line {
             tenant: row.tenant_name.clone(),
             container: row.container.is_some().then(|| row.container_name.clone()),
@@ -57,7 +64,9 @@ pub(crate) fn totals(rows: &[UsageRow]) -> Vec<(String, Sum, Vec<(String, Sum)>)
     let owned = |(name, sum): (&str, Sum)| (name.to_owned(), sum);
     totals
         .into_iter()
-        .map(|(currency, (sum, tenants))| (currency.to_owned(), sum, tenants.into_iter().map(owned).collect()))
+        .map(|(currency, (sum, tenants))| {
+            (currency.to_owned(), sum, tenants.into_iter().map(owned).collect())
+        })
         .collect()
 }
 

@@ -53,7 +53,8 @@ pub(super) fn act_on_all(action: Action, rows: Vec<Row>, done: impl Fn() + Clone
         return notices.confirm(format!("None of the selected containers can be {}", action.done()));
     }
     let what = quantity::plural(count, "container");
-    let names: Vec<_> = rows.iter().take(8).map(|row| row.view.with_untracked(|view| view.name.clone())).collect();
+    let names: Vec<_> =
+        rows.iter().take(8).map(|row| row.view.with_untracked(|view| view.name.clone())).collect();
     let more = if count > names.len() { format!(" and {} more", count - names.len()) } else { String::new() };
     let run = move || {
         let (rows, done) = (rows.clone(), done.clone());

@@ -116,9 +116,8 @@ pub(crate) fn CreateContainer() -> impl IntoView {
     });
     let problem = move |field: &'static str| {
         Signal::derive(move || {
-            let from_agent = failure.with(|failure| {
-                failure.as_ref().and_then(|failure| of_field(&failure.fields(), field))
-            });
+            let from_agent = failure
+                .with(|failure| failure.as_ref().and_then(|failure| of_field(&failure.fields(), field)));
             from_agent.or_else(|| {
                 is_tried.get().then(|| checked.with(|(_, problems)| of_field(problems, field))).flatten()
             })
@@ -140,7 +139,8 @@ pub(crate) fn CreateContainer() -> impl IntoView {
         is_working.set(true);
         let navigate = navigate.clone();
         leptos::task::spawn_local(async move {
-            let answer = api.send::<_, ContainerView>("POST", "/containers?start=true".to_owned(), Some(&spec)).await;
+            let answer =
+                api.send::<_, ContainerView>("POST", "/containers?start=true".to_owned(), Some(&spec)).await;
             is_working.try_set(false);
             match answer {
                 Ok(view) => {

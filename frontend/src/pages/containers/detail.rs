@@ -107,7 +107,10 @@ fn page(row: Row, tab: Memo<String>) -> impl IntoView {
     };
     let problem = {
         let view = view.clone();
-        move || view.with(|view| view.error.clone()).map(|error| view! { <div class="box tone-bad" role="alert">{error}</div> })
+        move || {
+            view.with(|view| view.error.clone())
+                .map(|error| view! { <div class="box tone-bad" role="alert">{error}</div> })
+        }
     };
     let base = route::container(&row.id);
     let tabs = TABS
@@ -146,7 +149,9 @@ fn sentence(view: &ContainerView) -> String {
         (state, Some(started), _) if state.is_live() => {
             parts.push(format!("up {}", moment::duration(now.0 - started.0)));
         }
-        (_, _, Some(finished)) => parts.push(format!("ended {}", moment::ago(finished, now, browser::zone()))),
+        (_, _, Some(finished)) => {
+            parts.push(format!("ended {}", moment::ago(finished, now, browser::zone())))
+        }
         _ => {}
     }
     if view.restart_count > 0 {
@@ -198,7 +203,8 @@ fn Shell(row: Row) -> impl IntoView {
 
 #[component]
 fn Inspect(row: Row) -> impl IntoView {
-    let json = Signal::derive(move || row.view.with(|view| serde_json::to_string_pretty(view).unwrap_or_default()));
+    let json =
+        Signal::derive(move || row.view.with(|view| serde_json::to_string_pretty(view).unwrap_or_default()));
     view! {
         <div class="bar">
             <span class="muted">"As the API shows it. Environment variables may hold secrets."</span>

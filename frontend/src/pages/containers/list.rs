@@ -42,7 +42,9 @@ pub(crate) fn ContainerList() -> impl IntoView {
         }
         now
     });
-    let shown = Memo::new(move |before: Option<&Vec<ContainerId>>| ordered(containers, search, order, selected, before));
+    let shown = Memo::new(move |before: Option<&Vec<ContainerId>>| {
+        ordered(containers, search, order, selected, before)
+    });
     let sentence = move || {
         if !containers.is_loaded().get() {
             return String::new();
@@ -129,7 +131,9 @@ fn Bulk(selected: RwSignal<BTreeSet<ContainerId>>) -> impl IntoView {
     let button = move |action: Action| {
         let click = move |_| {
             let rows = containers.rows().with_untracked(|rows| {
-                selected.with_untracked(|selected| selected.iter().filter_map(|id| rows.get(id).cloned()).collect())
+                selected.with_untracked(|selected| {
+                    selected.iter().filter_map(|id| rows.get(id).cloned()).collect()
+                })
             });
             actions::act_on_all(action, rows, move || selected.set(BTreeSet::new()));
         };
@@ -167,7 +171,8 @@ fn Table(
             height_px.set(f64::from(element.client_height()));
         }
     });
-    let range = Memo::new(move |_| window::in_sight(shown.with(Vec::len), ROW_PX, top_px.get(), height_px.get()));
+    let range =
+        Memo::new(move |_| window::in_sight(shown.with(Vec::len), ROW_PX, top_px.get(), height_px.get()));
     let in_sight = move || {
         let range = range.get();
         shown.with(|shown| shown.get(range).map(<[ContainerId]>::to_vec).unwrap_or_default())
@@ -175,7 +180,9 @@ fn Table(
     let above = move || format!("{}px", float_count(range.get().start) * ROW_PX);
     let below = move || format!("{}px", float_count(shown.with(Vec::len) - range.get().end) * ROW_PX);
     let is_all = move || {
-        shown.with(|shown| !shown.is_empty() && selected.with(|selected| shown.iter().all(|id| selected.contains(id))))
+        shown.with(|shown| {
+            !shown.is_empty() && selected.with(|selected| shown.iter().all(|id| selected.contains(id)))
+        })
     };
     let select_all = move |_| {
         if is_all() {
@@ -184,7 +191,8 @@ fn Table(
             selected.set(shown.get_untracked().into_iter().collect());
         }
     };
-    let head = move |column: Column, name: &'static str, class: &'static str| sort_head(order, column, name, class);
+    let head =
+        move |column: Column, name: &'static str, class: &'static str| sort_head(order, column, name, class);
     let columns = if with_tenants { "9" } else { "8" };
     view! {
         <div class="grid-frame" class:stale=move || live.connection().get() != Connection::Live
@@ -225,7 +233,12 @@ fn Table(
     .into_any()
 }
 
-fn sort_head(order: RwSignal<(Column, bool)>, column: Column, name: &'static str, class: &'static str) -> AnyView {
+fn sort_head(
+    order: RwSignal<(Column, bool)>,
+    column: Column,
+    name: &'static str,
+    class: &'static str,
+) -> AnyView {
     let sort = move || {
         let (now, descending) = order.get();
         if now != column {
@@ -263,11 +276,16 @@ fn Footer(shown: Memo<Vec<ContainerId>>) -> impl IntoView {
         containers.tick().track();
         let shown = shown.get();
         containers.rows().with(|rows| {
-            let points: Vec<_> =
-                shown.iter().filter_map(|id| rows.get(id)).filter_map(|row| row.point.get_untracked()).collect();
+            let points: Vec<_> = shown
+                .iter()
+                .filter_map(|id| rows.get(id))
+                .filter_map(|row| row.point.get_untracked())
+                .collect();
             let cpu: u64 = points.iter().filter_map(|point| point.cpu_millis.value()).sum();
             let memory: u64 = points.iter().filter_map(|point| point.memory_working_set_bytes.value()).sum();
-            let cost = money::all_per_hour(points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)));
+            let cost = money::all_per_hour(
+                points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)),
+            );
             format!(
                 "{} shown · {} cores · {} · {cost}",
                 shown.len(),
@@ -322,7 +340,8 @@ fn list_row(row: Row, selected: RwSignal<BTreeSet<ContainerId>>, with_tenants: b
             }
         }
     };
-    let tenant = with_tenants.then(|| view! { <td class="wide-only clip">{text(|view| view.tenant_name.clone())}</td> });
+    let tenant = with_tenants
+        .then(|| view! { <td class="wide-only clip">{text(|view| view.tenant_name.clone())}</td> });
     view! {
         <tr class:selected=is_selected_too>
             <td class="tick"><input type="checkbox" aria-label=label prop:checked=is_selected on:change=tick/></td>

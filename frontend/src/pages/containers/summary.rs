@@ -83,7 +83,9 @@ pub(super) fn Summary(row: Row) -> impl IntoView {
             point.with(|point| {
                 point.as_ref().map_or_else(
                     || "no cost while it does not run".to_owned(),
-                    |point| money::all_per_hour(std::iter::once((point.currency.as_str(), &point.cost_per_hour))),
+                    |point| {
+                        money::all_per_hour(std::iter::once((point.currency.as_str(), &point.cost_per_hour)))
+                    },
                 )
             })
         }
@@ -155,27 +157,41 @@ fn facts(view: &ContainerView) -> Vec<(&'static str, String)> {
     add("Process id on the host", view.pid.map(|pid| pid.to_string()));
     add("Address", view.address.clone());
     add("Ports", joined(view.ports.iter().map(ToString::to_string)));
-    add("Mounts", joined(spec.volumes.iter().map(|mount| {
-        let source = match &mount.source {
-            VolumeSource::Volume(name) | VolumeSource::Host(name) => name.clone(),
-            VolumeSource::Tmpfs(bytes) => format!("tmpfs of {}", quantity::bytes(*bytes)),
-        };
-        format!("{source} at {}{}", mount.target, if mount.read_only { " (read-only)" } else { "" })
-    })));
-    add("Network", match spec.network {
-        NetworkMode::Tenant => None,
-        NetworkMode::None => Some("none".to_owned()),
-        NetworkMode::Host => Some("the host's".to_owned()),
-    });
-    add("CPU limit", spec.limits.cpu_millis.map(|millis| format!("{} cores", quantity::cpus(u64::from(millis)))));
+    add(
+        "Mounts",
+        joined(spec.volumes.iter().map(|mount| {
+            let source = match &mount.source {
+                VolumeSource::Volume(name) | VolumeSource::Host(name) => name.clone(),
+                VolumeSource::Tmpfs(bytes) => format!("tmpfs of {}", quantity::bytes(*bytes)),
+            };
+            format!("{source} at {}{}", mount.target, if mount.read_only { " (read-only)" } else { "" })
+        })),
+    );
+    add(
+        "Network",
+        match spec.network {
+            NetworkMode::Tenant => None,
+            NetworkMode::None => Some("none".to_owned()),
+            NetworkMode::Host => Some("the host's".to_owned()),
+        },
+    );
+    add(
+        "CPU limit",
+        spec.limits.cpu_millis.map(|millis| format!("{} cores", quantity::cpus(u64::from(millis)))),
+    );
     add("Memory limit", spec.limits.memory_bytes.map(quantity::bytes));
-    add("Starts again", match spec.restart {
-        RestartPolicy::No => None,
-        RestartPolicy::Always => Some("always".to_owned()),
-        RestartPolicy::UnlessStopped => Some("unless stopped".to_owned()),
-        RestartPolicy::OnFailure { max_retries: 0 } => Some("after a failure".to_owned()),
-        RestartPolicy::OnFailure { max_retries } => Some(format!("after a failure, at most {max_retries} times")),
-    });
+    add(
+        "Starts again",
+        match spec.restart {
+            RestartPolicy::No => None,
+            RestartPolicy::Always => Some("always".to_owned()),
+            RestartPolicy::UnlessStopped => Some("unless stopped".to_owned()),
+            RestartPolicy::OnFailure { max_retries: 0 } => Some("after a failure".to_owned()),
+            RestartPolicy::OnFailure { max_retries } => {
+                Some(format!("after a failure, at most {max_retries} times"))
+            }
+        },
+    );
     add("Labels", joined(spec.labels.iter().map(|(key, value)| format!("{key}={value}"))));
     facts
 }
