@@ -49,6 +49,11 @@ impl Failure {
         }
     }
 
+    /// What is said to the reader, what to look for in the agent's log, and which fields are wrong.
+    pub(crate) fn into_words(self) -> (String, Option<String>, Vec<FieldProblem>) {
+        (self.to_string(), self.request_id(), self.fields())
+    }
+
     /// Whether the agent said this.
     pub(crate) fn is(&self, kind: ProblemKind) -> bool {
         matches!(self, Self::Problem(problem) if problem.kind == kind)

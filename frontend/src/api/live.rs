@@ -244,7 +244,7 @@ impl Live {
     fn hear(self, frame: ServerFrame) {
         self.state.update_value(|state| state.heard_at = browser::now().0);
         match frame {
-            ServerFrame::Welcome { version, .. } => self.welcome(version),
+            ServerFrame::Welcome { version, .. } => self.welcome(&version),
             ServerFrame::Items { sub, items } => self.tell(sub, Told::Items(items)),
             ServerFrame::End { sub } => {
                 self.tell(sub, Told::Ended);
@@ -258,10 +258,10 @@ impl Live {
         }
     }
 
-    fn welcome(self, version: String) {
+    fn welcome(self, version: &str) {
         let is_other = self.state.try_update_value(|state| {
             state.attempt = 0;
-            let first = state.version.get_or_insert_with(|| version.clone());
+            let first = state.version.get_or_insert_with(|| version.to_owned());
             let is_other = *first != version;
             if let Some(socket) = &state.socket {
                 for (sub, subscriber) in &state.subscribers {

@@ -6,5 +6,5 @@ mod socket;
 
 pub(crate) use client::next_id;
 pub(crate) use client::{Api, Failure};
-pub(crate) use live::{Connection, Live, Subscription, Told};
+pub(crate) use live::{Connection, Live, Told};
 pub(crate) use socket::Socket;

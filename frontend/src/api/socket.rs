@@ -10,7 +10,7 @@ use crate::browser;
 
 /// An open or opening WebSocket. Dropping it closes it and calls nothing more.
 pub(crate) struct Socket {
-    socket: WebSocket,
+    connection: WebSocket,
     _opened: Closure<dyn FnMut()>,
     _message: Closure<dyn FnMut(MessageEvent)>,
     _closed: Closure<dyn FnMut()>,
@@ -39,25 +39,25 @@ impl Socket {
         socket.set_onopen(Some(opened.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(closed.as_ref().unchecked_ref()));
-        Some(Self { socket, _opened: opened, _message: message, _closed: closed })
+        Some(Self { connection: socket, _opened: opened, _message: message, _closed: closed })
     }
 
     /// Sends a frame, if the socket is open.
     pub(crate) fn send<T: Serialize>(&self, frame: &T) {
-        if self.socket.ready_state() != WebSocket::OPEN {
+        if self.connection.ready_state() != WebSocket::OPEN {
             return;
         }
         if let Ok(bytes) = postcard::to_allocvec(frame) {
-            self.socket.send_with_u8_array(&bytes).ok();
+            self.connection.send_with_u8_array(&bytes).ok();
         }
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.socket.set_onopen(None);
-        self.socket.set_onmessage(None);
-        self.socket.set_onclose(None);
-        self.socket.close().ok();
+        self.connection.set_onopen(None);
+        self.connection.set_onmessage(None);
+        self.connection.set_onclose(None);
+        self.connection.close().ok();
     }
 }

@@ -94,24 +94,23 @@ pub(crate) fn LogView(
     let set_to = StoredValue::new(None::<i32>);
     let scroller = NodeRef::<html::Div>::new();
 
-    let topic = Topic::Logs { container: container.clone(), after: None, tail: Some(TAIL) };
-    let subscription = Live::expect().subscribe(topic, move |told| {
-        match told {
-            Told::Items(items) => {
-                let added = items.len();
-                kept.update_value(|kept| items.into_iter().filter_map(line).for_each(|line| kept.push(line)));
-                status.set("Live");
-                if !follow.get_untracked() {
-                    unseen.update(|unseen| *unseen += added);
-                }
-                news.update(|news| *news = news.wrapping_add(1));
+    let download = format!("/api/v1/containers/{container}/logs{}", route::query(&[("timestamps", "true")]));
+    let topic = Topic::Logs { container, after: None, tail: Some(TAIL) };
+    let subscription = Live::expect().subscribe(topic, move |told| match told {
+        Told::Items(items) => {
+            let added = items.len();
+            kept.update_value(|kept| items.into_iter().filter_map(line).for_each(|line| kept.push(line)));
+            status.set("Live");
+            if !follow.get_untracked() {
+                unseen.update(|unseen| *unseen += added);
             }
-            Told::Ended => status.set("The log is complete"),
-            Told::Refused(problem) => {
-                leptos::logging::warn!("the log was refused: {problem}");
-                status.set("The log cannot be read");
-            }
-        };
+            news.update(|news| *news = news.wrapping_add(1));
+        }
+        Told::Ended => status.set("The log is complete"),
+        Told::Refused(problem) => {
+            leptos::logging::warn!("the log was refused: {problem}");
+            status.set("The log cannot be read");
+        }
     });
     let _subscription = StoredValue::new_local(subscription);
 
@@ -203,7 +202,6 @@ pub(crate) fn LogView(
             step(event.shift_key());
         }
     };
-    let download = format!("/api/v1/containers/{container}/logs{}", route::query(&[("timestamps", "true")]));
     view! {
         <div class="bar">
             <label class="inline">"Search "

@@ -56,12 +56,11 @@ pub(crate) fn FailureBox(
     #[prop(optional, into)]
     retry: Option<Callback<()>>,
 ) -> impl IntoView {
-    let request_id = failure.request_id();
-    let fields = failure.fields();
+    let (words, request_id, fields) = failure.into_words();
     let has_no_fields = fields.is_empty();
     view! {
         <div class="box tone-bad" role="alert">
-            <p><strong>{failure.to_string()}</strong></p>
+            <p><strong>{words}</strong></p>
             <ul hidden=has_no_fields>
                 {fields.into_iter().map(|field| view! { <li><code>{field.field}</code>": "{field.detail}</li> })
                     .collect_view()}

@@ -143,7 +143,7 @@ fn Busiest() -> impl IntoView {
             live.into_iter().take(5).map(|(id, ..)| id).collect::<Vec<_>>()
         });
         match before {
-            Some(before) if tick % 5 != 0 && before.len() == running.len() => before.clone(),
+            Some(before) if !tick.is_multiple_of(5) && before.len() == running.len() => before.clone(),
             _ => running,
         }
     });
@@ -213,7 +213,7 @@ fn Host() -> impl IntoView {
     let host = Remote::new(move || api.get::<HostView>("/host".to_owned())).follow("container");
     view! {
         <h2><a href="/hosts">"Host"</a></h2>
-        {show(host, |host| host_facts(host))}
+        {show(host, host_facts)}
     }
     .into_any()
 }

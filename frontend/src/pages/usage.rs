@@ -89,7 +89,7 @@ pub(crate) fn Usage() -> impl IntoView {
         let shown = rows.value().with(|rows| {
             let rows = rows.as_deref().unwrap_or_default();
             let totals: Vec<_> =
-                usage::totals(rows).iter().map(|(currency, sum, _)| money::total(sum, currency)).collect();
+                usage::totals(rows).iter().map(|total| money::total(&total.sum, &total.currency)).collect();
             if totals.is_empty() { "nothing measured".to_owned() } else { totals.join(" + ") }
         });
         format!("{shown} from {from} to {to}, by UTC hours")
@@ -118,7 +118,7 @@ fn usage_content(rows: Signal<Vec<UsageRow>>) -> AnyView {
     let totals = move || {
         rows.with(|rows| usage::totals(rows))
             .into_iter()
-            .flat_map(|(currency, sum, tenants)| {
+            .flat_map(|usage::Total { currency, sum, tenants }| {
                 let all = (tenants.len() > 1).then(|| ("All tenants".to_owned(), sum));
                 all.into_iter().chain(tenants).map(move |(name, sum)| (name, money::total(&sum, &currency)))
             })

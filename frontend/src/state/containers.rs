@@ -14,7 +14,7 @@ use wharf_shared::live::{MetricsPoint, Topic, TopicItem};
 use wharf_shared::problem::ProblemKind;
 
 use super::Events;
-use crate::api::{Api, Failure, Live, Subscription, Told};
+use crate::api::{Api, Failure, Live, Told};
 use crate::view::state::Action;
 
 /// Seconds in a sparkline.
@@ -46,7 +46,6 @@ pub(crate) struct Containers {
     failure: RwSignal<Option<Failure>>,
     tick: RwSignal<u32>,
     changed: StoredValue<BTreeSet<ContainerId>>,
-    _subscription: StoredValue<Option<Subscription>, LocalStorage>,
 }
 
 impl Containers {
@@ -59,14 +58,14 @@ impl Containers {
             failure: RwSignal::new(None),
             tick: RwSignal::new(0),
             changed: StoredValue::new(BTreeSet::new()),
-            _subscription: StoredValue::new_local(None),
         };
         let subscription = live.subscribe(Topic::Metrics { container: None }, move |told| {
             if let Told::Items(items) = told {
                 containers.measure(items);
             }
         });
-        containers._subscription.set_value(Some(subscription));
+        // Ends with the owner of this.
+        StoredValue::new_local(subscription);
         events.on_each(move |event| containers.hear(event));
         // After each reconnect too: events resume by their number, but only for what they still hold.
         Effect::new(move |_| {

@@ -6,18 +6,19 @@ use leptos::prelude::*;
 use wharf_shared::event::EventView;
 use wharf_shared::live::{Topic, TopicItem};
 
-use crate::api::{Live, Subscription, Told};
+use crate::api::{Live, Told};
 
 /// Events that are kept for pages opened later.
 const KEPT: usize = 500;
+
+type Handler = Box<dyn Fn(&EventView)>;
 
 /// The event stream of this page.
 #[derive(Clone, Copy)]
 pub(crate) struct Events {
     recent: RwSignal<VecDeque<EventView>>,
     changes: StoredValue<HashMap<&'static str, RwSignal<u32>>>,
-    handlers: StoredValue<Vec<Box<dyn Fn(&EventView)>>, LocalStorage>,
-    _subscription: StoredValue<Option<Subscription>, LocalStorage>,
+    handlers: StoredValue<Vec<Handler>, LocalStorage>,
 }
 
 /// Nouns that pages follow.
@@ -30,14 +31,14 @@ impl Events {
             recent: RwSignal::new(VecDeque::new()),
             changes: StoredValue::new(NOUNS.map(|noun| (noun, RwSignal::new(0))).into()),
             handlers: StoredValue::new_local(Vec::new()),
-            _subscription: StoredValue::new_local(None),
         };
         let subscription = live.subscribe(Topic::Events { after: None }, move |told| {
             if let Told::Items(items) = told {
                 events.hear(items);
             }
         });
-        events._subscription.set_value(Some(subscription));
+        // Ends with the owner of this.
+        StoredValue::new_local(subscription);
         events
     }
 
@@ -72,7 +73,9 @@ impl Events {
             .collect();
         self.handlers.with_value(|handlers| {
             for event in &events {
-                handlers.iter().for_each(|handler| handler(event));
+                for handler in handlers {
+                    handler(event);
+                }
             }
         });
         for event in &events {

@@ -29,7 +29,8 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, String> {
                 }
             },
             '\\' => {
-                word.get_or_insert_default().push(chars.next().ok_or("nothing follows the last backslash")?)
+                let next = chars.next().ok_or("nothing follows the last backslash")?;
+                word.get_or_insert_default().push(next);
             }
             c => word.get_or_insert_default().push(c),
         }

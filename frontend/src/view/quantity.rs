@@ -86,15 +86,12 @@ pub(crate) fn parse_cpus(text: &str) -> Result<u32, String> {
 
 /// A plain decimal times `factor`, cut to an integer.
 fn scaled(number: &str, factor: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !(fraction.is_empty() || digits(fraction)) || fraction.len() > 9 {
+    if !digits(whole) || !digits(fraction) || fraction.len() > 9 {
         return None;
     }
     let whole = whole.parse::<u64>().ok()?.checked_mul(factor)?;
-    if fraction.is_empty() {
-        return Some(whole);
-    }
     let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let part = fraction.parse::<u128>().ok()?.checked_mul(u128::from(factor))? / scale;
     whole.checked_add(u64::try_from(part).ok()?)
@@ -120,7 +117,7 @@ mod tests {
                 "1.0\u{202f}KiB",
                 "1.5\u{202f}KiB",
                 "100\u{202f}MiB",
-                "16384\u{202f}PiB"
+                "16383\u{202f}PiB"
             ]
         );
     }

@@ -206,16 +206,16 @@ pub(crate) mod tests {
         }
     }
 
-    fn exit(code: Option<i32>, oom_killed: bool) -> Option<ExitView> {
-        Some(ExitView { code, signal: None, oom_killed, supervisor_lost: false })
+    fn exit(code: i32, oom_killed: bool) -> ExitView {
+        ExitView { code: Some(code), signal: None, oom_killed, supervisor_lost: false }
     }
 
     #[test]
     fn a_clean_exit_needs_no_attention_and_an_oom_does() {
         let mut ended = container("job", State::Exited);
-        ended.exit = exit(Some(0), false);
+        ended.exit = Some(exit(0, false));
         assert_eq!((attention(&ended), look(&ended).1), (None, Tone::Muted));
-        ended.exit = exit(Some(137), true);
+        ended.exit = Some(exit(137, true));
         assert_eq!(attention(&ended).as_deref(), Some("exited 137 (out of memory)"));
         assert_eq!(words(&ended), "exited 137 (out of memory)");
     }

@@ -53,8 +53,19 @@ pub(crate) fn lines(rows: &[UsageRow]) -> Vec<Line> {
     lines.into_values().collect()
 }
 
+/// All amounts of one currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Total {
+    /// ISO 4217 code.
+    pub(crate) currency: String,
+    /// Exact sum.
+    pub(crate) sum: Sum,
+    /// The same by tenants' names.
+    pub(crate) tenants: Vec<(String, Sum)>,
+}
+
 /// Amounts by currency, then by tenant.
-pub(crate) fn totals(rows: &[UsageRow]) -> Vec<(String, Sum, Vec<(String, Sum)>)> {
+pub(crate) fn totals(rows: &[UsageRow]) -> Vec<Total> {
     let mut totals: BTreeMap<&str, (Sum, BTreeMap<&str, Sum>)> = BTreeMap::new();
     for row in rows {
         let (sum, tenants) = totals.entry(&row.currency).or_default();
@@ -64,8 +75,10 @@ pub(crate) fn totals(rows: &[UsageRow]) -> Vec<(String, Sum, Vec<(String, Sum)>)
     let owned = |(name, sum): (&str, Sum)| (name.to_owned(), sum);
     totals
         .into_iter()
-        .map(|(currency, (sum, tenants))| {
-            (currency.to_owned(), sum, tenants.into_iter().map(owned).collect())
+        .map(|(currency, (sum, tenants))| Total {
+            currency: currency.to_owned(),
+            sum,
+            tenants: tenants.into_iter().map(owned).collect(),
         })
         .collect()
 }
@@ -140,6 +153,6 @@ mod tests {
             ]
         );
         let totals = totals(&rows);
-        assert_eq!(totals.iter().map(|(_, sum, _)| sum.show(2)).collect::<Vec<_>>(), ["0.30"]);
+        assert_eq!(totals.iter().map(|total| total.sum.show(2)).collect::<Vec<_>>(), ["0.30"]);
     }
 }

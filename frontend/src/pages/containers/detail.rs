@@ -150,7 +150,7 @@ fn sentence(view: &ContainerView) -> String {
             parts.push(format!("up {}", moment::duration(now.0 - started.0)));
         }
         (_, _, Some(finished)) => {
-            parts.push(format!("ended {}", moment::ago(finished, now, browser::zone())))
+            parts.push(format!("ended {}", moment::ago(finished, now, browser::zone())));
         }
         _ => {}
     }

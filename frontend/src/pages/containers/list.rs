@@ -112,7 +112,7 @@ fn ordered(
             .filter(|(_, view, _)| rows::matches(view, &wanted))
             .collect()
     });
-    let is_frozen = is_selecting || (is_live_order && tick % SETTLE_TICKS != 0);
+    let is_frozen = is_selecting || (is_live_order && !tick.is_multiple_of(SETTLE_TICKS));
     if let Some(before) = before.filter(|before| is_frozen && before.len() == found.len()) {
         let place: std::collections::BTreeMap<_, _> = before.iter().zip(0_usize..).collect();
         if found.iter().all(|(id, ..)| place.contains_key(id)) {
@@ -215,7 +215,7 @@ fn Table(
                 <tbody data-testid="containers">
                     <For each=in_sight key=Clone::clone let:id>
                         {containers.rows().with_untracked(|rows| rows.get(&id).cloned())
-                            .map(|row| list_row(row, selected, with_tenants))}
+                            .map(|row| list_row(&row, selected, with_tenants))}
                     </For>
                 </tbody>
                 <tbody aria-hidden="true"><tr style:height=below><td colspan=columns></td></tr></tbody>
@@ -297,7 +297,7 @@ fn Footer(shown: Memo<Vec<ContainerId>>) -> impl IntoView {
     view! { <p class="totals" data-testid="totals">{words}</p> }.into_any()
 }
 
-fn list_row(row: Row, selected: RwSignal<BTreeSet<ContainerId>>, with_tenants: bool) -> AnyView {
+fn list_row(row: &Row, selected: RwSignal<BTreeSet<ContainerId>>, with_tenants: bool) -> AnyView {
     let view = row.view.clone();
     let text = |read: fn(&wharf_shared::container::ContainerView) -> String| {
         let view = view.clone();
