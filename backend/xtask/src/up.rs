@@ -99,7 +99,7 @@ pub(crate) fn down(repo: &Path, arguments: &DownArguments) -> Result<ExitCode> {
 fn build(repo: &Path) -> Result<PathBuf> {
     say::line("Building the agent, the supervisor and the command line");
     let mut command = process::cargo(repo);
-    command.args(["build", "--quiet", "--locked", "--profile", PROFILE]);
+    command.args(["build", "--locked", "--profile", PROFILE]);
     command.args(["-p", "wharf-agent", "-p", "wharf-shim", "-p", "wharf-cli"]);
     process::run(&mut command)?;
     let agent = program("wharfd")?;

@@ -22,6 +22,8 @@ test('a killed agent: banner, return, no line lost', async ({ page }) => {
   await expect.poll(count).toBeGreaterThan(10);
   stopAgent(readState());
   await expect(page.getByTestId('reconnecting')).toContainText('Reconnecting… showing data from');
+  await expect(page.getByText('Waiting for the connection')).toBeVisible();
+  await expect(page.locator('.page-actions').getByRole('button', { name: 'Stop' })).toBeDisabled();
   await page.screenshot({ path: artefact('reconnecting') });
   const frozen = await count();
   await startAgent(readState());

@@ -245,7 +245,7 @@ impl Paint<'_> {
         self.context.set_font("11px system-ui, sans-serif");
         self.context.set_text_align("right");
         for step in 0..=LINES {
-            let value = frame.ceiling / LINES * step;
+            let value = frame.ceiling.saturating_mul(step) / LINES;
             let y = (frame.top + frame.height * (1.0 - float(step) / float(LINES))).round() + 0.5;
             self.line((frame.left, y), (right, y));
             if step % 2 == 0 {

@@ -13,7 +13,7 @@ use wharf_shared::live::{LogStream, Topic, TopicItem};
 use wharf_shared::time::Timestamp;
 
 use super::field::Check;
-use crate::api::{Live, Told};
+use crate::api::{Connection, Live, Told};
 use crate::browser;
 use crate::view::log::{self, Level};
 use crate::view::number::{count, float_count, pixels};
@@ -88,7 +88,13 @@ pub(crate) fn LogView(
     let only_hits = RwSignal::new(false);
     let with_time = RwSignal::new(true);
     let only_stderr = RwSignal::new(false);
+    let live = Live::expect();
     let status = RwSignal::new("Waiting for lines");
+    // What is not connected is not live, whatever came before.
+    let status_now = move || match live.connection().get() {
+        Connection::Live => status.get(),
+        _ => "Waiting for the connection",
+    };
     let top_px = RwSignal::new(0.0);
     let height_px = RwSignal::new(600.0);
     let set_to = StoredValue::new(None::<i32>);
@@ -96,7 +102,7 @@ pub(crate) fn LogView(
 
     let download = format!("/api/v1/containers/{container}/logs{}", route::query(&[("timestamps", "true")]));
     let topic = Topic::Logs { container, after: None, tail: Some(TAIL) };
-    let subscription = Live::expect().subscribe(topic, move |told| match told {
+    let subscription = live.subscribe(topic, move |told| match told {
         Told::Items(items) => {
             let added = items.len();
             kept.update_value(|kept| items.into_iter().filter_map(line).for_each(|line| kept.push(line)));
@@ -215,7 +221,7 @@ pub(crate) fn LogView(
             <Check label="time" value=with_time/>
             <Check label="follow" value=follow/>
             <span class="grow"></span>
-            <span class="muted" role="status">{status}</span>
+            <span class="muted" role="status">{status_now}</span>
             <output class="muted" data-testid="log-count">{move || {
                 quantity::plural(shown.with(Shown::len), "line")
             }}</output>

@@ -6,7 +6,7 @@ use wharf_shared::container::{ContainerState, ContainerView};
 
 use super::actions;
 use super::summary::Summary;
-use crate::api::{Api, Failure};
+use crate::api::{Api, Connection, Failure, Live};
 use crate::browser;
 use crate::components::{Copy, Empty, FailureBox, LogView, PageHead, StateChip, Terminal};
 use crate::state::{Containers, Row};
@@ -167,6 +167,8 @@ fn Verbs(row: Row) -> impl IntoView {
         Memo::new(move |_| view.with(|view| view.state))
     };
     let navigate = use_navigate();
+    let connection = Live::expect().connection();
+    let is_offline = move || connection.get() != Connection::Live;
     let button = move |action: Action| {
         let (row, navigate) = (row.clone(), navigate.clone());
         let click = move |_| {
@@ -178,7 +180,12 @@ fn Verbs(row: Row) -> impl IntoView {
             });
         };
         let class = if matches!(action, Action::Remove | Action::Kill) { "danger-quiet" } else { "" };
-        view! { <button type="button" class=class on:click=click>{action.verb()}</button> }
+        view! {
+            <button type="button" class=class prop:disabled=is_offline on:click=click
+                title=move || is_offline().then_some("There is no connection to the agent.")>
+                {action.verb()}
+            </button>
+        }
     };
     move || {
         let state = state.get();

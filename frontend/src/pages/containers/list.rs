@@ -84,7 +84,7 @@ pub(crate) fn ContainerList() -> impl IntoView {
         </PageHead>
         <div class="bar">
             <label class="inline">"Search "
-                <input type="search" name="search" data-search="" autocomplete="off" bind:value=search
+                <input class="wide" type="search" name="search" data-search="" autocomplete="off" bind:value=search
                     placeholder="name, state:failed, tenant:acme, image:nginx"/></label>
             <Bulk selected/>
         </div>
