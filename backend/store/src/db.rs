@@ -11,9 +11,10 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
 use sqlx::sqlite::{
-    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{Executor, Transaction};
+use sqlx::{Connection, Executor, Transaction};
 
 use crate::error::StoreError;
 use crate::row::{Row, Value};
@@ -66,6 +67,7 @@ impl SqliteFile {
                 .acquire_timeout(WAIT)
                 .idle_timeout(None)
                 .max_lifetime(None)
+                .after_release(|connection, _| Box::pin(is_idle(connection)))
         };
         let open_error = |source| StoreError::Open { url: url.clone(), source };
         let writer = pool(1).connect_with(options.clone()).await.map_err(open_error)?;
@@ -171,6 +173,16 @@ impl Db {
         }
         Ok(statements.count())
     }
+}
+
+/// Whether a connection that was given back is in no transaction; one that is will be replaced.
+///
+/// A full disk makes SQLite itself roll back (`sqlite3_get_autocommit`). sqlx does not see that, its own
+/// ROLLBACK then fails, and from then on it would refuse every BEGIN on this connection.
+async fn is_idle(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // A dropped transaction's ROLLBACK waits in the connection's queue; the answer comes after it.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 async fn begin_postgres(pool: &PgPool, begin: &'static str) -> Result<Tx, StoreError> {
@@ -301,6 +313,26 @@ fn without_password(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_spoils_the_transaction_that_met_it_and_no_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = SqliteFile::open(&dir.path().join("small.db"), &SQLITE).await.expect("it opens");
+        let mut tx = file.begin().await.expect("a transaction");
+        // No larger than it is: to SQLite the same as a disk without a free block.
+        tx.rows("PRAGMA max_page_count = 1", Vec::new()).await.expect("a limit");
+        tx.commit().await.expect("a commit");
+        let mut tx = file.begin().await.expect("a transaction");
+        let filling = "INSERT INTO counters (name, value) VALUES (hex(zeroblob(9000000)), 0)";
+        let error = tx.execute(filling, Vec::new()).await.expect_err("it does not fit");
+        assert!(matches!(error, StoreError::Full(_)), "{error}");
+        drop(tx);
+        for _ in 0..3 {
+            let mut tx = file.begin().await.expect("the next one begins");
+            tx.count_up("events", 1).await.expect("and writes");
+            tx.commit().await.expect("for good");
+        }
+    }
 
     #[test]
     fn a_password_is_never_shown() {
