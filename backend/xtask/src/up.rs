@@ -70,7 +70,8 @@ pub(crate) fn up(repo: &Path, arguments: &UpArguments) -> Result<ExitCode> {
     command.arg("serve").args(arguments.instance.flags());
     command.arg("--listen").arg(arguments.listen.to_string());
     if let Some(url) = &arguments.database_url {
-        command.arg("--database-url").arg(url);
+        // Not a flag: whoever lists processes would see the password.
+        command.env("WHARF__DATABASE__URL", url);
     }
     say::line(&format!(
         "Starting the agent on http://{} (Ctrl-C ends it; its containers go on)",
