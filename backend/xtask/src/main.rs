@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod debian;
 mod guest;
 mod packages;
 mod process;

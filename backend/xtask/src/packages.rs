@@ -21,6 +21,7 @@ pub(crate) const TEST: &[&str] = &[
     "cpio",
     "curl",
     "docker-registry",
+    "e2fsprogs",
     "kmod",
     "mmdebstrap",
     "nginx-light",

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Tally;
-use crate::{guest, packages, process, say, tidy, web};
+use crate::{debian, guest, packages, process, say, tidy, web};
 
 /// One stage.
 pub(crate) struct Stage {
@@ -55,6 +55,7 @@ impl Plan {
             // The browser is Debian's.
             process::run(npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"))?;
         }
+        debian::fetch(&self.repo)?;
         say::line("Fetching the guest's kernel");
         guest::fetch(&self.repo)
     }
