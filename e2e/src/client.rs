@@ -7,6 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use wharf_shared::event::EventView;
 use wharf_shared::live::LogLine;
 use wharf_shared::problem::Problem;
 
@@ -174,6 +175,49 @@ impl Api {
         text.lines()
             .map(|line| serde_json::from_str(line).with_context(|| format!("understand log line {line}")))
             .collect()
+    }
+
+    /// Reads the event stream until an event is the last one wanted.
+    pub fn events_until(
+        &self,
+        path: &str,
+        last_event_id: Option<i64>,
+        is_last: impl Fn(&EventView) -> bool,
+    ) -> Result<Vec<EventView>> {
+        let mut request = self.request(Method::GET, path).header("accept", "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let read = async {
+            let mut response = request.send().await?.error_for_status()?;
+            let (mut text, mut events) = (String::new(), Vec::new());
+            while let Some(chunk) = response.chunk().await? {
+                text.push_str(std::str::from_utf8(&chunk)?);
+                while let Some((message, rest)) = text.split_once("\n\n") {
+                    let field = |name| message.lines().find_map(|line| line.strip_prefix(name));
+                    // A comment is a sign of life.
+                    if let Some(data) = field("data: ") {
+                        let event: EventView = serde_json::from_str(data)?;
+                        ensure!(
+                            field("id: ") == Some(&event.seq.to_string()),
+                            "the number differs: {message}"
+                        );
+                        let last = is_last(&event);
+                        events.push(event);
+                        if last {
+                            return Ok(events);
+                        }
+                    }
+                    text = rest.to_owned();
+                }
+            }
+            bail!("the stream ended after {events:?}")
+        };
+        let deadline = std::time::Duration::from_secs(30);
+        self.runtime
+            .block_on(async { tokio::time::timeout(deadline, read).await })
+            .with_context(|| format!("GET {path}: the event did not come in time"))?
+            .with_context(|| format!("GET {path}"))
     }
 
     /// Sends an archive.

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Result;
+
 use crate::registry::run;
 
 /// Directories of an instance in every cgroup hierarchy of this machine, whether they exist or not.
@@ -21,6 +23,45 @@ pub(crate) fn cgroup_dirs(instance: &str) -> Vec<PathBuf> {
     dirs
 }
 
+/// What is left of containers while the agent goes on, in words; `dirs` are theirs.
+pub(crate) fn of_containers(instance: &str, dir: &Path, dirs: &[PathBuf]) -> Result<Vec<String>> {
+    let below = |dir: &PathBuf| -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let tenants = cgroup_dirs(instance).iter().flat_map(below).collect::<Vec<_>>();
+    let cgroups = tenants.iter().flat_map(below);
+    let mut left: Vec<String> = cgroups.map(|path| format!("cgroup {}", path.display())).collect();
+    for dir in dirs {
+        left.extend(below(dir).iter().map(|path| format!("directory {}", path.display())));
+        left.extend(mounts(&[format!("{}/", dir.display())]));
+    }
+    let links = run(Command::new("ip").args(["-o", "link", "show", "type", "veth"]))?;
+    left.extend(links.lines().map(|line| format!("link {line}")));
+    // A container's elements are in these sets; the others have those of tenants.
+    let rules = run(Command::new("nft").args(["list", "ruleset"]))?;
+    let mut set = "";
+    for line in rules.lines().map(str::trim) {
+        if let Some(name) = line.strip_suffix(" {").and_then(|line| line.split(' ').nth(1)) {
+            set = name;
+        }
+        if line.starts_with("elements") && ["owners", "published", "published_at"].contains(&set) {
+            left.push(format!("nft {set} {line}"));
+        }
+    }
+    // One process of the supervisor's program is the forge; each other one has a container.
+    let mut supervisors = processes(&[format!("{}/", dir.display())]);
+    supervisors.retain(|process| process.contains("--forge"));
+    left.extend(supervisors.into_iter().skip(1));
+    Ok(left)
+}
+
+fn mounts(marks: &[String]) -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let marked = mounts.lines().filter(|line| marks.iter().any(|mark| line.contains(mark)));
+    marked.map(|line| format!("mount {line}")).collect()
+}
+
 /// Everything that is left, in words.
 pub(crate) fn find(instance: &str, dir: &Path) -> Vec<String> {
     let mut left = Vec::new();
@@ -30,13 +71,7 @@ pub(crate) fn find(instance: &str, dir: &Path) -> Vec<String> {
         }
     }
     let marks = [format!("/{instance}/"), format!("{}/", dir.display())];
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    left.extend(
-        mounts
-            .lines()
-            .filter(|line| marks.iter().any(|mark| line.contains(mark)))
-            .map(|line| format!("mount {line}")),
-    );
+    left.extend(mounts(&marks));
     left.extend(processes(&marks));
     for path in [
         dir.join("state"),

@@ -6,12 +6,24 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod debian;
+mod disk;
 mod leftovers;
+mod live;
+mod neighbour;
+mod postgres;
 mod registry;
+mod relay;
 mod socket;
+mod usage;
 mod world;
 
 pub use client::{Answer, Api};
+pub use disk::Disk;
+pub use live::Live;
+pub use neighbour::{HOST_ADDRESS, Neighbour};
+pub use postgres::Postgres;
 pub use registry::{Image, Registry};
+pub use relay::Relay;
 pub use socket::Socket;
-pub use world::{World, run, run_with};
+pub use world::{Setup, World, run, run_in, run_with};

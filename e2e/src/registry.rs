@@ -93,6 +93,16 @@ impl Image {
         Ok(Self { layout })
     }
 
+    /// The image in this layout.
+    pub(crate) fn at(layout: PathBuf) -> Self {
+        Self { layout }
+    }
+
+    /// The layout's directory.
+    pub(crate) fn layout(&self) -> &Path {
+        &self.layout
+    }
+
     /// The whole layout as one tar archive, as `skopeo copy … oci-archive:` writes it.
     pub fn archive(&self, path: &Path) -> Result<Vec<u8>> {
         run(Command::new("tar").arg("-C").arg(&self.layout).arg("-cf").arg(path).arg("."))?;

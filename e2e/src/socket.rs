@@ -1,29 +1,16 @@
 //! The WebSockets of exec and attach as a test speaks to them: text frames, each wait with a deadline.
 
-use std::rc::Rc;
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, bail, ensure};
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use wharf_shared::container::ExecView;
-use wharf_shared::live::{SUBPROTOCOL_JSON, StreamInput, StreamOutput};
+use wharf_shared::live::{StreamInput, StreamOutput};
 
 use crate::client::Api;
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::live::TextSocket;
 
 /// One open exec or attach.
 #[derive(Debug)]
 pub struct Socket {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    runtime: Rc<Runtime>,
+    socket: TextSocket,
     /// Everything from standard output and standard error so far.
     pub output: String,
 }
@@ -37,27 +24,14 @@ impl Socket {
 
     /// Opens a socket below `/api/v1` and says hello.
     pub fn open(api: &Api, path: &str) -> Result<Self> {
-        let url = format!("{}/api/v1{path}", api.base().replacen("http", "ws", 1));
-        let mut request = url.into_client_request().context("make the upgrade request")?;
-        let headers = request.headers_mut();
-        headers.insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL_JSON));
-        if let Some(token) = api.token() {
-            headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {token}"))?);
-        }
-        let runtime = Rc::clone(api.runtime());
-        let (stream, _) = runtime
-            .block_on(async { timeout(PATIENCE, connect_async(request)).await })
-            .context("open the socket in time")?
-            .with_context(|| format!("open the socket {path}"))?;
-        let mut socket = Self { stream, runtime, output: String::new() };
+        let mut socket = Self { socket: TextSocket::open(api, path)?, output: String::new() };
         socket.send(&StreamInput::Hello { ticket: None })?;
         Ok(socket)
     }
 
     /// Sends one frame.
     pub fn send(&mut self, frame: &StreamInput) -> Result<()> {
-        let text = serde_json::to_string(frame)?;
-        self.runtime.block_on(async { self.stream.send(Message::text(text)).await }).context("send a frame")
+        self.socket.send(frame)
     }
 
     /// Types.
@@ -67,22 +41,11 @@ impl Socket {
 
     /// The next frame; `None` when the socket was closed.
     pub fn frame(&mut self) -> Result<Option<StreamOutput>> {
-        loop {
-            let message = self
-                .runtime
-                .block_on(async { timeout(PATIENCE, self.stream.next()).await })
-                .with_context(|| format!("wait for a frame; so far came {:?}", self.output))?;
-            let frame: StreamOutput = match message {
-                Some(Ok(Message::Text(text))) => serde_json::from_str(&text).context("understand a frame")?,
-                Some(Ok(Message::Close(_))) | None => return Ok(None),
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(error).context("read a frame"),
-            };
-            if let StreamOutput::Stdout(bytes) | StreamOutput::Stderr(bytes) = &frame {
-                self.output.push_str(&String::from_utf8_lossy(bytes));
-            }
-            return Ok(Some(frame));
+        let frame = self.socket.frame().with_context(|| format!("so far came {:?}", self.output))?;
+        if let Some(StreamOutput::Stdout(bytes) | StreamOutput::Stderr(bytes)) = &frame {
+            self.output.push_str(&String::from_utf8_lossy(bytes));
         }
+        Ok(frame)
     }
 
     /// Reads until the output contains this.

@@ -22,7 +22,9 @@ use wharf_shared::tenant::TenantView;
 use wharf_shared::user::UserView;
 
 use crate::client::Api;
+use crate::disk::Disk;
 use crate::leftovers;
+use crate::neighbour::HOST_ADDRESS;
 use crate::registry::{Image, Registry, free_port, run as run_program};
 
 /// Anything that a working agent does takes less.
@@ -32,6 +34,8 @@ const PASSWORD: &str = "correct horse battery staple";
 /// What a test has.
 #[derive(Debug)]
 pub struct World {
+    /// The agent's state is on it; unmounted before the directory goes.
+    disk: Option<Disk>,
     /// Everything on disk is below it.
     dir: TempDir,
     /// The agent's instance name.
@@ -39,7 +43,9 @@ pub struct World {
     /// The registry.
     pub registry: RefCell<Registry>,
     programs: PathBuf,
-    port: u16,
+    /// Where the agent listens.
+    pub port: u16,
+    tls: bool,
     settings: Vec<String>,
     agent: RefCell<Option<Child>>,
     http: reqwest::Client,
@@ -56,6 +62,22 @@ pub fn run(test: impl FnOnce(&World) -> Result<()> + Send) -> Result<()> {
 
 /// As [`run`], with settings of the agent such as `metering.journal_interval_ms=500`.
 pub fn run_with(settings: &[&str], test: impl FnOnce(&World) -> Result<()> + Send) -> Result<()> {
+    run_in(Setup { settings, ..Setup::default() }, test)
+}
+
+/// How a world differs from the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup<'a> {
+    /// Settings of the agent.
+    pub settings: &'a [&'a str],
+    /// The agent's state is on a disk of this size.
+    pub disk_mebibytes: Option<u32>,
+    /// The agent listens on every address, with a certificate that it generates.
+    pub tls: bool,
+}
+
+/// As [`run`], in a world that differs.
+pub fn run_in(setup: Setup<'_>, test: impl FnOnce(&World) -> Result<()> + Send) -> Result<()> {
     // A network namespace belongs to a thread; what the thread spawns inherits it.
     std::thread::scope(|scope| {
         scope
@@ -63,7 +85,7 @@ pub fn run_with(settings: &[&str], test: impl FnOnce(&World) -> Result<()> + Sen
                 ensure!(nix::unistd::geteuid().is_root(), "the end-to-end tests need root");
                 unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
                 run_program(Command::new("ip").args(["link", "set", "lo", "up"]))?;
-                let world = World::prepare(settings)?;
+                let world = World::prepare(setup)?;
                 let outcome = catch_unwind(AssertUnwindSafe(|| {
                     world.start_agent()?;
                     world.set_up()?;
@@ -86,7 +108,7 @@ pub fn run_with(settings: &[&str], test: impl FnOnce(&World) -> Result<()> + Sen
 }
 
 impl World {
-    fn prepare(settings: &[&str]) -> Result<Self> {
+    fn prepare(setup: Setup<'_>) -> Result<Self> {
         let dir =
             tempfile::Builder::new().prefix("wharf-e2e-").tempdir().context("make a temporary directory")?;
         let programs = programs()?;
@@ -94,7 +116,11 @@ impl World {
         getrandom::fill(&mut random).context("draw a name")?;
         let registry = Registry::start(dir.path())?;
         let mut all = vec![format!("registry.insecure_hosts=[\"{}\"]", registry.host)];
-        all.extend(settings.iter().map(|setting| (*setting).to_owned()));
+        all.extend(setup.settings.iter().map(|setting| (*setting).to_owned()));
+        if setup.tls {
+            all.push("tls.mode=generate".to_owned());
+            all.push(format!("access.allowed_hosts=[\"{HOST_ADDRESS}\"]"));
+        }
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("make a runtime")?;
         Ok(Self {
@@ -102,17 +128,23 @@ impl World {
             registry: RefCell::new(registry),
             programs,
             port: free_port()?,
+            tls: setup.tls,
             settings: all,
             agent: RefCell::new(None),
             http: reqwest::Client::builder()
                 .timeout(Duration::from_mins(1))
                 .no_proxy()
+                // While a test waits for another program nobody sees that the agent closed an idle one.
+                .pool_max_idle_per_host(0)
+                // That clients can tell one certificate from another is shown with the command line.
+                .danger_accept_invalid_certs(setup.tls)
                 .build()
                 .context("make a client")?,
             runtime: Rc::new(runtime),
             admin: OnceCell::new(),
             busybox: OnceCell::new(),
             names: Cell::new(0),
+            disk: setup.disk_mebibytes.map(|size| Disk::new(dir.path(), size)).transpose()?,
             dir,
         })
     }
@@ -124,7 +156,12 @@ impl World {
 
     /// The agent's durable state.
     pub fn state_dir(&self) -> PathBuf {
-        self.dir.path().join("state")
+        self.disk.as_ref().map_or(self.dir.path(), |disk| &disk.path).join("state")
+    }
+
+    /// The small disk that the agent's state is on.
+    pub fn disk(&self) -> Result<&Disk> {
+        self.disk.as_ref().context("this world has no disk of its own")
     }
 
     /// Where one of our programs is.
@@ -134,13 +171,21 @@ impl World {
 
     /// The agent's address.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.port)
+    }
+
+    /// The fingerprint of its certificate, as the agent prints it at its start.
+    pub fn fingerprint(&self) -> Result<String> {
+        let log = fs::read_to_string(self.agent_log()).context("read the agent's log")?;
+        let (_, rest) = log.split_once("certificate fingerprint: ").context("no fingerprint is printed")?;
+        Ok(rest.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
     fn agent_command(&self) -> Command {
         let mut command = Command::new(self.program("wharfd"));
+        let address = if self.tls { "0.0.0.0" } else { "127.0.0.1" };
         command
-            .args(["--instance", &self.instance, "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--instance", &self.instance, "--listen", &format!("{address}:{}", self.port)])
             .arg("--state-dir")
             .arg(self.state_dir())
             .arg("--run-dir")
@@ -284,6 +329,13 @@ impl World {
         self.busybox.get().cloned().context("the image's reference")
     }
 
+    /// Pushes the Debian image and returns its reference.
+    pub fn debian(&self) -> Result<String> {
+        // Asks until the registry answers.
+        self.busybox()?;
+        self.registry.borrow().push(&Image::debian()?, "library/debian:12")
+    }
+
     /// The specification of a busybox container of this tenant, with these fields over it.
     pub fn spec(&self, tenant: &TenantView, command: &[&str], more: Value) -> Result<Value> {
         let number = self.names.get() + 1;
@@ -350,6 +402,14 @@ impl World {
         Ok(state.is_some_and(|state| !matches!(state, 'Z' | 'X')))
     }
 
+    /// `kill -9` of a running container's supervisor.
+    pub fn kill_supervisor(&self, view: &ContainerView) -> Result<()> {
+        let path = self.dir.path().join("run/c").join(view.id.as_str()).join("state.json");
+        let state: Value = serde_json::from_str(&fs::read_to_string(&path).context("read the state file")?)?;
+        let pid = state["shim"]["pid"].as_i64().context("the supervisor's pid")?;
+        kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL).context("kill the supervisor")
+    }
+
     /// Its whole log as text.
     pub fn logs(&self, id: &str) -> Result<String> {
         self.api().text(&format!("/containers/{id}/logs"))
@@ -377,27 +437,16 @@ impl World {
         self.runtime.block_on(async { tokio::time::sleep(duration).await });
     }
 
-    /// The container cgroups of the instance, in every hierarchy.
-    pub fn container_cgroups(&self) -> Vec<PathBuf> {
-        let below = |dir: PathBuf| -> Vec<PathBuf> {
-            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-        };
-        leftovers::cgroup_dirs(&self.instance).into_iter().flat_map(below).flat_map(below).collect()
-    }
-
-    /// Waits until no container of the instance is left on the host: cgroups, links, directories.
+    /// Waits until no container of the instance is left on the host: processes, mounts, cgroups, links,
+    /// firewall elements, directories. The agent and its forge go on.
     pub fn no_container_is_left(&self) -> Result<()> {
-        self.until("no cgroup of a container is left", || Ok(self.container_cgroups().is_empty()))?;
-        self.until("no veth is left", || {
-            Ok(run_program(Command::new("ip").args(["-o", "link", "show", "type", "veth"]))?.is_empty())
-        })?;
-        for dir in [self.state_dir().join("c"), self.dir.path().join("run/c")] {
-            self.until(&format!("{} is empty", dir.display()), || {
-                Ok(fs::read_dir(&dir).into_iter().flatten().next().is_none())
-            })?;
-        }
-        Ok(())
+        let dirs = [self.state_dir().join("c"), self.dir.path().join("run/c")];
+        let mut left = Vec::new();
+        let looked = self.until("no container is left", || {
+            left = leftovers::of_containers(&self.instance, self.dir.path(), &dirs)?;
+            Ok(left.is_empty())
+        });
+        looked.with_context(|| format!("left of containers: {left:#?}"))
     }
 
     /// Prints what helps to understand a failure.
@@ -410,11 +459,15 @@ impl World {
     }
 
     /// Ends everything and looks for what is left.
-    fn end(self) -> Result<()> {
+    fn end(mut self) -> Result<()> {
         let runs = self.agent.borrow().is_some();
         let stopped = runs.then(|| self.stop_agent());
         self.registry.borrow_mut().stop()?;
         run_program(self.agent_command().args(["down", "--purge"])).context("purge the instance")?;
+        ensure!(!self.state_dir().exists(), "the state was not purged");
+        if let Some(disk) = &mut self.disk {
+            disk.remove().context("something still uses the agent's disk")?;
+        }
         let mut left = Vec::new();
         let looked = self.until("nothing is left", || {
             left = leftovers::find(&self.instance, self.dir.path());

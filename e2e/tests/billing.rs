@@ -7,11 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use wharf_e2e::{World, run, run_with};
+use wharf_e2e::{Postgres, World, run, run_with};
 use wharf_shared::billing::PriceBookView;
 use wharf_shared::container::{ContainerState, ContainerView};
-use wharf_shared::page::Page;
-use wharf_shared::usage::{Meter, Quality, UsageRow};
+use wharf_shared::usage::{Meter, Quality};
 
 /// Burns CPU in the shell itself and prints what the kernel counted for it.
 const BURN: &str = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; times";
@@ -27,9 +26,9 @@ fn a_known_cpu_time_is_on_the_bill() -> Result<()> {
             BURN,
             json!({ "limits": { "cpu_millis": 2000, "memory_bytes": 64 << 20 } }),
         )?;
-        let counted = cpu_time_ns(&world.logs(view.id.as_str())?)?;
+        let counted = World::cpu_time_ns(&world.logs(view.id.as_str())?)?;
         ensure!(counted > 100_000_000, "the script burnt only {counted} ns");
-        let used = quantity(world, &view, Meter::CpuUsed)?;
+        let used = world.quantity(&view, Meter::CpuUsed)?;
         assert!(
             used >= counted && used - counted < TOLERANCE_NS,
             "times says {counted} ns, the bill {used} ns"
@@ -37,7 +36,7 @@ fn a_known_cpu_time_is_on_the_bill() -> Result<()> {
         // A limit of 2000 thousandths over the container's life.
         let lived_us = view.finished_at.context("an end")?.0 - view.started_at.context("a start")?.0;
         let lived_ns = u128::try_from(lived_us)? * 1_000;
-        let reserved = quantity(world, &view, Meter::CpuReserved)? / 2_000;
+        let reserved = world.quantity(&view, Meter::CpuReserved)? / 2_000;
         assert!(reserved.abs_diff(lived_ns) < 200_000_000, "lived {lived_ns} ns, reserved {reserved} ns");
         Ok(())
     })
@@ -45,17 +44,34 @@ fn a_known_cpu_time_is_on_the_bill() -> Result<()> {
 
 #[test]
 fn bytes_over_the_network_are_on_the_bill() -> Result<()> {
+    const FILE: u128 = 5_000_000;
     run(|world| {
         let tenant = world.tenant("acme")?;
-        let server = "head -c 5000000 /dev/zero > /www/big 2>/dev/null || dd if=/dev/zero of=/www/big bs=1000 count=5000 2>/dev/null; exec httpd -f -p 80 -h /www";
-        let server = world.start(&tenant, &["sh", "-c", server], json!({ "name": "server" }))?;
-        let address = server.address.clone().context("an address")?;
-        let address = address.split('/').next().unwrap_or_default().to_owned();
-        let fetch = format!(
-            "until wget -q -O /tmp/big http://{address}/big && [ $(wc -c < /tmp/big) = 5000000 ]; do sleep 0.1; done"
+        let server = format!(
+            "dd if=/dev/zero of=/www/big bs=1000 count={} 2>/dev/null; echo ready; exec httpd -f -p 80 -h /www",
+            FILE / 1_000
         );
+        let server = world.start(&tenant, &["sh", "-c", &server], json!({ "name": "server" }))?;
+        world.logged(server.id.as_str(), "ready")?;
+        let address = server.address.clone().context("an address")?;
+        let address = address.split('/').next().unwrap_or_default();
+        // Fails only until the server listens; then it comes once.
+        let fetch =
+            format!("until wget -q -O /tmp/big http://{address}/big; do sleep 0.1; done; wc -c /tmp/big");
         let client = world.script(&tenant, &fetch, json!({}))?;
-        assert_eq!(client.exit.clone().context("an exit")?.code, Some(0));
+        ensure!(world.logs(client.id.as_str())?.starts_with(&FILE.to_string()), "not all of it came");
+        world.api().delete(&format!("/containers/{}?force=true", server.id))?;
+        // Each frame has at most 66 bytes of headers around at most 1,448 bytes of the file; the other
+        // way go acknowledgements only.
+        let headers = (FILE / 1_448 + 100) * 66;
+        for (view, meter) in [(&server, Meter::NetworkOut), (&client, Meter::NetworkIn)] {
+            let counted = world.quantity(view, meter)?;
+            ensure!((FILE..FILE + headers).contains(&counted), "{}: {counted}", meter.as_str());
+        }
+        for (view, meter) in [(&server, Meter::NetworkIn), (&client, Meter::NetworkOut)] {
+            let counted = world.quantity(view, meter)?;
+            ensure!((1..headers).contains(&counted), "{}: {counted}", meter.as_str());
+        }
         Ok(())
     })
 }
@@ -77,8 +93,8 @@ fn usage_goes_on_over_a_killed_agent() -> Result<()> {
         }
         let ended: ContainerView = world.api().post(&format!("/containers/{id}/stop"), &json!({}))?;
         assert_eq!(ended.state, ContainerState::Exited);
-        let counted = cpu_time_ns(&world.logs(id)?)?;
-        let used = quantity(world, &ended, Meter::CpuUsed)?;
+        let counted = World::cpu_time_ns(&world.logs(id)?)?;
+        let used = world.quantity(&ended, Meter::CpuUsed)?;
         // touch is a child of the shell that times counts apart, but prints in its second line.
         assert!(
             used >= counted && used - counted < TOLERANCE_NS,
@@ -113,7 +129,7 @@ fn exports_agree_with_the_oracle_and_do_not_change() -> Result<()> {
                 BURN,
                 json!({ "limits": { "cpu_millis": 500, "memory_bytes": 32 << 20 } }),
             )?;
-            quantity(world, &view, Meter::CpuUsed)?;
+            world.quantity(&view, Meter::CpuUsed)?;
             world.api().delete(&format!("/containers/{}", view.id))?;
         }
         let export = |format: &str| world.api().text(&format!("/usage/export?format={format}&tenant=acme"));
@@ -154,12 +170,35 @@ fn exports_agree_with_the_oracle_and_do_not_change() -> Result<()> {
 }
 
 #[test]
+fn an_agent_on_postgresql_does_the_same() -> Result<()> {
+    let server = Postgres::start()?;
+    let setting = format!("database.url={}", server.url);
+    run_with(&[&setting], |world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.script(&tenant, BURN, json!({ "name": "burner" }))?;
+        let counted = World::cpu_time_ns(&world.logs(view.id.as_str())?)?;
+        world.kill_agent()?;
+        world.start_agent()?;
+        let used = world.quantity(&view, Meter::CpuUsed)?;
+        assert!(
+            used >= counted && used - counted < TOLERANCE_NS,
+            "times says {counted} ns, the bill {used} ns"
+        );
+        let export = world.api().text("/usage/export?format=csv&tenant=acme")?;
+        ensure!(export.contains("burner"), "{export}");
+        ensure!(!world.state_dir().join("wharf.db").exists(), "it wrote to a file of its own too");
+        world.api().delete(&format!("/containers/{}", view.id))?;
+        world.no_container_is_left()
+    })
+}
+
+#[test]
 fn a_counter_this_kernel_lacks_is_never_zero() -> Result<()> {
     run(|world| {
         let tenant = world.tenant("acme")?;
         let view = world.script(&tenant, "true", json!({}))?;
-        quantity(world, &view, Meter::CpuUsed)?;
-        for row in rows(world, &view)? {
+        world.quantity(&view, Meter::CpuUsed)?;
+        for row in world.usage(&view)? {
             let quantity: u128 = row.quantity.as_str().parse()?;
             if matches!(row.meter, Meter::BlockRead | Meter::BlockWrite)
                 && !fs::exists("/sys/fs/cgroup/cgroup.controllers")?
@@ -170,36 +209,4 @@ fn a_counter_this_kernel_lacks_is_never_zero() -> Result<()> {
         }
         Ok(())
     })
-}
-
-fn rows(world: &World, view: &ContainerView) -> Result<Vec<UsageRow>> {
-    Ok(world.api().get::<Page<UsageRow>>(&format!("/usage?container={}", view.id))?.items)
-}
-
-/// Waits until a meter of an ended container is on the bill, and returns the sum over its hours.
-fn quantity(world: &World, view: &ContainerView, meter: Meter) -> Result<u128> {
-    let mut sum = 0;
-    world.until(&format!("{} is on the bill", meter.as_str()), || {
-        sum = 0;
-        for row in rows(world, view)?.iter().filter(|row| row.meter == meter) {
-            assert_eq!(row.quality, Quality::Measured, "{row:?}");
-            sum += row.quantity.as_str().parse::<u128>()?;
-        }
-        Ok(sum > 0)
-    })?;
-    Ok(sum)
-}
-
-/// What `times` printed: user and system time of the shell, then of its children.
-fn cpu_time_ns(log: &str) -> Result<u128> {
-    let lines: Vec<_> = log.lines().filter(|line| line.contains('m') && line.ends_with('s')).collect();
-    ensure!(lines.len() == 2, "no times in {log}");
-    let mut sum = 0;
-    for word in lines.iter().flat_map(|line| line.split_whitespace()) {
-        let (minutes, seconds) = word.trim_end_matches('s').split_once('m').context("minutes and seconds")?;
-        let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, "0"));
-        let nanoseconds: u128 = format!("{fraction:0<9}").parse()?;
-        sum += (minutes.parse::<u128>()? * 60 + whole.parse::<u128>()?) * 1_000_000_000 + nanoseconds;
-    }
-    Ok(sum)
 }

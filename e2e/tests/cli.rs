@@ -4,7 +4,7 @@
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use wharf_e2e::{World, run};
+use wharf_e2e::{Image, World, run};
 
 #[test]
 fn a_container_s_life_from_the_command_line() -> Result<()> {
@@ -56,6 +56,67 @@ fn run_ends_as_its_process_and_says_what_failed() -> Result<()> {
         let output = wharf(world, &["stop", "no-such-container"])?;
         ensure!(output.status.code() == Some(1) && !output.stderr.is_empty(), "{output:?}");
         Ok(())
+    })
+}
+
+#[test]
+fn images_volumes_tokens_and_everything_else_from_the_command_line() -> Result<()> {
+    run(|world| {
+        said(world, &["tenant", "create", "acme"])?;
+        ensure!(said(world, &["tenant", "ls"])?.contains("acme"), "the tenant is not listed");
+        let image = world.busybox()?;
+        said(world, &["pull", &image])?;
+        ensure!(said(world, &["images"])?.contains(&image), "the image is not listed");
+        ensure!(said(world, &["image", "history", &image])?.contains("wharf-e2e"), "no history");
+        said(world, &["image", "tag", &image, "local/mine:1"])?;
+        let dir = world.dir().join("import");
+        std::fs::create_dir_all(&dir)?;
+        let archive = dir.join("image.tar");
+        Image::busybox(&dir)?.archive(&archive)?;
+        let path = archive.to_str().context("a path")?;
+        said(world, &["import", "--reference", "local/box:1", path])?;
+
+        said(world, &["volume", "create", "box"])?;
+        let script = "echo kept > /data/file; echo began; exec sleep 1000";
+        said(world, &["run", "-d", "--name", "one", "-v", "box:/data", "local/box:1", "sh", "-c", script])?;
+        world.logged("one", "began")?;
+        let refused = wharf(world, &["volume", "rm", "box"])?;
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        ensure!(refused.status.code() == Some(1) && why.contains("in use"), "{why}");
+        let stats = said(world, &["stats", "--no-stream"])?;
+        ensure!(stats.contains("one"), "{stats}");
+        let stats: serde_json::Value =
+            serde_json::from_str(&said(world, &["stats", "--no-stream", "--json"])?)?;
+        ensure!(stats.to_string().contains("cpu_millis"), "{stats}");
+        said(world, &["rm", "-f", "one"])?;
+        let read = ["run", "--rm", "-v", "box:/data:ro", "local/mine:1", "sh", "-c", "cat /data/file"];
+        assert_eq!(said(world, &read)?, "kept\n");
+        said(world, &["volume", "rm", "box"])?;
+        ensure!(!said(world, &["volume", "ls"])?.contains("box"), "the volume is still listed");
+        said(world, &["image", "rm", "local/mine:1"])?;
+
+        // A new token works, and no longer once it is revoked.
+        let secret = said(world, &["token", "create", "ci"])?;
+        let secret =
+            secret.split_whitespace().find(|word| word.len() >= 40).context("no secret is printed")?;
+        let with_token = || -> Result<Output> {
+            Ok(command(world, &["tenant", "ls"])?.env("WHARF_TOKEN", secret).output()?)
+        };
+        ensure!(with_token()?.status.success(), "the new token is refused");
+        let tokens: serde_json::Value = serde_json::from_str(&said(world, &["token", "ls", "--json"])?)?;
+        let ci = tokens.as_array().and_then(|all| all.iter().find(|token| token["name"] == "ci"));
+        let id = ci.and_then(|token| token["id"].as_str()).with_context(|| format!("no ci in {tokens}"))?;
+        said(world, &["token", "rm", id])?;
+        ensure!(!with_token()?.status.success(), "the revoked token still works");
+
+        let events = said(world, &["events"])?;
+        ensure!(events.contains("container.started") && events.contains("container.removed"), "{events}");
+        ensure!(said(world, &["audit"])?.contains("container.create"), "no audit");
+        let doctor = wharf(world, &["doctor"])?;
+        let report = String::from_utf8_lossy(&doctor.stdout);
+        ensure!(report.contains("cgroup"), "{doctor:?}");
+        ensure!(said(world, &["completions", "bash"])?.contains("_wharf"), "no completions");
+        world.no_container_is_left()
     })
 }
 

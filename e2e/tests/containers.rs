@@ -254,6 +254,71 @@ fn a_volume_outlives_its_containers_and_read_only_is_read_only() -> Result<()> {
 }
 
 #[test]
+fn a_container_is_as_it_was_asked_for() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = "id -u; id -g; pwd; echo $COLOUR; hostname; ulimit -n; cut -d: -f3 /proc/self/cgroup | sort -u; \
+                      touch /file 2>/dev/null || echo read-only; touch /dev/shm/file && echo shm; \
+                      stat -c %a /tmp; grep CapBnd /proc/self/status | cut -f2";
+        let spec = json!({
+            "user": "guest", "workdir": "/data", "env": { "COLOUR": "blue" }, "hostname": "box",
+            "labels": { "purpose": "test" }, "read_only": true, "limits": { "open_files": 333 },
+        });
+        let view = world.script(&tenant, script, spec)?;
+        let log = world.logs(view.id.as_str())?;
+        // The last is Docker's default set of capabilities less NET_RAW and MKNOD.
+        let wanted = [
+            "1000",
+            "1000",
+            "/data",
+            "blue",
+            "box",
+            "333",
+            "/",
+            "read-only",
+            "shm",
+            "1777",
+            "00000000a00405fb",
+        ];
+        assert_eq!(log.lines().collect::<Vec<_>>(), wanted);
+        let inspected: ContainerView = world.api().get(&format!("/containers/{}", view.id))?;
+        assert_eq!(inspected.spec.labels.get("purpose").map(String::as_str), Some("test"));
+        Ok(())
+    })
+}
+
+#[test]
+fn wait_tells_the_end_and_restart_makes_a_new_process() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = "trap 'exit 12' TERM; echo ready; while :; do sleep 0.05; done";
+        let view = world.start(&tenant, &["sh", "-c", script], json!({ "stop_grace_s": 20 }))?;
+        let path = format!("/containers/{}", view.id);
+        world.logged(view.id.as_str(), "ready")?;
+        let again: ContainerView = world.api().post(&format!("{path}/restart"), &json!({}))?;
+        assert_eq!(again.state, ContainerState::Running);
+        ensure!(again.pid != view.pid, "it is still the same process");
+        world
+            .until("it is ready again", || Ok(world.logs(view.id.as_str())?.matches("ready").count() == 2))?;
+        // Asked while it runs; answered at its end.
+        std::thread::scope(|scope| -> Result<()> {
+            let url = format!("{}/api/v1{path}/wait", world.url());
+            let token = world.api().token().context("a token")?.to_owned();
+            let waiting = scope.spawn(move || {
+                let mut curl = std::process::Command::new("curl");
+                curl.args(["-sf", "--max-time", "40", "-H"]).arg(format!("Authorization: Bearer {token}"));
+                curl.arg(url).output()
+            });
+            world.api().act(&format!("{path}/stop"), &json!({}))?;
+            let output = waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let exit: ExitView = serde_json::from_slice(&output.stdout)?;
+            assert_eq!(exit.code, Some(12));
+            Ok(())
+        })
+    })
+}
+
+#[test]
 fn bad_input_is_refused_with_what_to_do_and_leaves_nothing() -> Result<()> {
     run(|world| {
         let tenant = world.tenant("acme")?;

@@ -112,3 +112,16 @@ fn the_none_network_has_loopback_only() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn the_host_network_is_the_host_s_own() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = "readlink /proc/self/ns/net; ip -o link | cut -d: -f2";
+        let view = world.script(&tenant, script, json!({ "network": "host" }))?;
+        let own = std::fs::read_link("/proc/thread-self/ns/net")?;
+        ensure!(world.logs(view.id.as_str())?.contains(&*own.to_string_lossy()), "another network");
+        world.api().delete(&format!("/containers/{}", view.id))?;
+        world.no_container_is_left()
+    })
+}

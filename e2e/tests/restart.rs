@@ -1,7 +1,6 @@
 //! The agent dies, the supervisor dies: containers, logs and usage do not.
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -113,11 +112,7 @@ fn a_killed_supervisor_ends_its_container_and_the_policy_starts_it_again() -> Re
         let plain = world.start(&tenant, &["sleep", "1000"], json!({}))?;
         let again = world.start(&tenant, &["sleep", "1000"], json!({ "restart": "always" }))?;
         for view in [&plain, &again] {
-            let state = world.dir().join("run/c").join(view.id.as_str()).join("state.json");
-            let state: Value =
-                serde_json::from_str(&fs::read_to_string(state).context("read the state file")?)?;
-            let shim = state["shim"]["pid"].as_i64().context("the shim's pid")?;
-            kill(Pid::from_raw(i32::try_from(shim)?), Signal::SIGKILL).context("kill the shim")?;
+            world.kill_supervisor(view)?;
         }
         let ended = world.ended(plain.id.as_str())?;
         assert!(ended.exit.context("an exit")?.supervisor_lost);
@@ -129,6 +124,45 @@ fn a_killed_supervisor_ends_its_container_and_the_policy_starts_it_again() -> Re
         world.api().delete(&format!("/containers/{}", plain.id))?;
         world.api().delete(&format!("/containers/{}?force=true", again.id))?;
         world.no_container_is_left()
+    })
+}
+
+#[test]
+fn restart_policies_hold_over_a_restart_of_the_agent() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let start = |name: &str, policy: Value| {
+            world.start(&tenant, &["sleep", "1000"], json!({ "name": name, "restart": policy }))
+        };
+        let never = start("never", json!("no"))?;
+        let always = start("always", json!("always"))?;
+        let on_failure = start("on-failure", json!({ "on_failure": { "max_retries": 3 } }))?;
+        let unless_stopped = start("unless-stopped", json!("unless_stopped"))?;
+        let stopped = start("stopped", json!("always"))?;
+        world.api().act("/containers/stopped/stop", &json!({ "grace_s": 0 }))?;
+        world.kill_agent()?;
+        let dying = [&never, &always, &on_failure, &unless_stopped];
+        for view in dying {
+            kill(Pid::from_raw(view.pid.context("a pid")?), Signal::SIGKILL).context("kill a container")?;
+        }
+        for view in dying {
+            world.until("it has ended", || Ok(!world.process_runs(view.pid)?))?;
+        }
+        world.start_agent()?;
+        for view in [&always, &on_failure, &unless_stopped] {
+            let again = world.container_until(view.id.as_str(), "it runs again", |view| {
+                view.state == ContainerState::Running && view.restart_count == 1
+            })?;
+            ensure!(again.pid != view.pid, "{}: it is still the same process", view.name);
+        }
+        let ended = world.ended(never.id.as_str())?;
+        assert_eq!((ended.exit.context("an exit")?.signal, ended.restart_count), (Some(9), 0));
+        // What a person stopped stays so, even over a further start of the agent.
+        world.kill_agent()?;
+        world.start_agent()?;
+        let stopped: ContainerView = world.api().get(&format!("/containers/{}", stopped.id))?;
+        assert_eq!((stopped.state, stopped.restart_count), (ContainerState::Exited, 0));
+        settle_and_remove_all(world)
     })
 }
 
