@@ -23,14 +23,20 @@ pub(crate) fn cgroup_dirs(instance: &str) -> Vec<PathBuf> {
     dirs
 }
 
+fn below(dir: &PathBuf) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+/// The containers' cgroups of an instance, in every hierarchy.
+pub(crate) fn container_cgroups(instance: &str) -> Vec<PathBuf> {
+    let tenants = cgroup_dirs(instance).iter().flat_map(below).collect::<Vec<_>>();
+    tenants.iter().flat_map(below).collect()
+}
+
 /// What is left of containers while the agent goes on, in words; `dirs` are theirs.
 pub(crate) fn of_containers(instance: &str, dir: &Path, dirs: &[PathBuf]) -> Result<Vec<String>> {
-    let below = |dir: &PathBuf| -> Vec<PathBuf> {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-    };
-    let tenants = cgroup_dirs(instance).iter().flat_map(below).collect::<Vec<_>>();
-    let cgroups = tenants.iter().flat_map(below);
+    let cgroups = container_cgroups(instance).into_iter();
     let mut left: Vec<String> = cgroups.map(|path| format!("cgroup {}", path.display())).collect();
     for dir in dirs {
         left.extend(below(dir).iter().map(|path| format!("directory {}", path.display())));

@@ -437,6 +437,11 @@ impl World {
         self.runtime.block_on(async { tokio::time::sleep(duration).await });
     }
 
+    /// The containers' cgroups of the instance, in every hierarchy.
+    pub fn container_cgroups(&self) -> Vec<PathBuf> {
+        leftovers::container_cgroups(&self.instance)
+    }
+
     /// Waits until no container of the instance is left on the host: processes, mounts, cgroups, links,
     /// firewall elements, directories. The agent and its forge go on.
     pub fn no_container_is_left(&self) -> Result<()> {

@@ -1,6 +1,8 @@
 //! The agent dies, the supervisor dies: containers, logs and usage do not.
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
+use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -101,6 +103,80 @@ fn an_agent_killed_in_mid_create_leaves_no_orphan() -> Result<()> {
             settle_and_remove_all(world)
                 .with_context(|| format!("killed {after_ms} ms into the creation"))?;
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn containers_that_a_restored_store_does_not_know_are_ended_billed_and_removed() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let kept = world.start(&tenant, &["sleep", "1000"], json!({}))?;
+        assert!(world.stop_agent()?.success());
+        let (database, copy) = (world.state_dir().join("wharf.db"), world.dir().join("copy.db"));
+        fs::copy(&database, &copy).context("copy the store")?;
+        world.start_agent()?;
+        let stranger = world.tenant("stranger")?;
+        let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; exec sleep 1000";
+        let orphan =
+            world.start(&tenant, &["sh", "-c", busy], json!({ "ports": [{ "container_port": 80 }] }))?;
+        let other = world.start(&stranger, &["sleep", "1000"], json!({}))?;
+        world.logged(orphan.id.as_str(), "done")?;
+        world.kill_agent()?;
+        // As an operator restores a copy: the journal and the host are ahead of it.
+        for name in ["wharf.db-wal", "wharf.db-shm"] {
+            fs::remove_file(world.state_dir().join(name)).ok();
+        }
+        fs::copy(&copy, &database).context("restore the store")?;
+        world.start_agent()?;
+        let page: Page<ContainerView> = world.api().get("/containers?all=true")?;
+        assert_eq!(page.items.iter().map(|view| &view.id).collect::<Vec<_>>(), [&kept.id]);
+        assert_eq!(page.items.first().context("the kept one")?.pid, kept.pid);
+        for view in [&orphan, &other] {
+            ensure!(!world.process_runs(view.pid)?, "process {:?} outlived its row", view.pid);
+            for dir in ["state/c", "run/c"] {
+                let path = world.dir().join(dir).join(view.id.as_str());
+                ensure!(!path.exists(), "{} is left", path.display());
+            }
+        }
+        let left = world.container_cgroups();
+        let foreign = left.iter().find(|path| !path.display().to_string().contains(kept.id.as_str()));
+        assert_eq!(foreign, None);
+        let rules = Command::new("nft").args(["list", "ruleset"]).output().context("list the rules")?;
+        let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+        ensure!(!rules.contains(orphan.address.as_deref().context("an address")?), "{rules}");
+        // What it used is billed all the same.
+        world.until("the orphan's usage is rolled up", || {
+            Ok(world.api().text("/usage/export?format=jsonl")?.contains(orphan.id.as_str()))
+        })?;
+        world.api().delete(&format!("/containers/{}?force=true", kept.id))?;
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn an_agent_with_another_store_removes_nothing() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(&tenant, &["sleep", "1000"], json!({}))?;
+        world.kill_agent()?;
+        let (database, copy) = (world.state_dir().join("wharf.db"), world.dir().join("own"));
+        fs::create_dir(&copy)?;
+        let files = ["wharf.db", "wharf.db-wal", "wharf.db-shm"];
+        for name in files {
+            fs::rename(world.state_dir().join(name), copy.join(name)).ok();
+        }
+        let refused = world.start_agent().err().context("an agent with an empty store started")?;
+        ensure!(format!("{refused:#}").contains("ended"), "{refused:#}");
+        ensure!(world.process_runs(view.pid)?, "it was ended on an empty store's word");
+        fs::remove_file(&database)?;
+        for name in files {
+            fs::remove_file(world.state_dir().join(name)).ok();
+            fs::rename(copy.join(name), world.state_dir().join(name)).ok();
+        }
+        world.start_agent()?;
+        let adopted: ContainerView = world.api().get(&format!("/containers/{}", view.id))?;
+        assert_eq!((adopted.state, adopted.pid), (ContainerState::Running, view.pid));
         Ok(())
     })
 }

@@ -148,6 +148,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let _only_one = lock(&run_dir)?;
     let app = App::build(config, clock, tasks.clone()).await?;
 
+    app.containers.sweep().await?;
     app.volumes.recover().await?;
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
     app.containers.recover(booted).await?;

@@ -17,11 +17,12 @@ use wharf_shim::paths::{RunDir, RunRoot};
 use wharf_shim::protocol::{Phase, Request};
 
 use crate::config::Config;
+use crate::engine::sweep::{self, children};
 use crate::say;
 
 /// Name of the file in the run directory that names the agent.
 pub(crate) const PID_FILE: &str = "wharfd.pid";
-/// The agent, and each cgroup, get so long to end.
+/// The agent and its supervisors get so long to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ends it.
@@ -114,37 +115,8 @@ async fn release_shims(run_root: &RunRoot) -> anyhow::Result<()> {
 }
 
 async fn end(layout: &Layout, path: &Path) -> anyhow::Result<()> {
-    let cgroup = Cgroup::open(layout, path).with_context(|| format!("open the cgroup {}", path.display()))?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        cgroup.kill().with_context(|| format!("kill the cgroup {}", path.display()))?;
-        if cgroup.is_empty().unwrap_or(true) {
-            break;
-        }
-        anyhow::ensure!(Instant::now() < deadline, "processes in {} do not end", path.display());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    // The kernel lets go of a cgroup a moment after its last process.
-    loop {
-        match cgroup.remove() {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error).with_context(|| format!("remove the cgroup {}", path.display()));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
-}
-
-/// The cgroups directly below this one, in any hierarchy.
-fn children(layout: &Layout, path: &Path) -> Vec<std::path::PathBuf> {
-    let mut names = std::collections::BTreeSet::new();
-    for hierarchy in layout.hierarchies() {
-        let Ok(entries) = std::fs::read_dir(hierarchy.join(path)) else { continue };
-        let dirs = entries.flatten().filter(|entry| entry.path().is_dir());
-        names.extend(dirs.map(|entry| entry.file_name()));
-    }
-    names.into_iter().map(|name| path.join(name)).collect()
+    sweep::empty(layout, path).await.with_context(|| format!("kill the cgroup {}", path.display()))?;
+    sweep::remove(layout, path).await.with_context(|| format!("remove the cgroup {}", path.display()))
 }
 
 fn remove(dir: &Path) -> anyhow::Result<()> {

@@ -40,12 +40,16 @@ impl Volumes {
 
     /// Removes directories that no row names any more.
     pub(crate) async fn recover(&self) -> Result<()> {
-        let known: Vec<String> = {
+        let (known, no_tenant): (Vec<String>, bool) = {
             let mut tx = self.db.read().await?;
             let all = rows::list(&mut tx, &Scope::All, &PageRequest::whole()).await?;
-            all.items.into_iter().map(|volume| volume.id.to_string()).collect()
+            let owners = tenants::list(&mut tx, &Scope::All, &PageRequest::whole()).await?;
+            (all.items.into_iter().map(|volume| volume.id.to_string()).collect(), owners.items.is_empty())
         };
         let root = self.root.clone();
+        if no_tenant && std::fs::read_dir(&root).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(crate::containers::orphans::foreign_store("volumes"));
+        }
         self.on_disk("leftover volumes cannot be removed", move || {
             make_private(&root)?;
             for entry in std::fs::read_dir(&root)? {

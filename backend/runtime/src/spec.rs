@@ -24,12 +24,14 @@ pub const DEFAULT_READ_ONLY_PATHS: [&str; 5] =
 
 /// Paths that a container cannot see into by default: the host's memory, keys, timers and hardware.
 ///
-/// `kpage*` and `kmsg` are readable by a root without user namespace; `powercap`, `interrupts` and
+/// `kpage*` and `kmsg` are readable by a root without user namespace; `kallsyms` tells where the kernel
+/// lies; `powercap`, `interrupts` and
 /// `thermal_throttle` tell what the neighbours compute.
-pub const DEFAULT_MASKED_PATHS: [&str; 16] = [
+pub const DEFAULT_MASKED_PATHS: [&str; 18] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
+    "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
     "/proc/kmsg",
@@ -43,6 +45,7 @@ pub const DEFAULT_MASKED_PATHS: [&str; 16] = [
     "/proc/timer_stats",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
+    "/sys/kernel/debug",
 ];
 
 /// Returns the default masked paths, with those of each CPU of this host.

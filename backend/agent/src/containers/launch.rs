@@ -126,6 +126,7 @@ pub(super) async fn launch(
             id_base: prepared.tenant.id_base,
             mounts: prepared.mounts,
             devices: prepared.devices,
+            masked_paths: deps.engine.masked_paths(),
         },
     )
     .map_err(|error| ServiceError::invalid_field("command", error.to_string()))?;

@@ -9,6 +9,7 @@ pub(crate) mod exec;
 mod launch;
 mod lines;
 pub(crate) mod logs;
+pub(crate) mod orphans;
 mod plan;
 mod restart;
 

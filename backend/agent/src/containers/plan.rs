@@ -1,15 +1,13 @@
 //! From what was asked for and what the image says to what is launched: pure.
 //!
-//! Docker's rules for entrypoint and command; the masked and read-only paths of Docker's default
-//! plus those that tell of the host's memory (SECURITY B11); default capabilities less `NET_RAW`
-//! and `MKNOD`. Everything that needs a look at the host arrives as an argument.
+//! Docker's rules for entrypoint and command; default capabilities less `NET_RAW` and `MKNOD`. Everything that needs a look at the host arrives as an argument.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use wharf_image::ImageConfig;
 use wharf_runtime::spec::{
-    DeviceNode, IdMap, LaunchSpec, LogSpec, MountSource, MountSpec, NetworkNamespace, ProcessSpec, Rlimit,
+    DEFAULT_READ_ONLY_PATHS, DeviceNode, IdMap, LaunchSpec, LogSpec, MountSource, MountSpec, NetworkNamespace, ProcessSpec, Rlimit,
     RootfsSpec, SPEC_VERSION, Seccomp,
 };
 use wharf_shared::container::{
@@ -29,29 +27,6 @@ const SHM_DEFAULT_BYTES: u64 = 64 * 1024 * 1024;
 /// Docker's default search path.
 const PATH_DEFAULT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-const MASKED_PATHS: [&str; 18] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kallsyms",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/kmsg",
-    "/proc/kpagecgroup",
-    "/proc/kpagecount",
-    "/proc/kpageflags",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/kernel/debug",
-];
-
-const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 /// All that a launch depends on besides what was asked for.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -69,6 +44,8 @@ pub(crate) struct Facts<'a> {
     /// Volumes and host paths, resolved: source on the host, and whether ids are shifted.
     pub(crate) mounts: Vec<MountSpec>,
     pub(crate) devices: Vec<DeviceNode>,
+    /// What this host hides from containers.
+    pub(crate) masked_paths: Vec<String>,
 }
 
 /// The container cannot be launched as it was asked for.
@@ -163,8 +140,8 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
             NetworkMode::Host => NetworkNamespace::Host,
         },
         cgroup: facts.cgroup,
-        masked_paths: MASKED_PATHS.map(str::to_owned).to_vec(),
-        read_only_paths: READ_ONLY_PATHS.map(str::to_owned).to_vec(),
+        masked_paths: facts.masked_paths,
+        read_only_paths: DEFAULT_READ_ONLY_PATHS.map(str::to_owned).to_vec(),
         sysctls,
         devices: facts.devices,
         shm_size_bytes: spec.limits.shm_bytes.unwrap_or(SHM_DEFAULT_BYTES),

@@ -8,6 +8,7 @@
 mod adopt;
 mod limits;
 mod session;
+pub(crate) mod sweep;
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -17,9 +18,10 @@ use std::time::Duration;
 pub(crate) use adopt::Found;
 pub(crate) use limits::LimitError;
 pub(crate) use session::{Session, SessionError, ShimNotice};
+pub(crate) use sweep::{Remains, RunCgroup};
 use tokio::sync::Mutex;
 use wharf_runtime::cgroup::{Cgroup, DeviceRule, Layout, LayoutKind};
-use wharf_runtime::spec::{IdMap, LaunchSpec};
+use wharf_runtime::spec::{IdMap, LaunchSpec, default_masked_paths};
 use wharf_shared::container::Limits;
 use wharf_shared::tenant::Quota;
 use wharf_shim::client;
@@ -74,6 +76,7 @@ pub(crate) struct Engine {
     state_root: StateRoot,
     shim: PathBuf,
     layout: Layout,
+    masked_paths: Vec<String>,
     /// The connection with the forge; one launch request at a time.
     forge: Mutex<Option<Session>>,
 }
@@ -100,6 +103,7 @@ impl Engine {
             state_root: StateRoot::new(state_root),
             shim,
             layout: Layout::detect()?,
+            masked_paths: default_masked_paths(),
             forge: Mutex::new(None),
         })
     }
@@ -114,6 +118,11 @@ impl Engine {
             LayoutKind::Hybrid => "hybrid",
             LayoutKind::V1 => "v1",
         }
+    }
+
+    /// What of `/proc` and `/sys` this host hides from containers.
+    pub(crate) fn masked_paths(&self) -> Vec<String> {
+        self.masked_paths.clone()
     }
 
     pub(crate) fn run_root(&self) -> &RunRoot {

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::http::header::{
-    ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
 use serde_json::json;
@@ -67,6 +67,16 @@ async fn a_form_cannot_sign_anybody_in() {
         *request.body_mut() = Body::from(body.clone());
         assert_eq!(world.ask(request).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type}");
     }
+}
+
+#[tokio::test]
+async fn a_busy_agent_says_when_to_come_again() {
+    let world = World::with(|config| config.access.max_requests = 0).await;
+    let reply = world.get(&Who::Nobody, "/api/v1/auth/setup").await;
+    assert_eq!((reply.status, reply.kind().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+    assert_eq!(reply.headers[CONTENT_TYPE], "application/problem+json");
+    let seconds: u64 = reply.headers[RETRY_AFTER].to_str().expect("text").parse().expect("seconds");
+    assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! What every test of the API needs: an agent without its host, two tenants, a user of each role.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -18,6 +17,7 @@ use wharf_shared::user::{Role, UserSpec, UserView};
 
 use crate::app::App;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::tasks::Tasks;
 
@@ -82,9 +82,24 @@ pub(super) enum Who {
 
 impl World {
     pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With other settings than the default ones.
+    pub(super) async fn with(settings: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(ManualClock(AtomicI64::new(BEGIN.0)));
-        let app = app(dir.path(), Arc::clone(&clock)).await;
+        let mut config = Config {
+            instance: "wharftest".to_owned(),
+            state_dir: dir.path().to_owned(),
+            run_dir: dir.path().join("run"),
+            // No container is started here; a file is enough.
+            shim: std::env::current_exe().expect("this test"),
+            ..Config::default()
+        };
+        settings(&mut config);
+        let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let app = App::build(config, shared, Tasks::default()).await.expect("an agent");
         let router = crate::api::router(Arc::clone(&app));
         Self { app, clock, router, dir }
     }
@@ -164,16 +179,4 @@ pub(super) fn request(who: &Who, method: &str, path: &str, body: Option<Value>) 
             .expect("a request"),
         None => request.body(Body::empty()).expect("a request"),
     }
-}
-
-async fn app(dir: &Path, clock: Arc<ManualClock>) -> Arc<App> {
-    let config = crate::config::Config {
-        instance: "wharftest".to_owned(),
-        state_dir: dir.to_owned(),
-        run_dir: dir.join("run"),
-        // No container is started here; a file is enough.
-        shim: std::env::current_exe().expect("this test"),
-        ..crate::config::Config::default()
-    };
-    App::build(config, clock, Tasks::default()).await.expect("an agent")
 }
