@@ -120,6 +120,75 @@ fn images_volumes_tokens_and_everything_else_from_the_command_line() -> Result<(
     })
 }
 
+#[test]
+fn a_quick_process_s_output_and_code_always_arrive() -> Result<()> {
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        for round in 0..30_u32 {
+            let script = format!("echo out {round}; echo err {round} >&2; exit {round}");
+            let mut arguments = vec!["run", "--rm"];
+            if round % 2 == 1 {
+                arguments.push("-i");
+            }
+            arguments.extend([image.as_str(), "sh", "-c", &script]);
+            let output = wharf(world, &arguments)?;
+            assert_eq!(output.status.code(), Some(i32::try_from(round)?), "{arguments:?}: {output:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), format!("out {round}\n"), "{output:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), format!("err {round}\n"), "{output:?}");
+        }
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn what_is_piped_into_run_comes_out_whole() -> Result<()> {
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        // More than is kept for a container that does not run yet.
+        let text: String =
+            (0..100_000).fold(String::new(), |text, number| text + "line " + &number.to_string() + "\n");
+        let file = world.dir().join("input");
+        std::fs::write(&file, &text)?;
+        let output = command(world, &["run", "-i", "--rm", &image, "cat"])?
+            .stdin(std::fs::File::open(&file)?)
+            .output()
+            .context("run wharf")?;
+        ensure!(output.status.success(), "{:?}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.stdout == text.as_bytes(),
+            "{} of {} bytes came back",
+            output.stdout.len(),
+            text.len()
+        );
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn run_ends_with_docker_s_codes_when_nothing_ran() -> Result<()> {
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        let missing = format!("{image}-not-there");
+        let cases: [(&[&str], i32); 6] = [
+            (&["run", "--rm", &image, "/etc/passwd"], 126),
+            (&["run", "--rm", &image, "/etc"], 126),
+            (&["run", "--rm", &image, "no-such-program"], 127),
+            (&["run", "--rm", &missing, "true"], 125),
+            (&["run", "--rm", "-m", "1k", &image, "true"], 125),
+            (&["run", "--rm", "-v", "/no/such/path:/x", &image, "true"], 125),
+        ];
+        for (arguments, code) in cases {
+            let output = wharf(world, arguments)?;
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+            ensure!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}: {output:?}");
+        }
+        world.no_container_is_left()
+    })
+}
+
 fn command(world: &World, arguments: &[&str]) -> Result<Command> {
     let program = world.program("wharf");
     ensure!(program.exists(), "there is no {}: run cargo build -p wharf-cli first", program.display());

@@ -153,6 +153,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
     app.containers.recover(booted).await?;
     app.containers.warm_up().await;
+    app.events.retain(app.config.retention, &tasks);
     metering::roll_up(&app.metering, app.db.clone(), &tasks);
     let millis = |millis: u32| Duration::from_millis(u64::from(millis.max(100)));
     let intervals = &app.config.metering;

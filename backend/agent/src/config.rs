@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) containers: Containers,
     pub(crate) metering: Metering,
     pub(crate) billing: Billing,
+    pub(crate) retention: Retention,
     pub(crate) log: Log,
 }
 
@@ -130,13 +131,28 @@ impl Default for Access {
 }
 
 /// Where images come from.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Registry {
     /// Hosts that are asked before docker.io itself.
     pub(crate) mirrors: Vec<String>,
     /// Registries (`host:port`) that are spoken to without TLS.
     pub(crate) insecure_hosts: Vec<String>,
+    /// A registry that sends next to nothing for so many seconds is given up.
+    pub(crate) stall_timeout_s: u32,
+    /// A pull takes at most so many seconds in all.
+    pub(crate) pull_timeout_s: u32,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            mirrors: Vec::new(),
+            insecure_hosts: Vec::new(),
+            stall_timeout_s: 60,
+            pull_timeout_s: 6 * 60 * 60,
+        }
+    }
 }
 
 /// Addresses of containers.
@@ -230,6 +246,26 @@ impl Default for Billing {
     }
 }
 
+/// How long records that only grow are kept; 0 is for ever. Usage and its readings always stay.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// Events so many days old go.
+    pub(crate) events_days: u32,
+    /// Most events that are kept.
+    pub(crate) events_max: u32,
+    /// Audit entries so many days old go.
+    pub(crate) audit_days: u32,
+    /// Most audit entries that are kept.
+    pub(crate) audit_max: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events_days: 90, events_max: 1_000_000, audit_days: 730, audit_max: 0 }
+    }
+}
+
 /// The agent's own log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -272,6 +308,7 @@ impl Default for Config {
             containers: Containers::default(),
             metering: Metering::default(),
             billing: Billing::default(),
+            retention: Retention::default(),
             log: Log::default(),
         }
     }
@@ -415,6 +452,9 @@ impl Config {
         }
         if self.metering.live_interval_ms < 100 || self.metering.journal_interval_ms < 100 {
             return refuse("metering", "an interval has at least 100 ms");
+        }
+        if self.registry.stall_timeout_s == 0 || self.registry.pull_timeout_s == 0 {
+            return refuse("registry", "a time limit of 0 would let no pull succeed");
         }
         let billing = &self.billing;
         for (key, text) in [

@@ -2,11 +2,12 @@
 //!
 //! Content is shared by all tenants, names are not: a tenant sees an image only after the registry
 //! gave it to that tenant, with that tenant's credentials. A pull runs to its end even when the
-//! client that asked for it hangs up; two pulls of one image share their layers.
+//! client that asked for it hangs up, unless it is called off; two pulls of one image share their layers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use wharf_image::{
@@ -30,7 +31,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError, chain};
-use crate::events::{Change, EventBus};
+use crate::events::{Change, Deed, EventBus};
 use crate::tasks::{OnEnd, Tasks};
 
 /// Finished pulls that are still listed.
@@ -52,10 +53,24 @@ struct Inner {
     content: ContentStore,
     registry: RegistryClient,
     import_max_bytes: u64,
-    pulls: Mutex<VecDeque<watch::Receiver<PullView>>>,
+    pull_timeout: Duration,
+    pulls: Mutex<VecDeque<Pull>>,
     progress: broadcast::Sender<PullView>,
     /// Held shared by whoever makes content, alone by whoever collects it.
     collecting: tokio::sync::RwLock<()>,
+}
+
+/// A pull that runs, or one of the last that ended.
+struct Pull {
+    view: watch::Receiver<PullView>,
+    /// Who called it off: the first one counts.
+    cancelled: watch::Sender<Option<String>>,
+}
+
+impl Pull {
+    fn runs(&self) -> bool {
+        matches!(self.view.borrow().state, PullState::Resolving | PullState::Pulling)
+    }
 }
 
 impl Images {
@@ -78,6 +93,7 @@ impl Images {
         let registry = RegistryClient::new(RegistryConfig {
             insecure_hosts: config.registry.insecure_hosts.clone(),
             mirrors,
+            stall_timeout_ms: u64::from(config.registry.stall_timeout_s) * 1_000,
             ..RegistryConfig::default()
         })
         .map_err(|error| ServiceError::internal("the registry client cannot be made", error))?;
@@ -90,6 +106,7 @@ impl Images {
             content,
             registry,
             import_max_bytes: config.containers.import_max_bytes,
+            pull_timeout: Duration::from_secs(u64::from(config.registry.pull_timeout_s)),
             pulls: Mutex::default(),
             progress,
             collecting: tokio::sync::RwLock::default(),
@@ -104,7 +121,7 @@ impl Images {
         self.0.import_max_bytes
     }
 
-    fn pulls(&self) -> std::sync::MutexGuard<'_, VecDeque<watch::Receiver<PullView>>> {
+    fn pulls(&self) -> std::sync::MutexGuard<'_, VecDeque<Pull>> {
         self.0.pulls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,29 +204,39 @@ impl Images {
             error: None,
         };
         let (sender, receiver) = watch::channel(view);
+        let (cancelled, mut off) = watch::channel(None);
         {
             let mut pulls = self.pulls();
-            let running = |view: &PullView| matches!(view.state, PullState::Resolving | PullState::Pulling);
-            let own = pulls.iter().filter(|pull| {
-                let view = pull.borrow();
-                view.tenant == tenant && running(&view)
-            });
+            let own = pulls.iter().filter(|pull| pull.runs() && pull.view.borrow().tenant == tenant);
             if own.count() >= PULLS_PER_TENANT {
                 return Err(ServiceError::new(
                     ProblemKind::RateLimited,
                     format!("the tenant has {PULLS_PER_TENANT} pulls running already; wait for one to end"),
                 ));
             }
-            pulls.push_back(receiver.clone());
+            pulls.push_back(Pull { view: receiver.clone(), cancelled });
             if pulls.len() > PULLS_KEPT
-                && let Some(oldest) = pulls.iter().position(|pull| !running(&pull.borrow()))
+                && let Some(oldest) = pulls.iter().position(|pull| !pull.runs())
             {
                 pulls.remove(oldest);
             }
         }
         let (images, ctx) = (self.clone(), ctx.clone());
         self.0.tasks.spawn("pull", OnEnd::Fine, async move {
-            let outcome = images.run_pull(&ctx, &tenant, &reference, credentials, &sender).await;
+            let limit = images.0.pull_timeout;
+            let pull = images.run_pull(&ctx, &tenant, &reference, credentials, &sender);
+            // A pull that is dropped stops its downloads and removes what it had unpacked.
+            let outcome = tokio::select! {
+                outcome = tokio::time::timeout(limit, pull) => outcome.unwrap_or_else(|_elapsed| {
+                    Err(ServiceError::new(
+                        ProblemKind::Registry,
+                        format!("the pull took longer than {} s; registry.pull_timeout_s sets the limit", limit.as_secs()),
+                    ))
+                }),
+                who = cancelled_by(&mut off) => {
+                    Err(ServiceError::new(ProblemKind::Conflict, format!("the pull was cancelled by {who}")))
+                }
+            };
             if let Err(error) = &outcome {
                 tracing::info!(image.ref = %reference, error = chain(error), "a pull failed");
             }
@@ -306,7 +333,7 @@ impl Images {
         Ok(pulls
             .iter()
             .rev()
-            .map(|pull| pull.borrow().clone())
+            .map(|pull| pull.view.borrow().clone())
             .filter(|view| scope.covers(&view.tenant))
             .collect())
     }
@@ -316,6 +343,36 @@ impl Images {
             .into_iter()
             .find(|view| view.id == *id)
             .ok_or_else(|| ServiceError::not_found("pull", id.as_str()))
+    }
+
+    /// Calls a pull off, and waits until it has ended; what it had unpacked and nobody else needs goes.
+    pub(crate) async fn cancel_pull(&self, ctx: &Ctx, id: &PullId) -> Result<()> {
+        ctx.require(Permission::TenantWrite)?;
+        let found = self.get_pull(ctx, id)?;
+        let mut view = {
+            let pulls = self.pulls();
+            let pull = pulls.iter().find(|pull| pull.runs() && pull.view.borrow().id == *id);
+            let pull = pull.ok_or_else(|| ServiceError::conflict("the pull has ended already"))?;
+            pull.cancelled.send_if_modified(|who| {
+                let first = who.is_none();
+                who.get_or_insert_with(|| ctx.actor.clone());
+                first
+            });
+            pull.view.clone()
+        };
+        let mut tx = self.0.db.begin().await?;
+        let deed = Deed {
+            action: "image.pull.cancel",
+            tenant: Some(found.tenant),
+            subject: found.image,
+            ..Deed::default()
+        };
+        self.0.events.audit(&mut tx, ctx, deed).await?;
+        tx.commit().await?;
+        let ended = |view: &PullView| matches!(view.state, PullState::Done | PullState::Failed);
+        // An agent that stops has ended it too.
+        view.wait_for(ended).await.map(drop).unwrap_or_default();
+        Ok(())
     }
 
     /// Progress of all pulls, as it happens.
@@ -504,6 +561,15 @@ impl Images {
         let collected = self.0.content.collect(roots).await.map_err(image_failed)?;
         tracing::info!(?collected, "unused image content was removed");
         Ok(())
+    }
+}
+
+/// Who called the pull off; never, if nobody does.
+async fn cancelled_by(off: &mut watch::Receiver<Option<String>>) -> String {
+    match off.wait_for(Option::is_some).await.map(|who| who.clone()) {
+        Ok(who) => who.unwrap_or_default(),
+        // It was forgotten, and with it the way to call it off.
+        Err(_closed) => std::future::pending().await,
     }
 }
 

@@ -634,3 +634,49 @@ fn listing(root: &Path) -> Vec<Line> {
     lines.sort();
     lines
 }
+
+/// An archive without end: one file of zeros.
+struct Endless {
+    head: std::io::Cursor<Vec<u8>>,
+    reads: std::sync::Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match self.head.read(buffer)? {
+            0 => {
+                std::thread::yield_now();
+                let few = buffer.len().min(512);
+                buffer.get_mut(..few).expect("in range").fill(0);
+                Ok(few)
+            }
+            read => Ok(read),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_nobody_waits_for_ends_and_leaves_nothing() {
+    let host = Host::new(Limits::default());
+    let reads = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let head = std::io::Cursor::new(Tar::default().file("a", "a").unended());
+    let lease = host.store.lease();
+    let source = Endless { head, reads: std::sync::Arc::clone(&reads) };
+    let import = host.store.import(&lease, source, ImportOptions::default());
+    let given_up = tokio::time::timeout(std::time::Duration::from_millis(100), import).await;
+    assert!(given_up.is_err(), "it has no end");
+    let count = || reads.load(std::sync::atomic::Ordering::Relaxed);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let before = count();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        if count() == before {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "it is still read");
+    }
+    assert!(count() > 0, "it had begun");
+    drop(lease);
+    host.assert_empty();
+}

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
-use support::fake::{Fake, Intercept, broken_off, stalled};
+use support::fake::{Fake, Intercept, broken_off, dripping, stalled};
 use support::layout::{GZIP, Layout, PLAIN, ZSTD, busybox};
 use support::{Host, Tar, chain};
 use tokio::sync::watch;
@@ -252,6 +252,28 @@ async fn a_registry_that_stalls_is_given_up() {
     )
     .await;
     fails(&fake, |error| matches!(error, ImageError::Registry(RegistryError::Unreachable { .. }))).await;
+}
+
+#[tokio::test]
+async fn a_registry_that_sends_a_byte_now_and_then_is_given_up() {
+    let (layout, image) = one_layer(PLAIN, &busybox());
+    let layer = manifest(&layout, &image)["layers"][0]["digest"].as_str().expect("digest").to_owned();
+    for of_what in [layer, "/manifests/1".to_owned()] {
+        let (bytes, wanted) = (layout.blobs.values().next().expect("a blob").clone(), of_what.clone());
+        let drip: Intercept = Box::new(move |seen, _| seen.path.ends_with(&wanted).then(|| dripping(&bytes)));
+        let fake = Fake::serve(&layout, &image, drip).await;
+        let host = Host::new(Limits::default());
+        let patient = RegistryConfig { stall_timeout_ms: 1_500, ..config(&[&fake]) };
+        let client = RegistryClient::new(patient).expect("a client");
+        let begun = Instant::now();
+        let (lease, name) = (host.store.lease(), reference(&fake));
+        let pull = client.pull(&host.store, &lease, &name, PullOptions::default());
+        let error = pull.await.expect_err("it never ends");
+        let stalled = matches!(error, ImageError::Registry(RegistryError::Stalled { .. }));
+        assert!(stalled, "{of_what}: {error:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{of_what}: {:?}", begun.elapsed());
+        host.assert_empty();
+    }
 }
 
 #[tokio::test]

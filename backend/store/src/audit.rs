@@ -1,4 +1,5 @@
-//! The audit trail: who did what, written in the transaction of the change, never changed.
+//! The audit trail: who did what, written in the transaction of the change, never changed,
+//! removed only when it is older than it must be kept.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use wharf_shared::time::Timestamp;
 
 use crate::db::Tx;
 use crate::error::StoreError;
+use crate::retention::{self, Keep};
 use crate::row::{Row, args, json};
 use crate::statement::statements;
 
@@ -39,6 +41,9 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     LIST = "SELECT seq, at, actor, address, request_id, action, tenant, subject, outcome, detail FROM audit \
         WHERE (seq < $1 OR $1 IS NULL) ORDER BY seq DESC LIMIT $2";
+    LAST = "SELECT value FROM counters WHERE name = 'audit'";
+    OLDEST = "SELECT seq, at FROM audit ORDER BY seq LIMIT $1";
+    PURGE = "DELETE FROM audit WHERE seq <= $1";
 }
 
 fn view(row: &Row) -> Result<AuditView, StoreError> {
@@ -79,4 +84,10 @@ pub async fn append(tx: &mut Tx, new: &NewAudit) -> Result<i64, StoreError> {
 pub async fn list(tx: &mut Tx, before: Option<i64>, limit: u32) -> Result<Vec<AuditView>, StoreError> {
     let rows = tx.rows(LIST, args![before, limit]).await?;
     rows.iter().map(view).collect()
+}
+
+/// Removes a batch of the oldest entries that need not be kept, and returns how many.
+pub async fn purge(tx: &mut Tx, keep: &Keep) -> Result<u64, StoreError> {
+    let last = tx.row(LAST, args![]).await?.ok_or(StoreError::corrupt("counters.name"))?.integer("value")?;
+    retention::purge(tx, (OLDEST, PURGE), last, keep).await
 }

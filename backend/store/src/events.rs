@@ -8,6 +8,7 @@ use wharf_shared::time::Timestamp;
 
 use crate::db::Tx;
 use crate::error::StoreError;
+use crate::retention::{self, Keep};
 use crate::row::{Row, args, json};
 use crate::scope::Scope;
 use crate::statement::statements;
@@ -35,7 +36,9 @@ statements! {
     LIST = "SELECT seq, at, kind, tenant, subject, subject_name, detail FROM events \
         WHERE seq > $2 AND (tenant = $1 OR $1 IS NULL) ORDER BY seq LIMIT $3";
     LAST = "SELECT value FROM counters WHERE name = 'events'";
-    PURGE = "DELETE FROM events WHERE at < $1";
+    FIRST = "SELECT MIN(seq) AS seq FROM events";
+    OLDEST = "SELECT seq, at FROM events ORDER BY seq LIMIT $1";
+    PURGE = "DELETE FROM events WHERE seq <= $1";
 }
 
 fn view(row: &Row) -> Result<EventView, StoreError> {
@@ -71,7 +74,17 @@ pub async fn last_seq(tx: &mut Tx) -> Result<i64, StoreError> {
     tx.row(LAST, args![]).await?.ok_or(StoreError::corrupt("counters.name"))?.integer("value")
 }
 
-/// Removes events before this moment, and returns how many.
-pub async fn purge(tx: &mut Tx, before: Timestamp) -> Result<u64, StoreError> {
-    tx.execute(PURGE, args![before]).await
+/// Number of the last event that is no longer kept, 0 if all are.
+pub async fn purged_to(tx: &mut Tx) -> Result<i64, StoreError> {
+    let first = tx.row(FIRST, args![]).await?.map(|row| row.optional_integer("seq")).transpose()?.flatten();
+    match first {
+        Some(first) => Ok(first - 1),
+        None => last_seq(tx).await,
+    }
+}
+
+/// Removes a batch of the oldest events that need not be kept, and returns how many.
+pub async fn purge(tx: &mut Tx, keep: &Keep) -> Result<u64, StoreError> {
+    let last = last_seq(tx).await?;
+    retention::purge(tx, (OLDEST, PURGE), last, keep).await
 }

@@ -598,9 +598,7 @@ impl Actor {
     async fn stdin(&mut self) -> Result<Stdin> {
         let terminal = self.row.spec.terminal;
         if !terminal && !self.row.spec.stdin {
-            return Err(ServiceError::conflict(
-                "the container's standard input is closed; create it with stdin",
-            ));
+            return Err(no_stdin());
         }
         let (_, mut descriptors) =
             self.running()?.session.ask(Request::Stdin, &[]).await.map_err(session_failed)?;
@@ -693,6 +691,10 @@ async fn passed(deadline: Option<(Instant, Then)>) -> Then {
         }
         None => std::future::pending().await,
     }
+}
+
+pub(super) fn no_stdin() -> ServiceError {
+    ServiceError::conflict("the container's standard input is closed; create it with stdin")
 }
 
 fn reply<T>(answer: Answer<T>, outcome: Result<T>) {

@@ -539,6 +539,39 @@ impl Containers {
         self.ask(ctx, container, Command::Stdin).await
     }
 
+    /// The container's standard input as soon as it runs; `None` if it ended before.
+    pub(crate) fn stdin_once_live(
+        &self,
+        ctx: &Ctx,
+        row: &ContainerRecord,
+    ) -> Result<impl Future<Output = Option<exec::Stdin>> + Send + use<>> {
+        ctx.require(Permission::TenantWrite)?;
+        if !row.spec.terminal && !row.spec.stdin {
+            return Err(actor::no_stdin());
+        }
+        let gone = || ServiceError::not_found("container", row.id.as_str());
+        let handle = self.actors().get(&row.id).cloned().ok_or_else(gone)?;
+        let (containers, ctx, id) = (self.clone(), ctx.clone(), row.id.clone());
+        Ok(async move {
+            let mut seen = handle.seen;
+            loop {
+                let runs = |seen: &Seen| {
+                    let state = seen.row.observed.state;
+                    seen.gone || matches!(state, ContainerState::Running | ContainerState::Paused)
+                };
+                if seen.wait_for(runs).await.map_or(true, |seen| seen.gone) {
+                    return None;
+                }
+                match containers.stdin(&ctx, id.as_str()).await {
+                    Ok(stdin) => return Some(stdin),
+                    // It ended in between; perhaps it is started again.
+                    Err(_) if seen.changed().await.is_ok() => {}
+                    Err(_) => return None,
+                }
+            }
+        })
+    }
+
     /// Closes the container's standard input, after all copies of it were closed.
     pub(crate) async fn close_stdin(&self, ctx: &Ctx, container: &str) -> Result<()> {
         self.ask(ctx, container, Command::CloseStdin).await

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use wharf_image::ImageConfig;
 use wharf_runtime::spec::{
-    DEFAULT_READ_ONLY_PATHS, DeviceNode, IdMap, LaunchSpec, LogSpec, MountSource, MountSpec, NetworkNamespace, ProcessSpec, Rlimit,
-    RootfsSpec, SPEC_VERSION, Seccomp,
+    DEFAULT_READ_ONLY_PATHS, DeviceNode, IdMap, LaunchSpec, LogSpec, MountSource, MountSpec,
+    NetworkNamespace, ProcessSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp,
 };
 use wharf_shared::container::{
     ContainerSpec, DEFAULT_CAPABILITIES, ExecSpec, NetworkMode, capability_number, signal_number,

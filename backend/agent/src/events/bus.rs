@@ -21,6 +21,8 @@ use crate::error::Result;
 const BATCH: u32 = 256;
 /// Without a wake-up the table is looked at so often: another agent may have written to it.
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
+/// Kind of the event that stands for those that are no longer kept; it is in no table.
+const GAP: &str = "events.gap";
 
 /// Something that happened.
 #[derive(Debug, Clone, Default)]
@@ -83,9 +85,31 @@ impl EventBus {
         self.hint.send_replace(());
     }
 
-    /// Events after this number that the scope covers, in order, at most so many.
+    /// Events after this number that the scope covers, in order, at most so many; 0 begins with the
+    /// first that is kept. When events after another number are no longer kept, an `events.gap` stands
+    /// in their place: nobody who resumes takes a hole for silence.
     pub(crate) async fn list(&self, scope: &Scope, after: i64, limit: u32) -> Result<Vec<EventView>> {
-        Ok(events::list(&mut self.db.read().await?, scope, after, limit).await?)
+        let mut tx = self.db.read().await?;
+        let purged_to = if after > 0 { events::purged_to(&mut tx).await? } else { 0 };
+        if after >= purged_to {
+            return Ok(events::list(&mut tx, scope, after, limit).await?);
+        }
+        let mut found = vec![self.gap(after, purged_to)];
+        found.extend(events::list(&mut tx, scope, purged_to, limit.saturating_sub(1)).await?);
+        Ok(found)
+    }
+
+    /// Stands for events that are no longer kept; its number is the last one's, to resume after.
+    fn gap(&self, after: i64, purged_to: i64) -> EventView {
+        EventView {
+            seq: purged_to,
+            at: self.clock.now(),
+            kind: GAP.to_owned(),
+            tenant: None,
+            subject: "events".to_owned(),
+            subject_name: format!("events {} to {purged_to} are no longer kept", after.saturating_add(1)),
+            detail: BTreeMap::new(),
+        }
     }
 
     /// Events after this number, or from now on, without end. After an error the stream goes on.

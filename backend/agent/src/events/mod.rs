@@ -7,6 +7,7 @@
 
 mod audit;
 mod bus;
+mod retention;
 
 pub(crate) use audit::Deed;
 pub(crate) use bus::{Change, EventBus};

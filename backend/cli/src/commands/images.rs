@@ -134,8 +134,17 @@ pub(crate) async fn pull_image(client: &Client, request: &PullRequest, show: boo
             }
             PullState::Resolving | PullState::Pulling => {}
         }
-        tokio::time::sleep(PROGRESS_PERIOD).await;
-        view = client.get(&["images", "pulls", view.id.as_str()], &[]).await?;
+        let id = view.id.clone();
+        let one = ["images", "pulls", id.as_str()];
+        // Either branch only says what to ask next.
+        tokio::select! {
+            () = tokio::time::sleep(PROGRESS_PERIOD) => view = client.get(&one, &[]).await?,
+            // Without a way to hear of Ctrl-C the pull goes on.
+            Ok(()) = tokio::signal::ctrl_c() => {
+                client.act(client.request(Method::DELETE, &one)).await?;
+                bail!("the pull of {} was cancelled", view.image);
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{HistoryEntry, ImageConfig, RootFs, RunConfig};
 use crate::content::{ContentStore, Lease, StoreError};
@@ -114,14 +116,17 @@ impl ContentStore {
         options: ImportOptions,
     ) -> Result<Vec<Image>, ImageError> {
         let (store, lease, path) = (self.clone(), lease.clone(), path.to_owned());
+        let wanted = Wanted::default();
+        let dropped = wanted.dropped();
         crate::blocking(move || {
             let file = File::open(&path).map_err(|source| ArchiveError::Open { path, source })?;
-            Import { store: &store, lease: &lease, options: &options }.file(file)
+            Import { store: &store, lease: &lease, options: &options, dropped: &dropped }.file(file)
         })
         .await
     }
 
-    /// Imports the images of an archive that comes as a stream.
+    /// Imports the images of an archive that comes as a stream. Dropping the future ends the import at its
+    /// next read of the archive; what it had unpacked and not named goes.
     ///
     /// # Errors
     /// As [`ContentStore::import_file`].
@@ -132,8 +137,28 @@ impl ContentStore {
         options: ImportOptions,
     ) -> Result<Vec<Image>, ImageError> {
         let (store, lease) = (self.clone(), lease.clone());
-        crate::blocking(move || Import { store: &store, lease: &lease, options: &options }.stream(source))
-            .await
+        let wanted = Wanted::default();
+        let dropped = wanted.dropped();
+        crate::blocking(move || {
+            Import { store: &store, lease: &lease, options: &options, dropped: &dropped }.stream(source)
+        })
+        .await
+    }
+}
+
+/// Lives in the future of an import: when that is dropped, the blocking work ends at its next read.
+#[derive(Debug, Default)]
+struct Wanted(Arc<AtomicBool>);
+
+impl Wanted {
+    fn dropped(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -142,6 +167,7 @@ struct Import<'a> {
     store: &'a ContentStore,
     lease: &'a Lease,
     options: &'a ImportOptions,
+    dropped: &'a AtomicBool,
 }
 
 impl Import<'_> {
@@ -171,6 +197,7 @@ impl Import<'_> {
         let mut buffer = vec![0; 128 << 10];
         let mut spooled = 0;
         loop {
+            still_wanted(self.dropped).map_err(|source| ArchiveError::Read { source })?;
             let count = match reader.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
@@ -238,7 +265,12 @@ impl Import<'_> {
         for (index, (layer, diff_id)) in manifest.layers.iter().zip(&config.rootfs.diff_ids).enumerate() {
             let progress = LayerProgress::new(progress, index);
             progress.set(Phase::Extracting, 0);
-            let counted = Counted { inner: archive.blob_reader(layer)?, progress: &progress, bytes: 0 };
+            let counted = Counted {
+                inner: archive.blob_reader(layer)?,
+                progress: &progress,
+                bytes: 0,
+                dropped: self.dropped,
+            };
             self.store.add_layer(counted, Some(layer.digest), *diff_id)?;
             progress.complete(Phase::Done);
         }
@@ -281,7 +313,12 @@ impl Import<'_> {
                     Compression::Gzip => OCI_LAYER_GZIP,
                     Compression::Zstd => OCI_LAYER_ZSTD,
                 };
-                let counted = Counted { inner: archive.reader(name)?, progress: &progress, bytes: 0 };
+                let counted = Counted {
+                    inner: archive.reader(name)?,
+                    progress: &progress,
+                    bytes: 0,
+                    dropped: self.dropped,
+                };
                 let (digest, bytes) = self.store.add_layer(counted, None, *diff_id)?;
                 layers.push(Descriptor::new(media_type, digest, bytes));
                 progress.complete(Phase::Done);
@@ -297,7 +334,8 @@ impl Import<'_> {
         progress::begin(progress, [(Digest::of(b""), bytes)].into_iter());
         let progress = LayerProgress::new(progress, 0);
         progress.set(Phase::Extracting, 0);
-        let counted = Counted { inner: archive.whole(), progress: &progress, bytes: 0 };
+        let counted =
+            Counted { inner: archive.whole(), progress: &progress, bytes: 0, dropped: self.dropped };
         let unpacked = self.store.unpack_aside(counted)?.map_err(|source| ImageError::Rootfs { source })?;
         let diff_id = unpacked.summary.diff_id;
         self.lease.protect([diff_id]);
@@ -374,15 +412,22 @@ fn to_json(what: &'static str, value: &impl serde::Serialize) -> Result<Vec<u8>,
     serde_json::to_vec(value).map_err(|source| ManifestError::Malformed { what, source })
 }
 
-/// Reports progress as it is read.
+/// An error once nobody waits for the import any more.
+fn still_wanted(dropped: &AtomicBool) -> io::Result<()> {
+    if dropped.load(Ordering::Relaxed) { Err(io::Error::other("the import was cancelled")) } else { Ok(()) }
+}
+
+/// Reports progress as it is read, and ends with the import's future.
 struct Counted<'a, R> {
     inner: R,
     progress: &'a LayerProgress,
     bytes: u64,
+    dropped: &'a AtomicBool,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        still_wanted(self.dropped)?;
         let count = self.inner.read(buffer)?;
         self.bytes += count as u64;
         self.progress.set(Phase::Extracting, self.bytes);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -26,6 +26,8 @@ const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 const USER_AGENT: &str = concat!("wharf/", env!("CARGO_PKG_VERSION"));
 const REDIRECTS_MAX: usize = 5;
 const TOKEN_MAX_BYTES: u64 = 64 << 10;
+/// A layer that grows by so much within the time limit is not stalled.
+const STALL_MIN_BYTES: u64 = 64 << 10;
 const BACKOFF_FIRST_MS: u64 = 200;
 const BACKOFF_MAX_MS: u64 = 10_000;
 
@@ -122,7 +124,7 @@ impl RegistryClient {
     pub(crate) async fn manifest(&self, endpoint: &Endpoint, locator: &str) -> Result<Served, RegistryError> {
         let mut tries = self.tries();
         loop {
-            match self.try_manifest(endpoint, locator).await {
+            match self.in_time(endpoint, "manifest", self.try_manifest(endpoint, locator)).await {
                 Err(error) => tries.again_after(error).await?,
                 served => return served,
             }
@@ -153,7 +155,7 @@ impl RegistryClient {
     ) -> Result<Vec<u8>, RegistryError> {
         let mut tries = self.tries();
         loop {
-            match self.try_small_blob(endpoint, descriptor).await {
+            match self.in_time(endpoint, "configuration", self.try_small_blob(endpoint, descriptor)).await {
                 Err(error) => tries.again_after(error).await?,
                 body => return body,
             }
@@ -183,8 +185,16 @@ impl RegistryClient {
         pieces: mpsc::Sender<Piece>,
         received: impl Fn(u64) + Send + Sync,
     ) -> Result<(), RegistryError> {
-        let mut transfer =
-            Transfer { client: self, endpoint, descriptor, hasher: Hasher::default(), pieces, received };
+        let mut transfer = Transfer {
+            client: self,
+            endpoint,
+            descriptor,
+            hasher: Hasher::default(),
+            pieces,
+            received,
+            waited: Duration::ZERO,
+            grown_bytes: 0,
+        };
         let mut tries = self.tries();
         loop {
             let from = transfer.hasher.bytes();
@@ -262,7 +272,7 @@ impl RegistryClient {
     async fn token(&self, endpoint: &Endpoint, url: reqwest::Url) -> Result<String, RegistryError> {
         let mut tries = self.tries();
         loop {
-            match self.try_token(endpoint, url.clone()).await {
+            match self.in_time(endpoint, "token", self.try_token(endpoint, url.clone())).await {
                 Err(error) => tries.again_after(error).await?,
                 token => return token,
             }
@@ -290,6 +300,23 @@ impl RegistryClient {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(endpoint.unauthorized()),
             status => Err(endpoint.status(status, response.headers()).await),
         }
+    }
+
+    fn stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.config.stall_timeout_ms)
+    }
+
+    /// One small answer, whole, within the time limit.
+    async fn in_time<T>(
+        &self,
+        endpoint: &Endpoint,
+        what: &str,
+        answer: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let limit = self.stall_timeout();
+        tokio::time::timeout(limit, answer)
+            .await
+            .unwrap_or_else(|_elapsed| Err(endpoint.stalled(what, limit)))
     }
 
     fn tries(&self) -> Tries {
@@ -328,9 +355,27 @@ struct Transfer<'a, F> {
     hasher: Hasher,
     pieces: mpsc::Sender<Piece>,
     received: F,
+    /// Time spent waiting for the registry, and what came in it, since it last sent enough.
+    waited: Duration,
+    grown_bytes: u64,
 }
 
 impl<F: Fn(u64) + Send + Sync> Transfer<'_, F> {
+    /// Waits for the registry; time in which the unpacker or the disk is waited for does not count.
+    async fn wait<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, RegistryError> {
+        let (begun, limit) = (Instant::now(), self.client.stall_timeout());
+        let outcome = tokio::time::timeout(limit.saturating_sub(self.waited), answer).await;
+        self.waited += begun.elapsed();
+        outcome.map_err(|_elapsed| self.endpoint.stalled(&format!("layer {}", self.descriptor.digest), limit))
+    }
+
+    fn grown(&mut self, bytes: usize) {
+        self.grown_bytes += bytes as u64;
+        if self.grown_bytes >= STALL_MIN_BYTES {
+            (self.waited, self.grown_bytes) = (Duration::ZERO, 0);
+        }
+    }
+
     /// Asks for the bytes after the first `from`, and passes them on.
     async fn request(&mut self, from: u64) -> Result<(), RegistryError> {
         let mut headers = HeaderMap::new();
@@ -339,7 +384,8 @@ impl<F: Fn(u64) + Send + Sync> Transfer<'_, F> {
             headers.extend(range.ok().map(|range| (RANGE, range)));
         }
         let path = format!("blobs/{}", self.descriptor.digest);
-        let response = self.client.get(self.endpoint, &path, headers).await?;
+        let (client, endpoint) = (self.client, self.endpoint);
+        let response = self.wait(client.get(endpoint, &path, headers)).await??;
         let resumed = response.status() == StatusCode::PARTIAL_CONTENT;
         if resumed {
             let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
@@ -350,8 +396,9 @@ impl<F: Fn(u64) + Send + Sync> Transfer<'_, F> {
         // A registry without ranges sends all again: what is here already is skipped.
         let mut skip = if resumed { 0 } else { from };
         let mut stream = response.bytes_stream();
-        while let Some(piece) = stream.next().await {
+        while let Some(piece) = self.wait(stream.next()).await? {
             let mut piece = piece.map_err(|source| self.endpoint.unreachable(source))?;
+            self.grown(piece.len());
             let known = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
             skip -= known as u64;
             let piece = piece.split_off(known);
@@ -393,6 +440,11 @@ impl Endpoint {
     fn unreachable(&self, source: reqwest::Error) -> RegistryError {
         // The address may carry a token of the storage behind the registry.
         RegistryError::Unreachable { registry: self.host.clone(), source: source.without_url() }
+    }
+
+    fn stalled(&self, what: &str, waited: Duration) -> RegistryError {
+        let (registry, what) = (self.host.clone(), what.to_owned());
+        RegistryError::Stalled { registry, what, waited_s: waited.as_secs() }
     }
 
     fn unauthorized(&self) -> RegistryError {

@@ -29,6 +29,16 @@ pub enum RegistryError {
         /// What the network said.
         source: reqwest::Error,
     },
+    /// It answers, but sends nothing or next to nothing.
+    #[error("registry {registry} stalled: it sent next to nothing of the {what} for {waited_s} s")]
+    Stalled {
+        /// Where.
+        registry: String,
+        /// Of what.
+        what: String,
+        /// For so long.
+        waited_s: u64,
+    },
     /// The registry limits how much is pulled.
     #[error("registry {registry} asks to slow down; try again later")]
     RateLimited {

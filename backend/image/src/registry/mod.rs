@@ -40,6 +40,9 @@ pub struct RegistryConfig {
     pub connect_timeout_ms: u64,
     /// Longest pause between two pieces of an answer.
     pub read_timeout_ms: u64,
+    /// Longest wait in all for the next 64 KiB of a layer, over all tries, and for any small answer whole: a
+    /// registry that sends a byte now and then is given up too.
+    pub stall_timeout_ms: u64,
     /// How often a request is tried in all.
     pub attempts: u32,
     /// How many layers of an image are fetched at once.
@@ -70,6 +73,7 @@ impl Default for RegistryConfig {
             ca_certificates_pem: Vec::new(),
             connect_timeout_ms: 10_000,
             read_timeout_ms: 30_000,
+            stall_timeout_ms: 60_000,
             attempts: 4,
             parallel_layers: 3,
             layer_max_bytes: 32 << 30,

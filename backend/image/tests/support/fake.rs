@@ -119,3 +119,13 @@ pub(crate) fn stalled(bytes: &[u8], count: usize) -> Response {
         futures_util::stream::iter([Ok::<_, std::io::Error>(start)]).chain(futures_util::stream::pending());
     ([(header::CONTENT_LENGTH, bytes.len())], Body::from_stream(pieces)).into_response()
 }
+
+/// A body that sends one byte every 200 ms, for ever.
+pub(crate) fn dripping(bytes: &[u8]) -> Response {
+    use futures_util::StreamExt as _;
+    let drops = futures_util::stream::iter(bytes.to_vec()).then(|byte| async move {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        Ok::<_, std::io::Error>(Bytes::from(vec![byte]))
+    });
+    Body::from_stream(drops).into_response()
+}

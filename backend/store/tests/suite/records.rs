@@ -10,6 +10,7 @@ use wharf_shared::usage::{Meter, Quality};
 use wharf_store::audit::{self, NewAudit};
 use wharf_store::events::{self, NewEvent};
 use wharf_store::pagination::PageRequest;
+use wharf_store::retention::Keep;
 use wharf_store::usage::{self, UsageCursor, UsageHour, UsageQuery, UsageStream};
 use wharf_store::{Db, Scope, StoreError, prices};
 
@@ -52,7 +53,17 @@ pub(crate) async fn events_are_numbered_without_gaps(db: Db) {
     assert_eq!(later.iter().map(|event| event.seq).collect::<Vec<_>>(), [19]);
     let host = events::append(&mut tx, event(None, 99)).await.expect("recorded");
     assert_eq!(events::list(&mut tx, &Scope::All, 20, 9).await.expect("reads"), [host]);
-    assert_eq!(events::purge(&mut tx, Timestamp(99)).await.expect("purges"), 20);
+    assert_eq!(events::purged_to(&mut tx).await.expect("reads"), 0);
+    let keep = |since: Option<i64>, rows| Keep { since: since.map(Timestamp), rows };
+    assert_eq!(events::purge(&mut tx, &keep(None, None)).await.expect("purges"), 0);
+    assert_eq!(events::purge(&mut tx, &keep(None, Some(16))).await.expect("purges"), 5);
+    assert_eq!(events::purged_to(&mut tx).await.expect("reads"), 5);
+    assert_eq!(events::list(&mut tx, &Scope::All, 0, 1).await.expect("reads")[0].seq, 6);
+    assert_eq!(events::purge(&mut tx, &keep(Some(99), Some(16))).await.expect("purges"), 15);
+    assert_eq!(events::purge(&mut tx, &keep(Some(100), None)).await.expect("purges"), 1);
+    assert_eq!(events::purged_to(&mut tx).await.expect("reads"), 21, "none is left");
+    let next = events::append(&mut tx, event(None, 100)).await.expect("recorded");
+    assert_eq!(next.seq, 22, "numbers are not given twice");
 }
 
 pub(crate) async fn the_audit_trail_is_read_backwards(db: Db) {

@@ -19,16 +19,18 @@ use super::{HELLO_TIMEOUT, OptionalCaller, authenticate, upgrade};
 use crate::api::extract::{Path, Query};
 use crate::api::problem::problem;
 use crate::app::App;
-use crate::containers::exec::{Running, Streams};
+use crate::containers::exec::{Running, Stdin, Streams};
 use crate::containers::logs::{LogItem, LogQuery};
 use crate::ctx::Ctx;
-use crate::error::{Result, ServiceError};
+use crate::error::{Result, ServiceError, chain};
 use crate::terminal::Terminal;
 
 /// One read of a process's output.
 const CHUNK_BYTES: usize = 32 * 1024;
 /// Chunks between the process and a slow client; then the process waits.
 const CHUNKS: usize = 8;
+/// Input that is kept for a container that does not run yet; then the client waits.
+const EARLY_MAX_BYTES: usize = 256 * 1024;
 /// The signal of a client that hung up on a terminal.
 const SIGHUP: i32 = 1;
 
@@ -106,6 +108,16 @@ enum Input {
     Terminal(Arc<Terminal>),
     Pipe(pipe::Sender),
     None,
+    /// The container does not run yet.
+    Early(Early),
+}
+
+/// What a client said before the container ran.
+#[derive(Default)]
+struct Early {
+    bytes: Vec<u8>,
+    closed: bool,
+    size: Option<(u16, u16)>,
 }
 
 async fn run_exec(
@@ -214,11 +226,7 @@ async fn take_input(
         Incoming::Garbage(_) | Incoming::Frame(StreamInput::Hello { .. }) => {}
         Incoming::Frame(StreamInput::Stdin(bytes)) => write_input(input, &bytes).await,
         Incoming::Frame(StreamInput::CloseStdin) => *input = Input::None,
-        Incoming::Frame(StreamInput::Resize { rows, columns }) => {
-            if let Input::Terminal(terminal) = input {
-                terminal.resize(rows, columns);
-            }
-        }
+        Incoming::Frame(StreamInput::Resize { rows, columns }) => resize(input, rows, columns),
         Incoming::Frame(StreamInput::Signal(signo)) => {
             app.containers.signal_exec(container, exec_id.to_owned(), signo).await;
         }
@@ -226,8 +234,20 @@ async fn take_input(
     true
 }
 
+fn resize(input: &mut Input, rows: u16, columns: u16) {
+    match input {
+        Input::Terminal(terminal) => terminal.resize(rows, columns),
+        Input::Early(early) => early.size = Some((rows, columns)),
+        Input::Pipe(_) | Input::None => {}
+    }
+}
+
 async fn write_input(input: &mut Input, bytes: &[u8]) {
     let written = match input {
+        Input::Early(early) => {
+            early.bytes.extend_from_slice(bytes);
+            return;
+        }
         Input::Terminal(terminal) => terminal.write(bytes).await,
         Input::Pipe(pipe) => pipe.write_all(bytes).await,
         Input::None => return,
@@ -247,16 +267,15 @@ async fn run_attach(
     mut receiving: Receiving,
 ) -> Result<()> {
     let row = app.containers.find(ctx, container).await?;
-    let mut input = Input::None;
-    if query.stdin {
-        let stdin = app.containers.stdin(ctx, container).await?;
-        let unusable = |error| ServiceError::internal("standard input cannot be used", error);
-        input = if stdin.terminal {
-            Input::Terminal(Arc::new(Terminal::new(stdin.fd).map_err(unusable)?))
-        } else {
-            Input::Pipe(pipe::Sender::from_owned_fd(stdin.fd).map_err(unusable)?)
-        };
-    }
+    let opening = if query.stdin { Some(app.containers.stdin_once_live(ctx, &row)?) } else { None };
+    // Opened beside the rest: whoever attaches before the start misses no byte of a quick process.
+    let mut opening = Box::pin(async move {
+        match opening {
+            Some(opening) => opening.await,
+            None => std::future::pending().await,
+        }
+    });
+    let mut input = if query.stdin { Input::Early(Early::default()) } else { Input::None };
     let tail = if query.logs { None } else { Some(0) };
     let query = LogQuery { tail, follow: true, raw: true, ..LogQuery::default() };
     let exit = app.containers.exit(ctx, row.id.as_str(), false).await?;
@@ -265,8 +284,16 @@ async fn run_attach(
         return Ok(());
     }
     loop {
-        // Both take their item only when they win.
+        let early = matches!(input, Input::Early(_));
+        let full = matches!(&input, Input::Early(early) if early.bytes.len() >= EARLY_MAX_BYTES);
+        // Each takes its item only when it wins; the opening is asked once.
         tokio::select! {
+            stdin = &mut opening, if early => {
+                input = open_input(stdin, input).await?;
+                if matches!(input, Input::None) {
+                    close_stdin(app, ctx, row.id.as_str()).await;
+                }
+            }
             batch = chunks.next() => match batch {
                 Some(Ok(batch)) => {
                     for item in batch {
@@ -283,22 +310,46 @@ async fn run_attach(
                     return Ok(());
                 }
             },
-            frame = receiving.next::<StreamInput>() => match frame {
+            frame = receiving.next::<StreamInput>(), if !full => match frame {
                 Incoming::Closed => return Ok(()),
                 Incoming::Frame(StreamInput::Signal(signo)) => app.containers.kill(ctx, row.id.as_str(), signo).await?,
                 Incoming::Frame(StreamInput::Stdin(bytes)) => write_input(&mut input, &bytes).await,
-                Incoming::Frame(StreamInput::CloseStdin) => {
-                    input = Input::None;
-                    app.containers.close_stdin(ctx, row.id.as_str()).await?;
-                }
-                Incoming::Frame(StreamInput::Resize { rows, columns }) => {
-                    if let Input::Terminal(terminal) = &input {
-                        terminal.resize(rows, columns);
+                Incoming::Frame(StreamInput::CloseStdin) => match &mut input {
+                    Input::Early(early) => early.closed = true,
+                    input => {
+                        *input = Input::None;
+                        close_stdin(app, ctx, row.id.as_str()).await;
                     }
-                }
+                },
+                Incoming::Frame(StreamInput::Resize { rows, columns }) => resize(&mut input, rows, columns),
                 Incoming::Frame(StreamInput::Hello { .. }) | Incoming::Garbage(_) => {}
             },
         }
+    }
+}
+
+/// Passes on what was said before the container ran; one that has ended already needs no input.
+async fn open_input(stdin: Option<Stdin>, early: Input) -> Result<Input> {
+    let (Some(stdin), Input::Early(early)) = (stdin, early) else { return Ok(Input::None) };
+    let unusable = |error| ServiceError::internal("standard input cannot be used", error);
+    let mut input = if stdin.terminal {
+        Input::Terminal(Arc::new(Terminal::new(stdin.fd).map_err(unusable)?))
+    } else {
+        Input::Pipe(pipe::Sender::from_owned_fd(stdin.fd).map_err(unusable)?)
+    };
+    if let Some((rows, columns)) = early.size {
+        resize(&mut input, rows, columns);
+    }
+    if !early.bytes.is_empty() {
+        write_input(&mut input, &early.bytes).await;
+    }
+    Ok(if early.closed { Input::None } else { input })
+}
+
+/// Closes the container's standard input; one that has ended closed it itself.
+async fn close_stdin(app: &App, ctx: &Ctx, container: &str) {
+    if let Err(error) = app.containers.close_stdin(ctx, container).await {
+        tracing::debug!(error = chain(&error), "standard input was not closed");
     }
 }
 

@@ -126,6 +126,7 @@ fn operations(things: &Things) -> Vec<Operation> {
         post("/images/pull", Tenant, json!({ "image": image, "tenant": tenant })),
         get("/images/pulls", SignedIn),
         get("/images/pulls/{pull}", Tenant),
+        ask("delete", "/images/pulls/{pull}", Tenant, None),
         post("/images/tag", Tenant, json!({ "source": image, "target": "new", "tenant": tenant })),
         get("/live", Socket),
         get("/networks", SignedIn),

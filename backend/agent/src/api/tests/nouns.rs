@@ -8,6 +8,7 @@ use tower::ServiceExt;
 use wharf_shared::user::Role;
 
 use super::world::{PASSWORD, World, request};
+use crate::ctx::Scope;
 
 #[tokio::test]
 async fn a_member_sees_its_own_tenant_and_no_other() {
@@ -119,6 +120,39 @@ async fn events_are_resumed_where_they_broke_off_and_stay_in_the_tenant() {
     let next = frames.next().await.expect("a frame").expect("read");
     let next = String::from_utf8(next.to_vec()).expect("text");
     assert!(next.contains("\"tenant.updated\""), "{next}");
+}
+
+#[tokio::test]
+async fn old_records_go_and_who_resumes_before_them_is_told() {
+    const DAY_US: i64 = 86_400_000_000;
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    for name in ["one", "two", "three"] {
+        world.tenant(name).await;
+    }
+    let all = world.get(&admin, "/api/v1/events?follow=false").await.json();
+    let old = all["items"].as_array().expect("a list").len();
+    world.clock.advance(100 * DAY_US);
+    world.tenant("four").await;
+    let retention = world.app.config.retention;
+    let (events, entries) = world.app.events.purge(&retention).await.expect("removed");
+    assert_eq!((usize::try_from(events).expect("few"), entries), (old, 0), "the trail is kept for longer");
+
+    // Asked of the bus: the caller's token is too old by now.
+    let kinds = async |after: i64| {
+        let events = world.app.events.list(&Scope::All, after, 100).await.expect("read");
+        events.into_iter().map(|event| (event.seq, event.kind)).collect::<Vec<_>>()
+    };
+    let purged = i64::try_from(old).expect("few");
+    let made = (purged + 1, "tenant.created".to_owned());
+    assert_eq!(kinds(1).await, [(purged, "events.gap".to_owned()), made.clone()]);
+    assert_eq!(kinds(purged).await, vec![made.clone()], "nothing is missing after the last one removed");
+    assert_eq!(kinds(0).await, [made], "0 asks for whatever is kept");
+
+    world.clock.advance(700 * DAY_US);
+    let (events, entries) = world.app.events.purge(&retention).await.expect("removed");
+    assert!(events == 1 && entries > 0, "{events} {entries}");
+    assert_eq!(kinds(1).await, [(purged + 1, "events.gap".to_owned())]);
 }
 
 #[tokio::test]

@@ -50,7 +50,8 @@ struct EventQuery {
 /// What happened, oldest first
 ///
 /// A followed stream is `text/event-stream`: `id` is the event's number, `data` the event; the
-/// header `Last-Event-ID` resumes it.
+/// header `Last-Event-ID` resumes it. Old events go (`retention`): where some after the given number are
+/// no longer kept, one of kind `events.gap` stands in their place.
 #[utoipa::path(get, path = "/events", tag = "events", params(EventQuery), responses((status = 200, body = Page<EventView>)))]
 async fn list(
     State(app): State<Arc<App>>,

@@ -29,7 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tag))
         .routes(routes!(pull))
         .routes(routes!(list_pulls))
-        .routes(routes!(get_pull))
+        .routes(routes!(get_pull, cancel_pull))
         .routes(routes!(import))
 }
 
@@ -150,7 +150,19 @@ async fn get_pull(
     app.images.get_pull(&ctx, &pull).map(Json)
 }
 
+/// Cancel a running pull; answered when it has ended.
+#[utoipa::path(delete, path = "/images/pulls/{pull}", tag = "images", params(("pull" = String, Path)),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn cancel_pull(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(pull): Path<PullId>,
+) -> Result<StatusCode> {
+    app.images.cancel_pull(&ctx, &pull).await.map(|()| StatusCode::NO_CONTENT)
+}
+
 /// Import an archive: docker save, an OCI layout, or a plain root file system, compressed or not.
+/// Closing the connection cancels it.
 #[utoipa::path(post, path = "/images/import", tag = "images", params(ImportQuery),
     request_body(content_type = "application/x-tar"),
     responses((status = 201, body = Vec<ImageView>), (status = "default", body = Problem)))]
