@@ -1,14 +1,18 @@
 //! Containers from their creation to their end, as a tenant meets them.
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::json;
-use wharf_e2e::{Socket, World, run};
+use wharf_e2e::{Image, Socket, World, run};
 use wharf_shared::container::{ContainerState, ContainerView, ExitView};
 use wharf_shared::live::{MetricsPoint, StreamInput};
 use wharf_shared::page::Page;
 use wharf_shared::problem::ProblemKind;
+use wharf_shared::tenant::TenantView;
+use wharf_shared::volume::VolumeView;
 
 #[test]
 fn a_container_prints_ends_with_its_code_and_leaves_nothing() -> Result<()> {
@@ -315,6 +319,109 @@ fn wait_tells_the_end_and_restart_makes_a_new_process() -> Result<()> {
             assert_eq!(exit.code, Some(12));
             Ok(())
         })
+    })
+}
+
+#[test]
+fn an_image_s_volumes_are_made_filled_and_removed_with_their_container() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let image = image_with_volumes(world)?;
+        let script = "if [ -e /data/mine ]; then echo again; else cat /data/seed; fi; echo x > /data/mine; \
+            stat -c '%a %u' /data /data/seed; readlink /data/evil; cat /data/evil 2>&1; touch /cache/x";
+        let view = world.script(&tenant, script, json!({ "image": image }))?;
+        let log = world.logs(view.id.as_str())?;
+        // The link came along as a link, and leads to nothing of the host.
+        let rest =
+            "1770 0\n640 0\n/outside/secret\ncat: can't open '/data/evil': No such file or directory\n";
+        assert_eq!(log, format!("seeded\n{rest}"));
+        let volumes = |world: &World| -> Result<Vec<VolumeView>> {
+            Ok(world.api().get::<Page<VolumeView>>("/volumes")?.items)
+        };
+        let made = volumes(world)?;
+        assert_eq!(made.len(), 2, "{made:?}");
+        assert!(made.iter().all(|volume| volume.used_by == [view.name.clone()]), "{made:?}");
+
+        let _: ContainerView = world.api().post(&format!("/containers/{}/start", view.id), &json!({}))?;
+        world.logged(view.id.as_str(), "again")?;
+        world.ended(view.id.as_str())?;
+        assert_eq!(volumes(world)?.len(), 2, "a second start makes no others");
+
+        // A named volume is filled too, and stands in for the image's.
+        let named = json!([{ "source": { "volume": "named" }, "target": "/data/", "read_only": true }]);
+        let with = world.script(
+            &tenant,
+            "cat /data/seed; touch /data/no 2>/dev/null || echo refused",
+            json!({ "image": image, "volumes": named }),
+        )?;
+        assert_eq!(world.logs(with.id.as_str())?, "seeded\nrefused\n");
+        assert_eq!(volumes(world)?.len(), 4);
+
+        world.api().delete(&format!("/containers/{}?volumes=true", with.id))?;
+        let left = volumes(world)?;
+        assert!(left.len() == 3 && left.iter().any(|volume| volume.name == "named"), "{left:?}");
+        world.api().delete(&format!("/containers/{}", view.id))?;
+        let left = volumes(world)?;
+        assert!(left.len() == 3 && left.iter().all(|volume| volume.used_by.is_empty()), "{left:?}");
+        let gone = world.start(&tenant, &["true"], json!({ "image": image, "auto_remove": true }));
+        // It may be gone before it is seen to run.
+        drop(gone);
+        world.until("its volumes went with it", || Ok(volumes(world)?.len() == 3))?;
+        for volume in volumes(world)? {
+            world.api().delete(&format!("/volumes/{}", volume.id))?;
+        }
+        assert_eq!(std::fs::read_dir(world.state_dir().join("volumes"))?.count(), 0);
+        world.no_container_is_left()
+    })
+}
+
+/// A busybox that declares `/data`, with content, and `/cache`.
+fn image_with_volumes(world: &World) -> Result<String> {
+    world.busybox()?;
+    let dir = world.dir().join("with-volumes");
+    std::fs::create_dir_all(&dir)?;
+    Image::busybox(&dir)?;
+    let data = dir.join("root/data");
+    std::fs::write(data.join("seed"), "seeded\n")?;
+    std::fs::set_permissions(data.join("seed"), std::fs::Permissions::from_mode(0o640))?;
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o1770))?;
+    let outside = world.dir().join("outside");
+    std::fs::create_dir_all(&outside)?;
+    std::os::unix::fs::symlink("/outside/secret", data.join("evil"))?;
+    let config = json!({
+        "Cmd": ["/bin/sh"], "Env": ["PATH=/bin:/usr/bin"], "Volumes": { "/data": {}, "/cache/": {} },
+    });
+    let image = Image::from_root(&dir, &dir.join("root"), &config)?;
+    world.registry.borrow().push(&image, "library/volumes:1")
+}
+
+#[test]
+fn a_tenant_s_new_quota_holds_at_once_and_can_be_lifted() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(&tenant, &["sleep", "1000"], json!({}))?;
+        let read = |names: &[&str]| -> Option<String> {
+            let dirs = world.container_cgroups();
+            let tenants = dirs.iter().filter_map(|dir| dir.parent());
+            let mut files = tenants.flat_map(|dir| names.iter().map(move |name| dir.join(name)));
+            files.find_map(|file| std::fs::read_to_string(file).ok()).map(|text| text.trim().to_owned())
+        };
+        let pids = || read(&["pids.max"]);
+        let memory = || read(&["memory.limit_in_bytes", "memory.max"]);
+        let cpu = || read(&["cpu.cfs_quota_us", "cpu.max"]);
+        let quota = json!({ "quota": { "pids": 77, "memory_bytes": 268_435_456, "cpu_millis": 1_500 } });
+        let _: TenantView = world.api().patch("/tenants/acme", &quota)?;
+        assert_eq!(pids().as_deref(), Some("77"));
+        assert_eq!(memory().as_deref(), Some("268435456"));
+        let limited = cpu().context("a CPU quota")?;
+        assert!(limited.starts_with("150000"), "{limited}");
+        let _: TenantView = world.api().patch("/tenants/acme", &json!({ "quota": { "pids": 50 } }))?;
+        assert_eq!(pids().as_deref(), Some("50"));
+        let lifted = cpu().context("a CPU quota")?;
+        assert!(lifted.starts_with("-1") || lifted.starts_with("max"), "{lifted}");
+        assert_ne!(memory().as_deref(), Some("268435456"));
+        world.api().delete(&format!("/containers/{}?force=true", view.id))?;
+        world.no_container_is_left()
     })
 }
 

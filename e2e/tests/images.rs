@@ -2,11 +2,13 @@
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::json;
-use wharf_e2e::{Image, World, run};
+use wharf_e2e::{Image, World, run, run_with};
 use wharf_shared::container::ContainerState;
 use wharf_shared::image::{ImageDetail, ImageView, PullState, PullView};
 use wharf_shared::page::Page;
@@ -60,6 +62,40 @@ fn a_missing_tag_a_dead_registry_and_a_corrupt_layer_fail_clearly_and_leave_noth
         ensure!(error.contains(&world.registry.borrow().host), "{error}");
 
         assert!(world.api().get::<Page<ImageView>>("/images")?.items.is_empty());
+        nothing_is_stored(world)
+    })
+}
+
+#[test]
+fn a_stalled_registry_is_given_up_and_a_pull_can_be_cancelled() -> Result<()> {
+    // In a network namespace of its own every port is free.
+    let host = "127.0.0.1:4999";
+    let insecure = format!("registry.insecure_hosts=[\"{host}\"]");
+    run_with(&[&insecure, "registry.stall_timeout_s=3"], |world| {
+        let tenant = world.tenant("acme")?;
+        let listener = TcpListener::bind(host)?;
+        // Promises a manifest, and never sends it.
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for mut stream in listener.incoming().flatten() {
+                let mut request = [0; 4096];
+                let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10000\r\n\r\n{";
+                if stream.read(&mut request).is_ok() && stream.write_all(head).is_ok() {
+                    held.push(stream);
+                }
+            }
+        });
+        let image = format!("{host}/library/stalled:1");
+        let error = failed(&pull(world, &tenant, &image)?)?;
+        ensure!(error.contains("stalled") && error.contains(host), "{error}");
+
+        let begun: PullView =
+            world.api().post("/images/pull", &json!({ "image": image, "tenant": tenant.id }))?;
+        let path = format!("/images/pulls/{}", begun.id);
+        world.api().delete(&path)?;
+        let error = failed(&world.api().get(&path)?)?;
+        ensure!(error.contains("cancelled by admin"), "{error}");
+        assert_eq!(world.api().refused(Method::DELETE, &path, None)?.kind, ProblemKind::Conflict);
         nothing_is_stored(world)
     })
 }

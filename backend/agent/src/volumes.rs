@@ -14,6 +14,7 @@ use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::{VolumeSpec, VolumeView};
+use wharf_store::containers::ContainerRecord;
 use wharf_store::pagination::PageRequest;
 use wharf_store::tenants::{self, TenantRecord};
 use wharf_store::volumes::{self as rows, VolumeRecord};
@@ -21,7 +22,7 @@ use wharf_store::{Db, Scope, StoreError, Tx};
 
 use crate::clock::Clock;
 use crate::ctx::Ctx;
-use crate::error::{Result, ServiceError};
+use crate::error::{Result, ServiceError, chain};
 use crate::events::{Change, EventBus};
 
 /// The service.
@@ -145,12 +146,83 @@ impl Volumes {
         Ok(row)
     }
 
+    /// A container's own volumes for these paths, made where it has none yet.
+    pub(crate) async fn anonymous(
+        &self,
+        container: &ContainerRecord,
+        targets: &[String],
+    ) -> Result<Vec<(String, PathBuf)>> {
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ctx = Ctx::system("image volumes");
+        let mut tx = self.db.begin().await?;
+        let mut own = rows::anonymous_of(&mut tx, &container.id).await?;
+        for target in targets.iter().filter(|&target| !own.contains_key(target)).collect::<Vec<_>>() {
+            let owner = tenants::get(&mut tx, &container.tenant).await?;
+            let name = uuid::Uuid::new_v4().simple().to_string();
+            let labels = BTreeMap::from([
+                ("wharf.anonymous.container".to_owned(), container.name.clone()),
+                ("wharf.anonymous.path".to_owned(), target.clone()),
+            ]);
+            let made = self.insert(&mut tx, &ctx, &owner, &name, labels).await?;
+            rows::attach_anonymous(&mut tx, &container.id, &made.id, target).await?;
+            own.insert(target.clone(), made.id);
+        }
+        tx.commit().await?;
+        self.events.publish();
+        own.retain(|target, _| targets.contains(target));
+        Ok(own.into_iter().map(|(target, id)| (target, self.data(&id))).collect())
+    }
+
+    /// Removes a container's own volumes with it, in the caller's transaction, but for those that another
+    /// container mounts by now. What is returned goes to [`Self::discard`] after the commit.
+    pub(crate) async fn remove_anonymous(
+        &self,
+        tx: &mut Tx,
+        ctx: &Ctx,
+        tenant: &TenantId,
+        volumes: impl IntoIterator<Item = VolumeId>,
+    ) -> Result<Vec<VolumeId>> {
+        let scope = Scope::Tenant(tenant.clone());
+        let mut removed = Vec::new();
+        for id in volumes {
+            let row = rows::get(tx, &scope, &id).await?;
+            match rows::delete(tx, &scope, &id).await {
+                Ok(()) => {
+                    self.events.changed(tx, ctx, "volume.remove", change(&row, "volume.removed")).await?;
+                    removed.push(id);
+                }
+                Err(StoreError::InUse(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes the data of volumes whose rows are gone; what is left goes at the next start.
+    pub(crate) async fn discard(&self, volumes: Vec<VolumeId>) {
+        for id in volumes {
+            let dir = self.root.join(id.as_str());
+            let removed = self
+                .on_disk("the volume's data cannot be removed", move || std::fs::remove_dir_all(dir))
+                .await;
+            if let Err(error) = removed {
+                tracing::error!(volume.id = %id, error = chain(&error), "a removed volume's data was left behind");
+            }
+        }
+    }
+
+    fn data(&self, id: &VolumeId) -> PathBuf {
+        self.root.join(id.as_str()).join("data")
+    }
+
     /// Where the volume's data lies.
     pub(crate) async fn directory(&self, tenant: &TenantId, name: &str) -> Result<PathBuf> {
         let mut tx = self.db.read().await?;
         let found = rows::find(&mut tx, &Scope::Tenant(tenant.clone()), name).await?;
         let found = found.ok_or_else(|| ServiceError::not_found("volume", name))?;
-        Ok(self.root.join(found.id.as_str()).join("data"))
+        Ok(self.data(&found.id))
     }
 
     async fn find(

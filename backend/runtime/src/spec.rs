@@ -196,7 +196,8 @@ pub struct MountSpec {
 /// What a mount shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountSource {
-    /// A directory or file of the host. With `idmap`, ids on disk are container ids.
+    /// A directory or file of the host. With `idmap` it is a volume: ids on disk are container ids, and an
+    /// empty one is filled with what the image has at its place.
     Bind {
         /// Absolute path on the host.
         path: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wharf_shared::id::{TenantId, VolumeId};
+use wharf_shared::id::{ContainerId, TenantId, VolumeId};
 use wharf_shared::page::Page;
 use wharf_shared::time::Timestamp;
 
@@ -48,6 +48,9 @@ statements! {
     LIST = select!("AND (v.id > $2 OR $2 IS NULL) ORDER BY v.id LIMIT $3");
     USED_BY = "SELECT c.name FROM container_volumes m JOIN containers c ON c.id = m.container \
         WHERE m.volume = $1 ORDER BY c.name";
+    ATTACH_ANONYMOUS = "INSERT INTO container_volumes (container, volume, anonymous_target) VALUES ($1, $2, $3)";
+    ANONYMOUS = "SELECT volume, anonymous_target FROM container_volumes \
+        WHERE container = $1 AND anonymous_target IS NOT NULL ORDER BY anonymous_target";
     DELETE = "DELETE FROM volumes WHERE id = $2 AND (tenant = $1 OR $1 IS NULL)";
 }
 
@@ -100,6 +103,25 @@ pub async fn list(tx: &mut Tx, scope: &Scope, page: &PageRequest) -> Result<Page
 pub async fn used_by(tx: &mut Tx, id: &VolumeId) -> Result<Vec<String>, StoreError> {
     let rows = tx.rows(USED_BY, args![id]).await?;
     rows.iter().map(|row| row.text("name")).collect()
+}
+
+/// Gives a container a volume of its own at this path, which its image declares.
+pub async fn attach_anonymous(
+    tx: &mut Tx,
+    container: &ContainerId,
+    volume: &VolumeId,
+    target: &str,
+) -> Result<(), StoreError> {
+    tx.execute(ATTACH_ANONYMOUS, args![container, volume, target]).await.map(drop)
+}
+
+/// A container's own volumes, by the paths where they are mounted.
+pub async fn anonymous_of(
+    tx: &mut Tx,
+    container: &ContainerId,
+) -> Result<BTreeMap<String, VolumeId>, StoreError> {
+    let rows = tx.rows(ANONYMOUS, args![container]).await?;
+    rows.iter().map(|row| Ok((row.text("anonymous_target")?, row.parsed("volume")?))).collect()
 }
 
 /// Removes a volume that no container mounts.

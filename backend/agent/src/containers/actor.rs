@@ -78,6 +78,8 @@ pub(super) enum Command {
     Remove {
         ctx: Ctx,
         force: bool,
+        /// With its own volumes.
+        volumes: bool,
         answer: Answer<()>,
     },
     Exec(ExecAsk, Answer<Running>),
@@ -130,7 +132,7 @@ pub(super) struct Actor {
     /// Answered when it has ended.
     stopping: Vec<Answer<()>>,
     restart_after_stop: bool,
-    remove_after_stop: Option<(Ctx, Answer<()>)>,
+    remove_after_stop: Option<(Ctx, bool, Answer<()>)>,
     restarts_in_a_row: u32,
     done: bool,
     readers: Arc<RwLock<()>>,
@@ -271,7 +273,7 @@ impl Actor {
             Command::Pause(ctx, answer) => reply(answer, self.pause(&ctx).await),
             Command::Resume(ctx, answer) => reply(answer, self.resume(&ctx).await),
             Command::Update { ctx, update, answer } => reply(answer, self.update(&ctx, *update).await),
-            Command::Remove { ctx, force, answer } => self.remove(ctx, force, answer).await,
+            Command::Remove { ctx, force, volumes, answer } => self.remove(ctx, force, volumes, answer).await,
             Command::Exec(ask, answer) => reply(answer, self.exec(ask).await),
             Command::ExecSignal { exec_id, signo } => {
                 if let Some(live) = &self.live
@@ -617,12 +619,12 @@ impl Actor {
 
     // ---- remove ----
 
-    async fn remove(&mut self, ctx: Ctx, force: bool, answer: Answer<()>) {
+    async fn remove(&mut self, ctx: Ctx, force: bool, volumes: bool, answer: Answer<()>) {
         if self.live.is_none() {
             self.preparing = None;
             self.deadline = None;
             self.answer_starting(&Err(ServiceError::conflict("the container was removed")));
-            return self.remove_now(&ctx, answer).await;
+            return self.remove_now(&ctx, volumes, answer).await;
         }
         if !force {
             return reply(
@@ -630,13 +632,13 @@ impl Actor {
                 Err(ServiceError::conflict("the container runs; stop it first, or remove it with force")),
             );
         }
-        self.remove_after_stop = Some((ctx.clone(), answer));
+        self.remove_after_stop = Some((ctx.clone(), volumes, answer));
         let (ignored, _) = oneshot::channel();
         self.stop(&ctx, Some(Duration::ZERO), ignored).await;
     }
 
-    async fn remove_now(&mut self, ctx: &Ctx, answer: Answer<()>) {
-        let removed = self.delete(ctx).await;
+    async fn remove_now(&mut self, ctx: &Ctx, volumes: bool, answer: Answer<()>) {
+        let removed = self.delete(ctx, volumes).await;
         if removed.is_ok() {
             self.done = true;
             self.show();
@@ -645,7 +647,8 @@ impl Actor {
         reply(answer, removed);
     }
 
-    async fn delete(&mut self, ctx: &Ctx) -> Result<()> {
+    /// One that removes itself takes its own volumes with it, as Docker's does.
+    async fn delete(&mut self, ctx: &Ctx, volumes: bool) -> Result<()> {
         self.save(None, |row| row.observed.state = ContainerState::Removing).await?;
         if tokio::time::timeout(READERS_PATIENCE, self.readers.write()).await.is_err() {
             tracing::debug!(container.id = %self.row.id, "a slow reader of the log misses its end");
@@ -658,11 +661,19 @@ impl Actor {
         // While its name is still known.
         self.deps.metering.roll_up_now(&self.deps.db).await?;
         let mut tx = self.deps.db.begin().await?;
+        let own = if volumes || self.row.spec.auto_remove {
+            wharf_store::volumes::anonymous_of(&mut tx, &self.row.id).await?
+        } else {
+            BTreeMap::new()
+        };
         rows::delete(&mut tx, &self.row.id).await?;
+        let tenant = self.row.tenant.clone();
+        let discarded = self.deps.volumes.remove_anonymous(&mut tx, ctx, &tenant, own.into_values()).await?;
         let change = change_of(&self.row, "container.removed", BTreeMap::new());
         self.deps.events.changed(&mut tx, ctx, "container.remove", change).await?;
         tx.commit().await?;
         self.deps.events.publish();
+        self.deps.volumes.discard(discarded).await;
         Ok(())
     }
 }

@@ -72,6 +72,11 @@ pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Pre
         };
         mounts.push(MountSpec { source, target: mount.target.clone(), read_only: mount.read_only });
     }
+    let own = plan::image_volumes(&row.spec, &image.config)
+        .map_err(|error| ServiceError::invalid_field("volumes", error.to_string()))?;
+    for (target, path) in deps.volumes.anonymous(&row, &own).await? {
+        mounts.push(MountSpec { source: MountSource::Bind { path, idmap: true }, target, read_only: false });
+    }
     let devices = row.spec.limits.devices.iter().map(|path| device(path)).collect::<Result<_>>()?;
     Ok(Prepared {
         digest: image.manifest_digest.to_string(),

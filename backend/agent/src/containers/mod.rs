@@ -477,8 +477,9 @@ impl Containers {
         .await
     }
 
-    pub(crate) async fn remove(&self, ctx: &Ctx, container: &str, force: bool) -> Result<()> {
-        self.ask(ctx, container, |answer| Command::Remove { ctx: ctx.clone(), force, answer }).await
+    /// Removes a container; with `volumes` also those that were made for what its image declares.
+    pub(crate) async fn remove(&self, ctx: &Ctx, container: &str, force: bool, volumes: bool) -> Result<()> {
+        self.ask(ctx, container, |answer| Command::Remove { ctx: ctx.clone(), force, volumes, answer }).await
     }
 
     /// Waits until the container has ended, or is gone.

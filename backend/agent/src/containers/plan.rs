@@ -2,7 +2,7 @@
 //!
 //! Docker's rules for entrypoint and command; default capabilities less `NET_RAW` and `MKNOD`. Everything that needs a look at the host arrives as an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use wharf_image::ImageConfig;
@@ -24,6 +24,8 @@ const RLIMIT_CORE: u32 = 4;
 const OPEN_FILES_DEFAULT: u64 = 16_384;
 /// Docker's default size of `/dev/shm`.
 const SHM_DEFAULT_BYTES: u64 = 64 * 1024 * 1024;
+/// Volumes that an image may bring along: it is the tenant's disk and list that they fill.
+const IMAGE_VOLUMES_MAX: usize = 32;
 /// Docker's default search path.
 const PATH_DEFAULT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -53,6 +55,10 @@ pub(crate) struct Facts<'a> {
 pub(crate) enum PlanError {
     #[error("neither the container nor its image says what to run; give a command")]
     NoCommand,
+    #[error(
+        "the image declares {count} volumes and a container gets at most {IMAGE_VOLUMES_MAX}; mount them by name"
+    )]
+    ManyVolumes { count: usize },
 }
 
 /// The command line: Docker's rule. An entrypoint that was given drops the image's command.
@@ -64,6 +70,20 @@ pub(crate) fn command_line(spec: &ContainerSpec, image: &ImageConfig) -> Result<
     };
     let line: Vec<String> = entrypoint.iter().cloned().chain(command).collect();
     if line.first().is_none_or(String::is_empty) { Err(PlanError::NoCommand) } else { Ok(line) }
+}
+
+/// The paths that the image declares as volumes and nothing is mounted on: each gets a volume of the
+/// container's own.
+pub(crate) fn image_volumes(spec: &ContainerSpec, image: &ImageConfig) -> Result<Vec<String>, PlanError> {
+    let plain = |path: &str| {
+        let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        format!("/{}", parts.join("/"))
+    };
+    let mounted: BTreeSet<String> = spec.volumes.iter().map(|mount| plain(&mount.target)).collect();
+    let declared: BTreeSet<String> = image.config.volumes.iter().map(|path| plain(path)).collect();
+    let wanted: Vec<String> = declared.difference(&mounted).cloned().collect();
+    let count = wanted.len();
+    if count > IMAGE_VOLUMES_MAX { Err(PlanError::ManyVolumes { count }) } else { Ok(wanted) }
 }
 
 /// The signal that asks this container to stop.
@@ -92,6 +112,8 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
         }
     }
     mounts.extend(facts.mounts);
+    // What lies above is mounted first, or it would cover what lies below.
+    mounts.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
     let sysctls = match spec.network {
         // As Docker: a container's own ports need no privilege, its own pings no raw socket.
         NetworkMode::Tenant | NetworkMode::None => BTreeMap::from([
@@ -231,6 +253,8 @@ fn rlimits(spec: &ContainerSpec) -> Vec<Rlimit> {
 
 #[cfg(test)]
 mod tests {
+    use wharf_shared::volume::{VolumeMount, VolumeSource};
+
     use super::*;
 
     fn image() -> ImageConfig {
@@ -257,6 +281,21 @@ mod tests {
         assert_eq!(line(Some(&["/e"]), None).expect("entrypoint drops the image's command"), ["/e"]);
         assert_eq!(line(Some(&["/e"]), Some(&["x"])).expect("both"), ["/e", "x"]);
         assert_eq!(line(Some(&[]), None), Err(PlanError::NoCommand));
+    }
+
+    #[test]
+    fn an_image_volume_that_nothing_is_mounted_on_gets_one_of_its_own() {
+        let mut image = image();
+        image.config.volumes = ["/data/", "/srv/./www", "/data", "/logs"].map(str::to_owned).into();
+        let mount = VolumeMount {
+            source: VolumeSource::Tmpfs(1 << 20),
+            target: "/logs/".to_owned(),
+            read_only: false,
+        };
+        let spec = ContainerSpec { volumes: vec![mount], ..ContainerSpec::default() };
+        assert_eq!(image_volumes(&spec, &image).expect("few"), ["/data", "/srv/www"]);
+        image.config.volumes = (0..40).map(|number| format!("/v{number}")).collect();
+        assert_eq!(image_volumes(&spec, &image), Err(PlanError::ManyVolumes { count: 40 }));
     }
 
     #[test]

@@ -32,8 +32,8 @@ use wharf_shim::protocol::{Failure, Reply, Request};
 
 /// How long the forge may take to answer; it does nothing but fork.
 const FORGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long building a container may take. Mounts on a slow disk are the slowest part.
-const CREATE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long building a container may take. Filling a new volume from the image is the slowest part.
+const CREATE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A step with a container failed.
 #[derive(Debug, thiserror::Error)]

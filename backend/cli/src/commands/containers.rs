@@ -78,6 +78,9 @@ pub(crate) struct RemoveArguments {
     /// Kill those that run.
     #[arg(short, long)]
     force: bool,
+    /// Also the volumes that were made because its image declares them.
+    #[arg(short, long)]
+    volumes: bool,
     #[command(flatten)]
     names: NamesArguments,
 }
@@ -231,7 +234,7 @@ pub(crate) async fn kill(shell: &Shell, arguments: KillArguments) -> Result<()> 
 /// Removes containers.
 pub(crate) async fn remove(shell: &Shell, arguments: RemoveArguments) -> Result<()> {
     let client = shell.client()?;
-    let query = [("force", if arguments.force { "true" } else { "false" })];
+    let query = [("force", arguments.force), ("volumes", arguments.volumes)];
     for_each(&arguments.names.containers, async |name: &str| {
         client.act(client.request(Method::DELETE, &["containers", name]).query(&query)).await?;
         shell.output.outcome(&name, name)

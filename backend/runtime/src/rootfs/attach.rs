@@ -13,12 +13,15 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag};
-use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
+use nix::sys::statfs::{
+    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs,
+};
 use nix::unistd::{chdir, fchdir, pivot_root};
 use wharf_sys::SysError;
 use wharf_sys::mount::{Attributes, FsContext, attach, clone_tree, set_attributes};
 
 use super::devices::is_directory;
+use super::populate::populate;
 use super::resolve::{Links, kind_of, make_directory, make_target, open_path};
 use crate::cgroup::{Layout, LayoutKind};
 use crate::error::{AtStage, Stage, StepError};
@@ -208,10 +211,12 @@ fn attach_wanted(
     binds: &mut impl Iterator<Item = OwnedFd>,
 ) -> Result<(), Errno> {
     let sys = |error: SysError| error.errno;
+    let mut volume = false;
     let (tree, directory) = match &wanted.source {
-        MountSource::Bind { .. } => {
+        MountSource::Bind { idmap, .. } => {
             let tree = binds.next().ok_or(Errno::EBADMSG)?;
             let directory = is_directory(tree.as_fd())?;
+            volume = *idmap;
             (tree, directory)
         }
         MountSource::Tmpfs { size_bytes, mode } => {
@@ -227,7 +232,15 @@ fn attach_wanted(
     if [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&on) {
         return Err(Errno::EPERM);
     }
-    attach(tree.as_fd(), target.as_fd()).map_err(sys)
+    // What lies below another mount is not the image's.
+    if volume && directory && on == OVERLAYFS_SUPER_MAGIC {
+        populate(target.as_fd(), tree.as_fd())?;
+    }
+    attach(tree.as_fd(), target.as_fd()).map_err(sys)?;
+    if volume && wanted.read_only {
+        set_attributes(tree.as_fd(), Attributes::READ_ONLY, true).map_err(sys)?;
+    }
+    Ok(())
 }
 
 /// Covers paths by an empty directory or the null device of ours; what is not there needs no cover.

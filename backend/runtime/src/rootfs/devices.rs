@@ -107,7 +107,8 @@ pub(crate) fn bind(
     let recursive = shift.is_none();
     let tree = clone_tree(source.as_fd(), c"", recursive).at(Stage::Mount, detail())?;
     let base = Attributes::NO_SUID.with(Attributes::NO_DEV);
-    let attributes = if mount.read_only { base.with(Attributes::READ_ONLY) } else { base };
+    // A volume becomes read-only in the child, once it was filled.
+    let attributes = if mount.read_only && !*idmap { base.with(Attributes::READ_ONLY) } else { base };
     set_attributes(tree.as_fd(), attributes, recursive).at(Stage::Mount, detail())?;
     if let Some(user_namespace) = shift {
         set_id_map(tree.as_fd(), user_namespace).at(Stage::MapIds, detail())?;

@@ -7,4 +7,5 @@
 pub(crate) mod attach;
 pub(crate) mod devices;
 pub(crate) mod overlay;
+pub(crate) mod populate;
 pub(crate) mod resolve;

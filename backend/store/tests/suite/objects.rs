@@ -52,6 +52,14 @@ pub(crate) async fn volumes_know_who_mounts_them(db: Db) {
         containers::delete(&mut tx, &super::container_id(number)).await.expect("goes");
     }
     volumes::delete(&mut tx, &own, &data.id).await.expect("nobody mounts it any more");
+
+    let (web, kept) = (container(&blue.id, 3, "web"), volume(&blue, "kept"));
+    containers::insert(&mut tx, &web, &[]).await.expect("made");
+    volumes::insert(&mut tx, &kept).await.expect("made");
+    volumes::attach_anonymous(&mut tx, &web.id, &kept.id, "/data").await.expect("mounted");
+    let anonymous = volumes::anonymous_of(&mut tx, &web.id).await.expect("reads");
+    assert_eq!(anonymous, BTreeMap::from([("/data".to_owned(), kept.id.clone())]));
+    assert_eq!(volumes::used_by(&mut tx, &kept.id).await.expect("reads"), ["web"]);
     tx.commit().await.expect("committed");
 }
 

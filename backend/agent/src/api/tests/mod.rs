@@ -5,5 +5,6 @@ mod doors;
 mod listening;
 mod money;
 mod nouns;
+mod refusals;
 mod sign_in;
 mod world;

@@ -154,9 +154,13 @@ struct RemoveQuery {
     /// Kill it first if it runs.
     #[serde(default)]
     force: bool,
+    /// Also the volumes that were made for it because its image declares them.
+    #[serde(default)]
+    volumes: bool,
 }
 
-/// Remove a container with its writable layer and log; its volumes and usage stay.
+/// Remove a container with its writable layer and log; its usage stays, and so do volumes unless told
+/// otherwise (one that removes itself takes those of its image along).
 #[utoipa::path(delete, path = "/containers/{container}", tag = "containers",
     params(("container" = String, Path), RemoveQuery),
     responses((status = 204), (status = "default", body = Problem)))]
@@ -166,7 +170,7 @@ async fn remove(
     Path(container): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> Result<StatusCode> {
-    app.containers.remove(&ctx, &container, query.force).await.map(|()| StatusCode::NO_CONTENT)
+    app.containers.remove(&ctx, &container, query.force, query.volumes).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// Start a container; answered when it runs or cannot.

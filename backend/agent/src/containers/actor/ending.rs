@@ -105,8 +105,8 @@ impl Actor {
 
     pub(super) async fn after_end(&mut self) {
         self.answer_stopping(&Ok(()));
-        if let Some((ctx, answer)) = self.remove_after_stop.take() {
-            return self.remove_now(&ctx, answer).await;
+        if let Some((ctx, volumes, answer)) = self.remove_after_stop.take() {
+            return self.remove_now(&ctx, volumes, answer).await;
         }
         if std::mem::take(&mut self.restart_after_stop) {
             return self.begin(&Ctx::system("restart")).await;
@@ -127,7 +127,7 @@ impl Actor {
         self.answer_starting(&Err(ServiceError::conflict("the container ended")));
         if self.row.spec.auto_remove {
             let (ignored, _) = oneshot::channel();
-            self.remove_now(&Ctx::system("auto-remove"), ignored).await;
+            self.remove_now(&Ctx::system("auto-remove"), true, ignored).await;
         } else if !by_hand {
             self.note(None, |row| row.desired = Desired::Stopped).await;
         }

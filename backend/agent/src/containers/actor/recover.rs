@@ -43,7 +43,7 @@ impl Actor {
         match self.row.observed.state {
             ContainerState::Removing => {
                 let (ignored, _) = oneshot::channel();
-                self.remove_now(&Ctx::system("recover"), ignored).await;
+                self.remove_now(&Ctx::system("recover"), false, ignored).await;
             }
             ContainerState::Pulling | ContainerState::Starting if self.row.desired == Desired::Running => {
                 self.begin(&Ctx::system("recover")).await;
