@@ -76,7 +76,11 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        self.request_at(method, &format!("/api/v1{path}"))
+    }
+
+    fn request_at(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -165,6 +169,11 @@ impl Api {
     /// `GET` as text.
     pub fn text(&self, path: &str) -> Result<String> {
         self.send(Method::GET, path, None)?.success().with_context(|| format!("GET {path}"))
+    }
+
+    /// `GET` of something beside the API, such as `/metrics`; any status is an answer.
+    pub fn beside(&self, path: &str) -> Result<Answer> {
+        self.answer(path, self.request_at(Method::GET, path))
     }
 
     /// The log's lines after a cursor.

@@ -170,6 +170,46 @@ fn exports_agree_with_the_oracle_and_do_not_change() -> Result<()> {
 }
 
 #[test]
+fn prometheus_reads_the_same_counters_in_cadvisor_s_names() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = format!("{BURN}; exec sleep 1000");
+        let view = world.start(&tenant, &["sh", "-c", &script], json!({ "name": "burner" }))?;
+        world.until("it has burnt", || Ok(world.logs(view.id.as_str())?.lines().count() >= 2))?;
+        let counted = World::cpu_time_ns(&world.logs(view.id.as_str())?)?;
+        let label = format!("{{id=\"{}\",name=\"burner\",", view.id);
+        let mut text = String::new();
+        let value = |text: &str, series: &str| {
+            let line = text.lines().find(|line| line.starts_with(&format!("{series}{label}")));
+            line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+        };
+        // A reading is at most a second old.
+        world.until("all of it is told", || {
+            text = world.api().beside("/metrics/containers")?.success()?;
+            let told = value(&text, "container_cpu_usage_seconds_total").context("no CPU time")?;
+            let (seconds, fraction) = told.split_once('.').unwrap_or((&told, "0"));
+            let told =
+                seconds.parse::<u128>()? * 1_000_000_000 + format!("{fraction:0<9}").parse::<u128>()?;
+            Ok(told >= counted)
+        })?;
+        for series in [
+            "container_memory_working_set_bytes",
+            "container_processes",
+            "container_network_receive_bytes_total",
+            "container_network_transmit_bytes_total",
+        ] {
+            value(&text, series).with_context(|| format!("no {series} in {text}"))?;
+        }
+        let own = world.api().beside("/metrics")?.success()?;
+        ensure!(own.contains("wharf_") && !own.contains(view.id.as_str()), "{own}");
+        for path in ["/metrics", "/metrics/containers"] {
+            assert_eq!(world.stranger().beside(path)?.status.as_u16(), 401, "{path} is open to strangers");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn an_agent_on_postgresql_does_the_same() -> Result<()> {
     let server = Postgres::start()?;
     let setting = format!("database.url={}", server.url);
