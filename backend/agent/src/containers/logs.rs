@@ -17,7 +17,7 @@ use super::lines::{LINE_MAX_BYTES, LineAssembler};
 
 /// How often the end of a followed log is looked at.
 const POLL: Duration = Duration::from_millis(40);
-/// A batch is handed on at this many lines.
+/// A batch has at most this many lines: a reader on a bad line gets on by whole batches.
 const BATCH_LINES: usize = 512;
 /// A line that is complete at a cursor began at most so far before it.
 const LOOK_BACK_BYTES: u64 = 64 * LINE_MAX_BYTES as u64;
@@ -230,11 +230,13 @@ pub(crate) fn follow(
                 Ok::<_, LogError>((tail, more))
             })
             .await??;
-            let ended = !(more || follow && live);
-            if ended && !live {
+            let at_end = !(more || follow && live);
+            if at_end && !live {
                 tail.finish();
             }
-            let batch: Vec<LogItem> = tail.ready.drain(..).collect();
+            let count = tail.ready.len().min(BATCH_LINES);
+            let batch: Vec<LogItem> = tail.ready.drain(..count).collect();
+            let ended = at_end && tail.ready.is_empty();
             state = if ended { State::Done } else { State::Reading(tail) };
             if !batch.is_empty() {
                 return Ok(Some((batch, (state, is_live))));
@@ -286,6 +288,20 @@ mod tests {
             let rest = lines(dir.path(), LogQuery { after: Some(line.cursor), ..LogQuery::default() }).await;
             assert_eq!(rest, all[index + 1..], "after line {index}");
         }
+    }
+
+    #[tokio::test]
+    async fn many_lines_written_at_once_come_in_several_batches() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let text = "line\n".repeat(2 * BATCH_LINES + 7);
+        written(dir.path(), &[&text], 1 << 20);
+        let stream = follow(dir.path().to_owned(), LogQuery::default(), || false);
+        pin_mut!(stream);
+        let mut sizes = Vec::new();
+        while let Some(batch) = stream.next().await {
+            sizes.push(batch.expect("the log reads").len());
+        }
+        assert_eq!(sizes, [BATCH_LINES, BATCH_LINES, 7]);
     }
 
     #[tokio::test]
