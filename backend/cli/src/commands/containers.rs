@@ -264,7 +264,7 @@ pub(crate) async fn wait(shell: &Shell, arguments: NamesArguments) -> Result<u8>
     let client = shell.client()?;
     let mut code = 0;
     for name in &arguments.containers {
-        let exit = wait_for(&client, name).await?;
+        let exit = wait_for(&client, name, "exited").await?;
         shell.output.outcome(&exit, &exit.shell_code().to_string())?;
         if code == 0 {
             code = failure::process_code(exit.shell_code());
@@ -273,11 +273,12 @@ pub(crate) async fn wait(shell: &Shell, arguments: NamesArguments) -> Result<u8>
     Ok(code)
 }
 
-async fn wait_for(client: &Client, name: &str) -> Result<ExitView> {
+/// Waits until a container has ended (`exited`) or is gone (`removed`), and returns how it ended.
+pub(super) async fn wait_for(client: &Client, name: &str, condition: &str) -> Result<ExitView> {
     loop {
         let request = client
             .request(Method::GET, &["containers", name, "wait"])
-            .query(&[("condition", "exited")])
+            .query(&[("condition", condition)])
             .timeout(WAIT_TIMEOUT);
         let Some(response) = client.try_send(request).await? else { continue };
         if !matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {

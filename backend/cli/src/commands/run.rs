@@ -15,11 +15,13 @@ use wharf_shared::network::PortMapping;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeMount;
 
-use super::{Shell, images};
+use super::{Shell, containers, images};
 use crate::client::{Client, is_problem};
 use crate::stream::{Ended, Joint, Stream};
 use crate::{docker, failure, output, quantity};
 
+/// Unmounting and tidying up take a moment; longer means that the agent is gone.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A start may have to wait for a pull.
 const START_TIMEOUT: Duration = Duration::from_hours(6);
 
@@ -288,7 +290,12 @@ async fn try_run(shell: &Shell, arguments: &RunArguments) -> Result<u8> {
     let view = create.create(shell, &client, arguments.interactive, false).await?;
     let joint = Joint { terminal: create.tty, stdin: arguments.interactive };
     match start_and_join(&client, view.id.as_str(), joint).await {
-        Ok(Ended::Exited(code)) => Ok(failure::process_code(code)),
+        Ok(Ended::Exited(code)) => {
+            if create.rm {
+                removed(&client, view.id.as_str()).await;
+            }
+            Ok(failure::process_code(code))
+        }
         Ok(Ended::Detached) => {
             output::note(&format!(
                 "\r\n{} runs on; `wharf attach {}` comes back to it",
@@ -355,6 +362,18 @@ async fn started(client: &Client, mut view: ContainerView) -> Result<ContainerVi
             // Ended and removed itself before we looked.
             None => return Ok(view),
         }
+    }
+}
+
+/// Waits until a container that removes itself is gone, so that its name, ports and volumes are free
+/// for what is run next.
+async fn removed(client: &Client, id: &str) {
+    match tokio::time::timeout(REMOVAL_TIMEOUT, containers::wait_for(client, id, "removed")).await {
+        Ok(Err(error)) if !is_problem(&error, ProblemKind::NotFound) => {
+            output::note(&failure::line(&error));
+        }
+        // It is gone; or the agent is, and removes it when it comes back.
+        Ok(_) | Err(_) => {}
     }
 }
 
