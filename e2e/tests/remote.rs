@@ -28,12 +28,7 @@ fn logs_are_followed_from_another_machine_over_a_line_that_breaks() -> Result<()
         let relay = Relay::start(HOST_ADDRESS, SocketAddr::from(([127, 0, 0, 1], world.port)), 24_000)?;
         let context = format!("https://{HOST_ADDRESS}:{}", relay.port());
         add_context(world, &neighbour, &context, &world.fingerprint()?)?;
-        let follower = wharf(world, &neighbour, &["logs", "-f", "talker"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("start wharf")?;
-        let output = follower.wait_with_output().context("wait for wharf")?;
+        let output = ended(wharf(world, &neighbour, &["logs", "-f", "talker"]))?;
         ensure!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout)?;
         for (index, line) in text.lines().enumerate() {
@@ -87,7 +82,9 @@ fn curl(neighbour: &Neighbour, url: &str) -> Command {
 }
 
 fn wharf(world: &World, neighbour: &Neighbour, arguments: &[&str]) -> Command {
-    let mut command = neighbour.command(world.program("wharf"));
+    // One that does not come to its end is a failure, not a test that hangs.
+    let mut command = neighbour.command("timeout");
+    command.arg("90").arg(world.program("wharf"));
     command.args(arguments).env("XDG_CONFIG_HOME", world.dir()).env("WHARF_TENANT", "acme");
     for variable in ["WHARF_URL", "WHARF_TOKEN", "WHARF_CONTEXT"] {
         command.env_remove(variable);
