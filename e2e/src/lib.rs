@@ -2,15 +2,18 @@
 //!
 //! Each test has a [`World`] of its own: a network namespace, a registry with a busybox image, an
 //! agent with its own instance name and directories. [`run`] ends it whatever happens, and then a
-//! test fails if anything of it is left on the machine.
+//! test fails if anything of it is left on the machine. The benchmarks use the same worlds, with
+//! other container tools as [`peers`] in them.
 #![forbid(unsafe_code)]
 
 mod client;
 mod debian;
 mod disk;
+pub mod figures;
 mod leftovers;
 mod live;
 mod neighbour;
+pub mod peers;
 mod postgres;
 mod registry;
 mod relay;

@@ -254,6 +254,11 @@ impl World {
         ended.context("the agent's status")
     }
 
+    /// The agent's process.
+    pub fn agent_pid(&self) -> Result<u32> {
+        self.agent.borrow().as_ref().map(Child::id).context("no agent runs")
+    }
+
     /// The first admin.
     pub fn api(&self) -> &Api {
         self.admin.get_or_init(|| self.stranger())
@@ -334,6 +339,18 @@ impl World {
         // Asks until the registry answers.
         self.busybox()?;
         self.registry.borrow().push(&Image::debian()?, "library/debian:12")
+    }
+
+    /// The files of the busybox image, for a peer that takes a directory.
+    pub fn busybox_root(&self) -> Result<PathBuf> {
+        self.busybox()?;
+        Ok(self.dir.path().join("busybox/root"))
+    }
+
+    /// The layer of the busybox image, for a peer that takes an archive.
+    pub fn busybox_layer(&self) -> Result<PathBuf> {
+        self.busybox()?;
+        Ok(self.dir.path().join("busybox/layer.tar"))
     }
 
     /// The specification of a busybox container of this tenant, with these fields over it.

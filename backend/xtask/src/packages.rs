@@ -38,7 +38,8 @@ pub(crate) const TEST: &[&str] = &[
 ];
 
 /// The peers that benchmarks compare with.
-pub(crate) const BENCH: &[&str] = &["crun", "docker.io", "podman", "runc", "skopeo", "docker-registry"];
+pub(crate) const BENCH: &[&str] =
+    &["busybox-static", "docker-registry", "docker.io", "iptables", "runc", "skopeo"];
 
 /// Installs those of `wanted` that are not installed.
 pub(crate) fn ensure(wanted: &[&str]) -> Result<()> {
@@ -61,6 +62,13 @@ pub(crate) fn ensure(wanted: &[&str]) -> Result<()> {
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(&missing);
     apt(&arguments).context("the packages named above cannot be installed")
+}
+
+/// Installs what the lock file of a directory with browser tests names; the browser is Debian's.
+pub(crate) fn install_node_modules(dir: &Path) -> Result<()> {
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(dir);
+    process::run(npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"))
 }
 
 /// Whether a program is on the search path, and where.
@@ -141,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_list_is_sorted_so_that_a_second_mention_is_seen() {
-        for list in [AGENT, TEST] {
+        for list in [AGENT, TEST, BENCH] {
             assert!(list.is_sorted(), "{list:?}");
         }
     }

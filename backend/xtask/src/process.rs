@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +24,13 @@ pub(crate) fn cargo(repo: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(repo);
     command
+}
+
+/// Where cargo puts a program, beside this one: `<target>/debug/wharf-xtask`.
+pub(crate) fn program(profile: &str, name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("find this program's own path")?;
+    let target = own.ancestors().nth(2).context("find the target directory above this program")?;
+    Ok(target.join(profile).join(name))
 }
 
 /// Wraps a command so that it runs in a network namespace of its own, with loopback up and nothing

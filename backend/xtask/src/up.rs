@@ -84,7 +84,7 @@ pub(crate) fn up(repo: &Path, arguments: &UpArguments) -> Result<ExitCode> {
 /// Ends the agent and what it made.
 pub(crate) fn down(repo: &Path, arguments: &DownArguments) -> Result<ExitCode> {
     process::require_root("down", "it ends containers and removes what the agent made")?;
-    let mut agent = program("wharfd")?;
+    let mut agent = process::program(PROFILE, "wharfd")?;
     if !agent.is_file() {
         // The checkout was cleaned while containers ran, perhaps.
         agent = build(repo)?;
@@ -103,18 +103,11 @@ fn build(repo: &Path) -> Result<PathBuf> {
     command.args(["build", "--locked", "--profile", PROFILE]);
     command.args(["-p", "wharf-agent", "-p", "wharf-shim", "-p", "wharf-cli"]);
     process::run(&mut command)?;
-    let agent = program("wharfd")?;
+    let agent = process::program(PROFILE, "wharfd")?;
     if !agent.is_file() {
         bail!("cargo built no {}", agent.display());
     }
     Ok(agent)
-}
-
-/// Where cargo puts a program, beside this one: `<target>/debug/wharf-xtask`.
-fn program(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe().context("find this program's own path")?;
-    let target = own.ancestors().nth(2).context("find the target directory above this program")?;
-    Ok(target.join(PROFILE).join(name))
 }
 
 impl Instance {

@@ -50,10 +50,7 @@ impl Plan {
         process::run(process::cargo(&self.repo).args(["fetch", "--locked"]))?;
         if let Some(web) = self.playwright() {
             say::line("Fetching the browser tests' node modules");
-            let mut npm = Command::new("npm");
-            npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(web);
-            // The browser is Debian's.
-            process::run(npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"))?;
+            packages::install_node_modules(&web)?;
         }
         debian::fetch(&self.repo)?;
         say::line("Fetching the guest's kernel");
