@@ -18,8 +18,10 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use wharf_shared::auth::{NewToken, SessionView};
 use wharf_shared::container::{ContainerState, ContainerView};
+use wharf_shared::reading::ReadingRecord;
 use wharf_shared::tenant::TenantView;
 use wharf_shared::user::UserView;
+use wharf_store::journal::Journal;
 
 use crate::client::Api;
 use crate::disk::Disk;
@@ -452,6 +454,20 @@ impl World {
     /// Lets time pass: between two looks at something, or to a random instant of a fault.
     pub fn pause(&self, duration: Duration) {
         self.runtime.block_on(async { tokio::time::sleep(duration).await });
+    }
+
+    /// Every reading in the host's journal, after proving that it is whole.
+    pub fn readings(&self) -> Result<Vec<ReadingRecord>> {
+        self.runtime.block_on(async {
+            let nobody = "hst_00000000-0000-7000-8000-000000000000".parse().context("a host id")?;
+            let journal = Journal::open(&self.state_dir().join("journal.db"), &nobody)
+                .await
+                .context("open the journal")?;
+            let count = journal.verify().await.context("verify the journal")?.readings;
+            let readings = journal.read_from(0, u32::try_from(count)?).await.context("read the journal")?;
+            journal.close().await;
+            Ok(readings.into_iter().map(|(_, reading)| reading).collect())
+        })
     }
 
     /// The containers' cgroups of the instance, in every hierarchy.

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use wharf_e2e::{Postgres, World, run, run_with};
 use wharf_shared::billing::PriceBookView;
 use wharf_shared::container::{ContainerState, ContainerView};
+use wharf_shared::page::Page;
+use wharf_shared::reading::ReadingKind;
 use wharf_shared::usage::{Meter, Quality};
 
 /// Burns CPU in the shell itself and prints what the kernel counted for it.
@@ -39,6 +41,97 @@ fn a_known_cpu_time_is_on_the_bill() -> Result<()> {
         let reserved = world.quantity(&view, Meter::CpuReserved)? / 2_000;
         assert!(reserved.abs_diff(lived_ns) < 200_000_000, "lived {lived_ns} ns, reserved {reserved} ns");
         Ok(())
+    })
+}
+
+/// Runs one process that uses between 10 and 500 ms of CPU, all of it in the shell itself.
+fn spin(rounds: u128) -> String {
+    format!("i=0; while [ $i -lt {rounds} ]; do i=$((i+1)); done")
+}
+
+#[test]
+fn every_short_container_is_billed_to_the_microsecond() -> Result<()> {
+    const SAMPLE: u128 = 100_000;
+    const MILLISECOND_NS: u128 = 1_000_000;
+    const BATCH: u128 = 5;
+    let count: u128 = if std::env::var_os("WHARF_SOAK").is_some() { 100 } else { 10 };
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let sample = world.script(&tenant, &spin(SAMPLE), json!({}))?;
+        let sample_ns = world.quantity(&sample, Meter::CpuUsed)?;
+        let mut ended = Vec::new();
+        for batch in (0..count).collect::<Vec<_>>().chunks(usize::try_from(BATCH)?) {
+            // Several at once, so that they end in the middle of each other's readings.
+            let mut started = Vec::new();
+            for number in batch {
+                let wanted_ns = 10 * MILLISECOND_NS + number * 490 * MILLISECOND_NS / count;
+                let rounds = (SAMPLE * wanted_ns / sample_ns).max(1);
+                started.push(world.start(&tenant, &["sh", "-c", &spin(rounds)], json!({}))?);
+            }
+            for view in started {
+                ended.push(world.ended(view.id.as_str())?);
+            }
+        }
+        let readings = world.readings()?;
+        let (mut largest_ns, mut least_ns, mut most_ns) = (0, u128::MAX, 0);
+        for view in &ended {
+            let used_ns = world.quantity(view, Meter::CpuUsed)?;
+            let last = readings
+                .iter()
+                .find(|of| of.series.container.as_ref() == Some(&view.id) && of.kind == ReadingKind::Final)
+                .with_context(|| format!("{} has no final reading", view.name))?;
+            // It was born into its cgroup, so its clock was 0 when it entered.
+            let waited_us: u128 = last.source.get("init_cpu_us").context("what wait4 said")?.parse()?;
+            let difference_ns = used_ns.abs_diff(waited_us * 1_000);
+            ensure!(
+                difference_ns <= 1_000,
+                "{}: wait4 says {waited_us} us, the bill {used_ns} ns",
+                view.name
+            );
+            largest_ns = largest_ns.max(difference_ns);
+            (least_ns, most_ns) = (least_ns.min(used_ns), most_ns.max(used_ns));
+        }
+        eprintln!(
+            "{count} containers of {least_ns} to {most_ns} ns of CPU, each recorded; the largest difference to wait4 is {largest_ns} ns"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn while_the_journal_cannot_be_written_nothing_starts_and_nothing_is_lost() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        // So that the image is here.
+        world.script(&tenant, "true", json!({}))?;
+        let script = format!("{}; times; echo burnt; exec sleep 1000", spin(100_000));
+        let view = world.start(&tenant, &["sh", "-c", &script], json!({}))?;
+        let id = view.id.as_str();
+        world.logged(id, "burnt")?;
+        in_journal(
+            world,
+            "CREATE TRIGGER fault BEFORE INSERT ON readings BEGIN SELECT RAISE(ABORT, 'fault'); END",
+        )?;
+        let refused = world.start(&tenant, &["sleep", "1000"], json!({}));
+        ensure!(refused.is_err(), "a container started that cannot be metered: {refused:?}");
+        let ended: ContainerView = world.api().post(&format!("/containers/{id}/stop"), &json!({}))?;
+        assert_eq!(ended.state, ContainerState::Exited);
+        ensure!(world.api().delete(&format!("/containers/{id}")).is_err(), "its reading was not stored yet");
+        // An agent that dies now knows of it only what is on the disk and in the kernel.
+        world.kill_agent()?;
+        in_journal(world, "DROP TRIGGER fault")?;
+        world.start_agent()?;
+        let counted = World::cpu_time_ns(&world.logs(id)?)?;
+        let used = world.quantity(&ended, Meter::CpuUsed)?;
+        assert!(
+            used >= counted && used - counted < TOLERANCE_NS,
+            "times says {counted} ns, the bill {used} ns"
+        );
+        let page: Page<ContainerView> = world.api().get("/containers?all=true")?;
+        for view in page.items {
+            world.api().delete(&format!("/containers/{}?force=true", view.id))?;
+        }
+        world.no_container_is_left()
     })
 }
 
@@ -249,4 +342,13 @@ fn a_counter_this_kernel_lacks_is_never_zero() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Does something to the journal that the agent does not know of.
+fn in_journal(world: &World, what: &str) -> Result<()> {
+    let program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=20).executescript(sys.argv[2])";
+    let journal = world.state_dir().join("journal.db");
+    let output = Command::new("python3").args(["-c", program]).arg(journal).arg(what).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

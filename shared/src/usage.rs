@@ -1,5 +1,7 @@
 //! Usage: what was measured, per tenant, container and hour.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::decimal::Decimal;
@@ -164,6 +166,8 @@ pub struct UsageHour {
     pub tenant_name: String,
     /// The container's name at that time.
     pub container_name: String,
+    /// The container's labels at that time.
+    pub labels: BTreeMap<String, String>,
     /// How much, in the meter's unit.
     pub quantity: u128,
     /// Whether it is whole.

@@ -119,6 +119,8 @@ enum Rule {
     Text,
     /// A text or null.
     OptionalText,
+    /// An object of texts, or null.
+    Tags,
     /// A time: `YYYY-MM-DDTHH:MM:SSZ`.
     Time,
     /// A number that is not negative.
@@ -144,6 +146,7 @@ fn rule(column: &str) -> Rule {
         | "PricingQuantity"
         | "ConsumedQuantity"
         | "x_MeteredQuantity" => Rule::Number,
+        "Tags" => Rule::Tags,
         "ResourceId" | "ResourceName" | "ResourceType" | "x_PriceBookVersion" => Rule::OptionalText,
         "AvailabilityZone" | "BillingAccountId" | "BillingAccountName" | "BillingCurrency"
         | "InvoiceIssuerName" | "ProviderName" | "PublisherName" | "RegionId" | "RegionName" | "x_HostId" => {
@@ -201,7 +204,7 @@ impl File {
     fn field_problem(&mut self, column: &'static str, value: &str) -> Option<String> {
         let rule = rule(column);
         match (&rule, value.is_empty()) {
-            (Rule::Null | Rule::OptionalText, true) => return None,
+            (Rule::Null | Rule::OptionalText | Rule::Tags, true) => return None,
             (_, true) => return Some("may not be null".to_owned()),
             (Rule::Null, false) => return Some("must be null".to_owned()),
             (_, false) if value.trim() != value || value.chars().any(char::is_control) => {
@@ -211,6 +214,7 @@ impl File {
         }
         match rule {
             Rule::Word(word) => (value != word).then(|| format!("must be {word}")),
+            Rule::Tags => (!is_tags(value)).then(|| "is no object of texts, or has none".to_owned()),
             Rule::Time => (!is_time(value)).then(|| "is no time like 2026-01-31T13:00:00Z".to_owned()),
             Rule::Number => match value.parse::<Amount>() {
                 Err(_) => Some("is no plain decimal number".to_owned()),
@@ -244,6 +248,11 @@ impl File {
             report.add(row.line, "", "the same tenant, resource, SKU and hour were there before");
         }
     }
+}
+
+fn is_tags(value: &str) -> bool {
+    let tags = serde_json::from_str::<BTreeMap<String, String>>(value);
+    tags.is_ok_and(|tags| !tags.is_empty())
 }
 
 fn is_time(value: &str) -> bool {
@@ -333,6 +342,9 @@ fn check_meter(row: &Row<'_>, report: &mut Report) {
 fn check_resource(row: &Row<'_>, report: &mut Report) {
     let id = row.get("ResourceId");
     let unattributed = id.is_empty();
+    if unattributed && !row.get("Tags").is_empty() {
+        report.add(row.line, "Tags", "must be null where there is no resource");
+    }
     for (column, null) in [("ResourceName", unattributed), ("ResourceType", unattributed)] {
         if row.get(column).is_empty() != null {
             report.add(row.line, column, "must be null exactly when ResourceId is");
@@ -447,6 +459,9 @@ mod tests {
             ("ResourceType", "Volume"),
             ("ProviderName", "Somebody else"),
             ("Tags", "{\"a\":{\"b\":1}}"),
+            ("Tags", "{\"a\":1}"),
+            ("Tags", "{}"),
+            ("Tags", "a=b"),
             ("SkuPriceDetails", "N/A"),
             ("x_MeteredQuantity", "230123456788"),
             ("x_MeteredQuantity", "1.5"),

@@ -98,7 +98,7 @@ pub(crate) const COLUMNS: [Column; 63] = [
     ("SubAccountId", |row, _| row.usage.tenant.to_string()),
     ("SubAccountName", |row, _| row.usage.tenant_name.clone()),
     ("SubAccountType", |_, _| "Tenant".to_owned()),
-    ("Tags", NULL),
+    ("Tags", tags),
     ("x_HostId", |_, context| context.host.clone()),
     ("x_MeteredQuantity", |row, _| row.usage.quantity.to_string()),
     ("x_MeteredUnit", |row, _| row.usage.meter.unit().to_owned()),
@@ -129,6 +129,17 @@ pub(crate) fn month(moment: Timestamp) -> (Timestamp, Timestamp) {
 fn resource_id(row: &RatedRow, context: &FocusContext) -> String {
     let Some(container) = &row.usage.container else { return String::new() };
     format!("wharfage://{}/{}/containers/{container}", context.region, row.usage.tenant)
+}
+
+/// The container's own labels, as an object of texts; null without any.
+fn tags(row: &RatedRow, _: &FocusContext) -> String {
+    let labels = &row.usage.labels;
+    if labels.is_empty() {
+        return String::new();
+    }
+    let text = |text: &String| serde_json::Value::String(text.clone());
+    let tags = labels.iter().map(|(name, value)| (name.clone(), text(value)));
+    serde_json::Value::Object(tags.collect()).to_string()
 }
 
 fn description(row: &RatedRow) -> String {
@@ -229,6 +240,16 @@ pub(crate) mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(text.ends_with("\r\n"));
+    }
+
+    #[test]
+    fn labels_are_tags_and_without_any_there_is_no_value() {
+        let mut rated = rate(&books(&[], false), usage(Some(1), Meter::CpuUsed, 1));
+        assert_eq!(tags(&rated, &context()), "");
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        rated.usage.labels = [label("app", "a \"shop\", 2"), label("=tier", "=1+1")].into();
+        assert_eq!(tags(&rated, &context()), r#"{"=tier":"=1+1","app":"a \"shop\", 2"}"#);
+        assert!(line(&rated, &context()).contains(r#","{""=tier"":""=1+1"",""app"":""a \""shop\"", 2""}","#));
     }
 
     #[test]

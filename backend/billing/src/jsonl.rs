@@ -3,6 +3,8 @@
 //! Whoever has the file and the price books can compute every amount again; `oracle/oracle.py` does. The
 //! totals also show that a download is whole.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use wharf_shared::id::{ContainerId, PriceBookId, TenantId};
 use wharf_shared::time::Timestamp;
@@ -22,6 +24,7 @@ enum Line<'a> {
         tenant_name: &'a str,
         container: Option<&'a ContainerId>,
         container_name: &'a str,
+        labels: &'a BTreeMap<String, String>,
         hour: Timestamp,
         meter: Meter,
         /// Exact integer in `unit`.
@@ -53,6 +56,7 @@ pub fn line(row: &RatedRow) -> Result<String, serde_json::Error> {
         tenant_name: &usage.tenant_name,
         container: usage.container.as_ref(),
         container_name: &usage.container_name,
+        labels: &usage.labels,
         hour: usage.hour,
         meter: usage.meter,
         quantity: usage.quantity.to_string(),

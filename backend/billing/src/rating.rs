@@ -158,6 +158,7 @@ pub(crate) mod tests {
             meter,
             tenant_name: "blue".to_owned(),
             container_name: container.map(|number| format!("web-{number}")).unwrap_or_default(),
+            labels: BTreeMap::new(),
             quantity,
             quality: Quality::Measured,
         }

@@ -10,6 +10,8 @@
 //! Reserved quantities are limit × time between two readings of the same start; a change of limits
 //! forces a reading, so the limit is the same all through it.
 
+use std::collections::BTreeMap;
+
 use wharf_shared::id::{ContainerId, TenantId};
 use wharf_shared::reading::{ReadingKind, ReadingRecord};
 use wharf_shared::time::{SECOND_US, Timestamp};
@@ -36,10 +38,15 @@ pub struct UsagePart {
 }
 
 impl UsagePart {
-    /// With the names of the tenant and the container, as they are kept beside it.
-    pub fn named(self, tenant_name: String, container_name: String) -> UsageHour {
+    /// With the names and labels of the tenant and the container, as they are kept beside it.
+    pub fn named(
+        self,
+        tenant_name: String,
+        container_name: String,
+        labels: BTreeMap<String, String>,
+    ) -> UsageHour {
         let Self { hour, tenant, container, meter, quantity, quality } = self;
-        UsageHour { hour, tenant, container, meter, tenant_name, container_name, quantity, quality }
+        UsageHour { hour, tenant, container, meter, tenant_name, container_name, labels, quantity, quality }
     }
 }
 
@@ -91,7 +98,13 @@ const fn has_tenant_truth(meter: Meter) -> bool {
 
 fn used(reading: &ReadingRecord) -> impl Iterator<Item = (Meter, u128, Quality)> {
     let of_container = reading.series.container.is_some();
-    let meters = reading.meters.iter().filter(move |of| of_container || has_tenant_truth(of.meter));
+    // After the end only what was still to be written back can be used.
+    let after_end = reading.kind == ReadingKind::FinalBlock;
+    let is_block = |meter| matches!(meter, Meter::BlockRead | Meter::BlockWrite);
+    let meters = reading
+        .meters
+        .iter()
+        .filter(move |of| (of_container || has_tenant_truth(of.meter)) && (!after_end || is_block(of.meter)));
     meters.map(|of| (of.meter, of.delta, of.quality))
 }
 
@@ -130,8 +143,6 @@ pub fn attribute(rows: Vec<UsageHour>) -> Vec<UsageHour> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
     use wharf_shared::reading::{MeterReading, ReadingLimits, SeriesKey};
     use wharf_shared::time::HOUR_US;
@@ -220,7 +231,8 @@ mod tests {
 
     #[test]
     fn after_its_end_a_container_is_charged_for_its_writes_only() {
-        let mut lingers = reading(true, 0, 30 * SECOND_US, &[(Meter::BlockWrite, 4_096)]);
+        let deltas = [(Meter::BlockWrite, 4_096), (Meter::MemoryUsed, 7)];
+        let mut lingers = reading(true, 0, 30 * SECOND_US, &deltas);
         lingers.kind = ReadingKind::FinalBlock;
         assert_eq!(sums(&[lingers]), BTreeMap::from([((0, Meter::BlockWrite), (4_096, Quality::Measured))]));
     }
@@ -229,7 +241,7 @@ mod tests {
     fn what_the_containers_do_not_explain_is_unattributed() {
         let deltas = [(Meter::CpuUsed, 100), (Meter::NetworkIn, 5), (Meter::MemoryUsed, 5)];
         let whole = reading(false, 0, SECOND_US, &deltas);
-        let row = |part: UsagePart| part.named("blue".to_owned(), String::new());
+        let row = |part: UsagePart| part.named("blue".to_owned(), String::new(), BTreeMap::new());
         let mut rows: Vec<_> = parts(&whole).into_iter().map(row).collect();
         assert_eq!(rows.len(), 1, "gauges, network and limits have no truth of the tenant");
         rows.extend(parts(&reading(true, 0, SECOND_US, &[(Meter::CpuUsed, 60)])).into_iter().map(row));

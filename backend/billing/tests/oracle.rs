@@ -65,6 +65,10 @@ fn usage() -> impl Strategy<Value = Vec<UsageHour>> {
                 meter: Meter::ALL[meter],
                 tenant_name: format!("tenant-{tenant}"),
                 container_name: if container > 0 { format!("c{container}") } else { String::new() },
+                labels: (container > 1)
+                    .then(|| ("app".to_owned(), format!("a\"{container},\n")))
+                    .into_iter()
+                    .collect(),
                 quantity: if quality == Quality::NotMeasurable { 0 } else { quantity },
                 quality,
             };

@@ -1,9 +1,8 @@
 //! Further processes in a running container.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use wharf_runtime::LaunchError;
 use wharf_runtime::exec::ExecTarget;
 use wharf_runtime::launch::Stdio;
@@ -11,6 +10,7 @@ use wharf_runtime::spec::ExecSpec;
 use wharf_shim::exit::ExitStatus;
 use wharf_shim::memfd::{SpecFileError, read_spec};
 use wharf_shim::protocol::RunningExec;
+use wharf_sys::process::try_reap;
 
 /// More than any sane use; each costs a descriptor and a line in the state.
 const MAX_EXECS: usize = 256;
@@ -92,8 +92,8 @@ impl Execs {
     pub(crate) fn reap(&mut self) -> Vec<(String, ExitStatus)> {
         let mut ended = Vec::new();
         self.running.retain_mut(|exec| match try_wait(&exec.pidfd) {
-            Some(status) => {
-                ended.push((std::mem::take(&mut exec.id), status));
+            Some(child) => {
+                ended.push((std::mem::take(&mut exec.id), child.status));
                 false
             }
             None => true,
@@ -117,23 +117,18 @@ impl Execs {
     }
 }
 
-/// Reaps a child if it ended. A child that somebody else reaped has ended in an unknown way.
-pub(crate) fn try_wait(pidfd: &OwnedFd) -> Option<ExitStatus> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    loop {
-        return match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
-            Ok(Some(status)) => Some(exit_status(&status)),
-            Ok(None) => None,
-            Err(Errno::INTR) => continue,
-            Err(_) => Some(ExitStatus::Unknown),
-        };
-    }
+/// How a child ended, and what the kernel says of its CPU time, if it says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    pub(crate) status: ExitStatus,
+    pub(crate) cpu: Option<Duration>,
 }
 
-fn exit_status(status: &WaitIdStatus) -> ExitStatus {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => ExitStatus::Code(code),
-        (None, Some(signo)) => ExitStatus::Signal(signo),
-        (None, None) => ExitStatus::Unknown,
+/// Reaps a child if it ended. A child that somebody else reaped has ended in an unknown way.
+pub(crate) fn try_wait(pidfd: &OwnedFd) -> Option<Reaped> {
+    match try_reap(pidfd.as_fd()) {
+        Ok(Some(child)) => Some(Reaped { status: child.ended.into(), cpu: Some(child.cpu) }),
+        Ok(None) => None,
+        Err(_) => Some(Reaped { status: ExitStatus::Unknown, cpu: None }),
     }
 }

@@ -38,6 +38,10 @@ pub struct ExitRecord {
     pub exited: Moment,
     /// The counters after its last process ended.
     pub reading: Reading,
+    /// What wait4(2) says of the first process's CPU time, its own children's included: a second
+    /// witness of the counters. `None` when somebody else waited for it, and in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_cpu_us: Option<u64>,
     /// Output that could not be written to the log.
     pub log_dropped_bytes: u64,
 }
@@ -146,6 +150,7 @@ mod tests {
             started: Some(Moment { boot_ns: 1, realtime_us: -1 }),
             exited: Moment { boot_ns: 2, realtime_us: 1 },
             reading: Reading { boot_ns: 3, realtime_us: 4, counters },
+            init_cpu_us: Some(7),
             log_dropped_bytes: 0,
         }
     }
@@ -184,6 +189,16 @@ mod tests {
     fn a_record_that_ends_before_it_starts_is_refused() {
         let backwards = ExitRecord { started: Some(Moment { boot_ns: 9, realtime_us: 0 }), ..record() };
         assert!(matches!(round(&backwards), Err(ExitRecordError::Order { .. })));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_build_without_the_first_processs_time_is_read() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let dir = StateDir::new(dir.path());
+        let earlier = ExitRecord { init_cpu_us: None, ..record() };
+        earlier.write(&dir).expect("write");
+        assert!(!std::fs::read_to_string(dir.exit_record(2)).expect("read").contains("init_cpu_us"));
+        assert_eq!(ExitRecord::read(&dir, "c1", 2).expect("believed"), Some(earlier));
     }
 
     #[test]

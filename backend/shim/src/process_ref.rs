@@ -81,9 +81,15 @@ impl ProcessRef {
 /// Returns how the process of a pidfd ended, though it is not our child; `None` while that is not
 /// known: it runs, was not reaped yet, or the kernel cannot tell (before Linux 6.15).
 pub fn exit_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
-    match wharf_sys::process::pidfd_exit_status(pidfd).ok()?? {
-        Ended::Code(code) => Some(ExitStatus::Code(code)),
-        Ended::Signal(number) => Some(ExitStatus::Signal(number)),
+    wharf_sys::process::pidfd_exit_status(pidfd).ok()?.map(ExitStatus::from)
+}
+
+impl From<Ended> for ExitStatus {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Code(code) => Self::Code(code),
+            Ended::Signal(number) => Self::Signal(number),
+        }
     }
 }
 

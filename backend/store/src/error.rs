@@ -100,7 +100,11 @@ impl StoreError {
                 // SQLITE_FULL; PostgreSQL's disk_full.
                 Some("13" | "53100") => Self::Full(source),
                 // SQLITE_BUSY and its extended codes; too many connections, shutdown.
-                Some("5" | "261" | "517" | "53300" | "57P01" | "57P03") => Self::Unavailable(source),
+                // SQLITE_IOERR while reading, writing or syncing.
+                Some(
+                    "5" | "261" | "517" | "10" | "266" | "778" | "1034" | "1290" | "1802" | "53300" | "57P01"
+                    | "57P03",
+                ) => Self::Unavailable(source),
                 _ => Self::Statement { statement, source },
             },
             _ => Self::Statement { statement, source },

@@ -6,6 +6,8 @@
 //! recorded twice after a crash. A reading that does not continue its series exactly
 //! (`cum - delta` is not `cum` of the one before) is refused: it would count something twice or
 //! lose it.
+//!
+//! Some room on the disk is kept free for the last readings of what runs: see [`Journal::has_room`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,6 +19,7 @@ use wharf_shared::usage::Meter;
 
 use crate::db::{SqliteFile, Tx};
 use crate::error::StoreError;
+use crate::reserve::Reserve;
 use crate::row::{Row, Value, args, json};
 use crate::statement::statements;
 
@@ -57,6 +60,7 @@ pub struct Verified {
 pub struct Journal {
     file: SqliteFile,
     host: HostId,
+    reserve: Reserve,
 }
 
 macro_rules! select {
@@ -132,12 +136,30 @@ impl Journal {
             new_host.clone()
         };
         tx.commit().await?;
-        Ok(Self { file, host })
+        let reserve = Reserve::beside(path);
+        // Without it nothing starts; that is found when something shall.
+        reserve.ensure().await;
+        Ok(Self { file, host, reserve })
     }
 
     /// The host whose journal it is.
     pub const fn host(&self) -> &HostId {
         &self.host
+    }
+
+    /// Whether the room that is kept for last readings is there. When it had to be given up, this
+    /// takes it back as soon as the disk has as much; until then nothing should start.
+    pub async fn has_room(&self) -> bool {
+        self.reserve.ensure().await
+    }
+
+    /// As [`Journal::append_batch`], for readings that cannot be taken again: on a full disk it is tried
+    /// once more in the room that was kept.
+    pub async fn append_last(&self, readings: &[ReadingRecord]) -> Result<Vec<Appended>, StoreError> {
+        match self.append_batch(readings).await {
+            Err(StoreError::Full(_)) if self.reserve.give_up().await => self.append_batch(readings).await,
+            appended => appended,
+        }
     }
 
     /// Appends readings in one durable transaction: all of them or none.

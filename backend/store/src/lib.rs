@@ -21,6 +21,7 @@ pub mod journal;
 pub mod pagination;
 pub mod ports;
 pub mod prices;
+mod reserve;
 pub mod retention;
 mod row;
 mod scope;

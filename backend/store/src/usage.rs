@@ -15,7 +15,7 @@ use wharf_shared::usage::{Meter, Quality};
 use crate::db::Tx;
 use crate::error::StoreError;
 use crate::pagination::LIMIT_MAX;
-use crate::row::{Row, args};
+use crate::row::{Row, args, json};
 use crate::scope::Scope;
 use crate::statement::statements;
 
@@ -84,7 +84,7 @@ impl std::str::FromStr for UsageCursor {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT hour, tenant, container, meter, tenant_name, container_name, quantity, quality ",
+            "SELECT hour, tenant, container, meter, tenant_name, container_name, labels, quantity, quality ",
             "FROM usage_hours ",
             $rest
         )
@@ -97,10 +97,10 @@ statements! {
     MOVE_WATERMARK = "UPDATE usage_watermarks SET seq = $3 WHERE host = $1 AND seq = $2";
     GET = select!("WHERE hour = $1 AND tenant = $2 AND container = $3 AND meter = $4");
     PUT = "INSERT INTO usage_hours \
-        (hour, tenant, container, meter, tenant_name, container_name, quantity, quality) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (hour, tenant, container, meter) DO UPDATE SET \
+        (hour, tenant, container, meter, tenant_name, container_name, quantity, quality, labels) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (hour, tenant, container, meter) DO UPDATE SET \
         tenant_name = excluded.tenant_name, container_name = excluded.container_name, \
-        quantity = excluded.quantity, quality = excluded.quality";
+        labels = excluded.labels, quantity = excluded.quantity, quality = excluded.quality";
     LIST = select!("WHERE hour >= $1 AND hour < $2 AND (tenant = $3 OR $3 IS NULL) \
         AND (container = $4 OR $4 IS NULL) \
         AND (hour > $5 OR (hour = $5 AND (tenant > $6 OR (tenant = $6 \
@@ -118,6 +118,7 @@ fn record(row: &Row) -> Result<UsageHour, StoreError> {
         meter: row.word("meter", Meter::from_name)?,
         tenant_name: row.text("tenant_name")?,
         container_name: row.text("container_name")?,
+        labels: row.json("labels")?,
         quantity: row.parsed("quantity")?,
         quality: row.word("quality", Quality::from_name)?,
     })
@@ -163,14 +164,15 @@ pub async fn apply(
             &sum.tenant_name,
             &sum.container_name,
             sum.quantity.to_string(),
-            sum.quality.as_str()
+            sum.quality.as_str(),
+            json("labels", &sum.labels)?,
         ];
         tx.execute(PUT, values).await?;
     }
     Ok(true)
 }
 
-/// Names follow the last addition, quantities are added.
+/// Names and labels follow the last addition, quantities are added.
 fn add(sum: Option<UsageHour>, addition: &UsageHour) -> Result<UsageHour, StoreError> {
     let Some(sum) = sum else { return Ok(addition.clone()) };
     let quantity = sum.quantity.checked_add(addition.quantity).ok_or(StoreError::corrupt("quantity"))?;

@@ -83,6 +83,46 @@ async fn appends_once_in_order_and_survives_reopening() {
     assert_eq!(journal.verify().await.expect("whole"), expected);
 }
 
+/// A file system of its own, taken away again whatever happens.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(size: &str) -> Self {
+        let disk = Self(tempfile::tempdir().expect("a directory"));
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "wharf-journal-test"]);
+        assert!(mount.arg(disk.0.path()).status().expect("mount").success(), "this test needs root");
+        disk
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // If it fails, the directory below cannot be removed, and the test's end shows it.
+        drop(std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status());
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_last_readings_are_still_taken_and_room_is_kept_again_later() {
+    let disk = SmallDisk::new("16m");
+    let journal = Journal::open(&disk.0.path().join("journal.db"), &host(1)).await.expect("a new journal");
+    journal.append_batch(&[reading(1, 1, ReadingKind::Open, 5)]).await.expect("appended");
+    assert!(journal.has_room().await);
+    let filler = disk.0.path().join("filler");
+    assert!(std::fs::write(&filler, vec![1; 16 << 20]).is_err(), "the disk is full now");
+    let batch: Vec<_> = (6..500).map(|at| reading(1, 1, ReadingKind::Periodic, at)).collect();
+    assert!(matches!(journal.append_batch(&batch).await, Err(StoreError::Full(_))));
+    assert!(journal.has_room().await, "it is not for readings that another makes up for");
+    journal.append_last(&batch).await.expect("stored where room was kept");
+    assert!(!journal.has_room().await, "it was given up, and the disk has no more");
+    journal.append_last(&[reading(1, 1, ReadingKind::Final, 500)]).await.expect("there is room for the end");
+    std::fs::remove_file(&filler).expect("removed");
+    assert!(journal.has_room().await);
+    assert_eq!(journal.verify().await.expect("whole").readings, 496);
+    journal.close().await;
+}
+
 #[tokio::test]
 async fn a_batch_with_a_reading_that_does_not_fit_is_refused_whole() {
     let directory = tempfile::tempdir().expect("a directory");

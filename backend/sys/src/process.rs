@@ -7,10 +7,14 @@
 //! Sources: clone(2), `close_range(2)`, `pidfd_open(2)`, `PIDFD_GET_INFO` in `linux/pidfd.h`.
 
 // UNSAFETY: makes processes and adopts descriptors that the kernel has just made.
-#![expect(unsafe_code, reason = "clone3, fork, close_range and the pidfd calls are not in nix")]
+#![expect(
+    unsafe_code,
+    reason = "clone3, fork, close_range, waitid's last argument and the pidfd calls are not in nix"
+)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
@@ -169,6 +173,53 @@ struct PidfdInfo {
     exit_code: i32,
 }
 
+/// A child that was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaped {
+    /// How it ended.
+    pub ended: Ended,
+    /// CPU time of its threads, and of the children that it waited for itself.
+    pub cpu: Duration,
+}
+
+/// Reaps the child of a pidfd; `None` while it runs.
+///
+/// As wait4(2), which cannot take a pidfd, it tells what the child used: the last argument of the
+/// kernel's `waitid`, which the C library leaves out.
+///
+/// # Errors
+/// `ECHILD` when it is no child of this process any more; what `waitid(2)` says.
+pub fn try_reap(pidfd: BorrowedFd<'_>) -> Result<Option<Reaped>, SysError> {
+    // SAFETY: both are plain C structs, for which all zero is a value.
+    let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG;
+    // SAFETY: both structs are writable and of the kernel's form; the descriptor is open.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PIDFD,
+            pidfd.as_raw_fd(),
+            &raw mut info,
+            options,
+            &raw mut usage,
+        )
+    };
+    check("waitid", done)?;
+    // SAFETY: waitid fills this field, or leaves it zero when no child has ended.
+    if unsafe { info.si_pid() } == 0 {
+        return Ok(None);
+    }
+    // SAFETY: as above; a child has ended.
+    let status = unsafe { info.si_status() };
+    let ended = if info.si_code == libc::CLD_EXITED { Ended::Code(status) } else { Ended::Signal(status) };
+    Ok(Some(Reaped { ended, cpu: duration(usage.ru_utime) + duration(usage.ru_stime) }))
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+}
+
 /// Sets close-on-exec on every descriptor from `first` up (Linux 5.11).
 ///
 /// # Errors
@@ -248,6 +299,29 @@ mod tests {
     fn a_pidfd_of_this_process_can_be_probed_with_signal_zero() {
         let own = pidfd_open(i32::try_from(std::process::id()).expect("pid")).expect("pidfd");
         pidfd_send_signal(own.as_fd(), 0).expect("signal 0");
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "waiting for it is what is tested")]
+    fn a_child_is_reaped_once_with_its_status_and_its_cpu_time() {
+        let spin = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; read x; exit 7";
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", spin])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let pidfd = pidfd_open(i32::try_from(child.id()).expect("pid")).expect("pidfd");
+        assert_eq!(try_reap(pidfd.as_fd()).expect("runs"), None);
+        drop(child.stdin.take());
+        let reaped = loop {
+            match try_reap(pidfd.as_fd()).expect("a child") {
+                Some(reaped) => break reaped,
+                None => std::thread::yield_now(),
+            }
+        };
+        assert_eq!(reaped.ended, Ended::Code(7));
+        assert!(reaped.cpu > Duration::from_micros(500), "{:?}", reaped.cpu);
+        assert_eq!(try_reap(pidfd.as_fd()).expect_err("it is gone").errno, Errno::ECHILD);
     }
 
     #[test]

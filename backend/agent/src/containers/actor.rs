@@ -30,6 +30,7 @@ use wharf_shim::process_ref::ProcessRef;
 use wharf_shim::protocol::{ExitStatus, Request};
 use wharf_store::containers::{self as rows, ContainerRecord, Desired};
 
+use self::ending::Ending;
 use super::exec::{ExecAsk, Running, Stdin};
 use super::launch::{self, Launched, Prepared};
 use super::{Deps, plan};
@@ -125,6 +126,8 @@ pub(super) struct Actor {
     seen: watch::Sender<Seen>,
     mailbox: mpsc::Receiver<Command>,
     live: Option<Live>,
+    /// The end of the last run, as long as it is not wholly written down.
+    ending: Option<Ending>,
     preparing: Option<oneshot::Receiver<Result<Prepared>>>,
     deadline: Option<(Instant, Then)>,
     /// Answered when the container runs, or cannot.
@@ -144,6 +147,7 @@ enum Woken {
     Notice(Result<ShimNotice, SessionError>),
     Prepared(Box<Result<Prepared>>),
     Deadline(Then),
+    Settle,
     Stopping,
 }
 
@@ -162,6 +166,7 @@ impl Actor {
             seen,
             mailbox,
             live: None,
+            ending: None,
             preparing: None,
             deadline: None,
             starting: Vec::new(),
@@ -179,6 +184,7 @@ impl Actor {
         self.recover(booted).await;
         while !self.done {
             let deadline = self.deadline;
+            let retry = self.ending.as_ref().map(|ending| (ending.retry_at, ()));
             // Dropping a branch loses nothing: commands and notices are taken only when they win,
             // a preparation is kept in `self`, and the deadline is computed anew.
             let woken = tokio::select! {
@@ -186,6 +192,7 @@ impl Actor {
                 notice = notice_of(self.live.as_ref()) => Woken::Notice(notice),
                 prepared = prepared_of(self.preparing.as_mut()) => Woken::Prepared(Box::new(prepared)),
                 then = passed(deadline) => Woken::Deadline(then),
+                () = passed(retry) => Woken::Settle,
                 () = stop.cancelled() => Woken::Stopping,
             };
             match woken {
@@ -204,6 +211,8 @@ impl Actor {
                     self.launch(*prepared).await;
                 }
                 Woken::Deadline(then) => self.deadline_passed(then).await,
+                // It is logged, and tried again.
+                Woken::Settle => drop(self.settle().await),
             }
         }
     }
@@ -414,6 +423,7 @@ impl Actor {
     }
 
     async fn launch_prepared(&mut self, prepared: Prepared) -> Result<()> {
+        self.settle().await?;
         let generation = self.row.observed.generation + 1;
         let cgroup =
             self.deps.engine.container_cgroup(self.row.tenant.as_str(), self.row.id.as_str(), generation);
@@ -537,8 +547,11 @@ impl Actor {
         if self.row.observed.state != ContainerState::Running {
             return Err(ServiceError::conflict("only a running container can be paused"));
         }
-        self.deps.engine.freeze(cgroup).await.map_err(launch::engine_failed)?;
-        self.deps.metering.mark(self.id(), crate::metering::Mark::Freeze).await?;
+        self.deps.engine.freeze(cgroup.clone()).await.map_err(launch::engine_failed)?;
+        if let Err(error) = self.deps.metering.mark(self.id(), crate::metering::Mark::Freeze).await {
+            self.deps.engine.thaw(cgroup).await.map_err(launch::engine_failed)?;
+            return Err(error);
+        }
         self.save(Some((ctx, "container.pause")), |row| row.observed.state = ContainerState::Paused).await
     }
 
@@ -557,8 +570,13 @@ impl Actor {
             && let Some(live) = &self.live
         {
             let cgroup = live.cgroup.clone();
-            self.deps.engine.update_limits(cgroup, limits.clone()).await.map_err(launch::engine_failed)?;
+            // What is billed is written down before it holds.
             self.deps.metering.set_limits(self.id(), super::reading_limits(limits)).await?;
+            if let Err(error) = self.deps.engine.update_limits(cgroup, limits.clone()).await {
+                let before = super::reading_limits(&self.row.spec.limits);
+                self.deps.metering.set_limits(self.id(), before).await?;
+                return Err(launch::engine_failed(error));
+            }
         }
         let renamed = update.name.is_some();
         self.save(Some((ctx, "container.update")), |row| {
@@ -649,6 +667,8 @@ impl Actor {
 
     /// One that removes itself takes its own volumes with it, as Docker's does.
     async fn delete(&mut self, ctx: &Ctx, volumes: bool) -> Result<()> {
+        // Its exit record, which goes with it, may be the only copy of its last reading.
+        self.settle().await?;
         self.save(None, |row| row.observed.state = ContainerState::Removing).await?;
         if tokio::time::timeout(READERS_PATIENCE, self.readers.write()).await.is_err() {
             tracing::debug!(container.id = %self.row.id, "a slow reader of the log misses its end");
@@ -694,7 +714,7 @@ async fn prepared_of(preparing: Option<&mut oneshot::Receiver<Result<Prepared>>>
     }
 }
 
-async fn passed(deadline: Option<(Instant, Then)>) -> Then {
+async fn passed<T>(deadline: Option<(Instant, T)>) -> T {
     match deadline {
         Some((at, then)) => {
             tokio::time::sleep_until(at).await;

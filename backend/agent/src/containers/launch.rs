@@ -153,7 +153,18 @@ pub(super) async fn launch(
             }
             let booked = deps.metering.close(&row.id, generation, None).await;
             let_go(&session).await;
-            release(deps, row, booked.is_ok().then_some(cgroup)).await;
+            release(deps, row).await;
+            match booked {
+                Ok(()) => remove_cgroup(deps, row, cgroup).await,
+                // Nothing of it ran; the next start of the agent books what there is.
+                Err(error) => {
+                    tracing::error!(
+                        container.id = id,
+                        error = chain(&error),
+                        "the last reading of a failed start was not stored; its cgroup is kept"
+                    );
+                }
+            }
             Err(error)
         }
     }
@@ -188,7 +199,7 @@ async fn connect_and_start(
             generation: row.observed.generation,
             tenant: &row.tenant,
             cgroup,
-            pid,
+            pid: counted_pid(row.spec.network, pid),
             limits: super::reading_limits(limits),
         })
         .await?;
@@ -196,6 +207,11 @@ async fn connect_and_start(
         return Err(engine_failed(error.into()));
     }
     Ok(Launched { session: session.clone(), pid, address, ports })
+}
+
+/// The process whose network is the container's own and counted; the host's own is nobody's use.
+pub(super) fn counted_pid(network: NetworkMode, pid: i32) -> Option<i32> {
+    (network != NetworkMode::Host).then_some(pid)
 }
 
 /// Connects the container with its tenant's bridge and publishes its ports.
@@ -306,19 +322,21 @@ pub(super) async fn let_go(session: &Session) {
     }
 }
 
-/// Gives back what a run held. `cgroup` only when its last reading is in the journal.
-pub(super) async fn release(deps: &Arc<Deps>, row: &ContainerRecord, cgroup: Option<&Path>) {
+/// Gives back what a run held, except its cgroup.
+pub(super) async fn release(deps: &Arc<Deps>, row: &ContainerRecord) {
     if row.spec.network == NetworkMode::Tenant
         && let Err(failures) = deps.network.detach(row.id.as_str()).await
     {
         tracing::error!(container.id = %row.id, error = %failures, "a container's network was not wholly removed");
     }
-    if let Some(cgroup) = cgroup
-        && let Err(error) = deps.engine.remove_cgroup(cgroup.to_owned()).await
-    {
+    release_names(deps, row).await;
+}
+
+/// Removes the cgroup of a run whose last reading is in the journal.
+pub(super) async fn remove_cgroup(deps: &Arc<Deps>, row: &ContainerRecord, cgroup: &Path) {
+    if let Err(error) = deps.engine.remove_cgroup(cgroup.to_owned()).await {
         tracing::error!(container.id = %row.id, error = chain(&error), "a cgroup was left behind");
     }
-    release_names(deps, row).await;
 }
 
 /// Published ports are free again; the address stays with the container until it is removed.

@@ -15,6 +15,7 @@ use wharf_store::{Scope, tenants};
 use super::{Containers, launch};
 use crate::engine::{Remains, RunCgroup};
 use crate::error::{Result, ServiceError, chain};
+use crate::metering::End;
 
 /// What is to be done with what was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,8 +75,8 @@ impl Containers {
     /// for its counters are the only copy of what was used.
     async fn book(&self, id: &ContainerId, generation: u64, run: Option<&RunCgroup>) {
         let record = self.deps.engine.exit_record(id.as_str(), generation).await.ok().flatten();
-        let reading = record.as_ref().map(|record| &record.reading);
-        if let Err(error) = self.deps.metering.close(id, generation, reading).await {
+        let end = record.as_ref().map(End::of);
+        if let Err(error) = self.deps.metering.close(id, generation, end.as_ref()).await {
             tracing::error!(container.id = %id, error = chain(&error), "the last reading of an orphan was not stored; its cgroup is kept");
         } else if let Some(run) = run
             && let Err(error) = self.deps.engine.remove_run(&run.path).await

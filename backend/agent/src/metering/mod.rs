@@ -2,28 +2,34 @@
 //!
 //! Descriptors stay open per container; a tick reads them all. A reading is written to the journal
 //! when a container starts and ends, when its limits change or it is paused, and every interval. A
-//! series moves on only when its reading is durable: if the journal cannot be written, the next
-//! reading counts from the last one that was.
+//! series moves on only when its reading is durable: while the journal cannot be written, only the
+//! newest reading of each is kept, nothing starts, and the next one that is stored counts from the
+//! last that was. Live views do not wait for the journal.
 
 mod rates;
 mod rollup;
+mod schedule;
 mod series;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use rollup::roll_up;
+use schedule::{Turn, turn};
 use series::Series;
-use tokio::sync::{Mutex as AsyncMutex, Notify, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, broadcast};
 use wharf_runtime::cgroup::Layout;
 pub(crate) use wharf_runtime::usage::{Counters, Measured, Reading};
 use wharf_runtime::usage::{UsageError, UsageReader};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::live::MetricsPoint;
+use wharf_shared::problem::ProblemKind;
 use wharf_shared::reading::{ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
+use wharf_shim::exit::ExitRecord;
 use wharf_store::journal::Journal;
 
 use crate::clock::Clock;
@@ -36,6 +42,11 @@ const LIVE_BACKLOG: usize = 8;
 const HISTORY_EVERY: u64 = 5;
 /// So many are kept: 15 minutes at one in 5 s.
 const HISTORY_POINTS: usize = 180;
+/// A tick waits so long for readings that are being written; if they are not done, it only shows.
+const ORDER_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Name in a final reading's source of the first process's CPU time.
+const INIT_CPU_US: &str = "init_cpu_us";
 
 /// Says what an hour at a point's rate costs, and in which currency.
 pub(crate) type Pricer = dyn Fn(&MetricsPoint, ReadingLimits) -> (Decimal, String) + Send + Sync;
@@ -47,6 +58,29 @@ pub(crate) enum Mark {
     Thaw,
 }
 
+/// What a supervisor saw of the end of a start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) reading: Reading,
+    /// CPU time of the first process by wait4(2): kept beside the counters as their witness.
+    pub(crate) init_cpu_us: Option<u64>,
+}
+
+impl End {
+    /// The record of an earlier boot has the clock of that boot, as the series has.
+    pub(crate) fn of(record: &ExitRecord) -> Self {
+        Self { reading: record.reading, init_cpu_us: record.init_cpu_us }
+    }
+
+    fn records(&self, series: &mut Series) -> Vec<ReadingRecord> {
+        let mut records = series.advance(ReadingKind::Final, &self.reading);
+        if let (Some(last), Some(time)) = (records.last_mut(), self.init_cpu_us) {
+            last.source.insert(INIT_CPU_US.to_owned(), time.to_string());
+        }
+        records
+    }
+}
+
 /// One start of a container, as it is to be metered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run<'a> {
@@ -54,8 +88,8 @@ pub(crate) struct Run<'a> {
     pub(crate) generation: u64,
     pub(crate) tenant: &'a TenantId,
     pub(crate) cgroup: &'a Path,
-    /// Its first process, whose network namespace is counted.
-    pub(crate) pid: i32,
+    /// Its first process, whose network namespace is counted; `None` when that is the host's.
+    pub(crate) pid: Option<i32>,
     pub(crate) limits: ReadingLimits,
 }
 
@@ -71,9 +105,12 @@ struct Inner {
     pricer: Box<Pricer>,
     targets: Mutex<HashMap<ContainerId, Arc<Target>>>,
     /// Each tenant's whole cgroup: the truth that its containers' sum is compared with.
-    tenants: AsyncMutex<HashMap<TenantId, (UsageReader, Series)>>,
+    tenants: AsyncMutex<HashMap<TenantId, Whole>>,
     /// Held from taking a reading until it is durable, so that readings of a series keep their order.
-    writing: AsyncMutex<()>,
+    /// Taken before `tenants`.
+    writing: Arc<AsyncMutex<()>>,
+    /// The last readings could not be stored.
+    failing: AtomicBool,
     live: broadcast::Sender<Arc<Vec<MetricsPoint>>>,
     appended: Notify,
 }
@@ -87,8 +124,20 @@ struct Target {
 
 struct TargetState {
     series: Series,
-    latest: Option<(Reading, MetricsPoint)>,
+    /// When it was last written.
+    turn: Option<Turn>,
+    reading: Reading,
+    latest: Option<MetricsPoint>,
     history: VecDeque<MetricsPoint>,
+    /// Its last reading, until it is durable; no other is taken any more.
+    ended: Option<End>,
+}
+
+/// A tenant's whole cgroup.
+struct Whole {
+    reader: UsageReader,
+    series: Series,
+    turn: Option<Turn>,
 }
 
 impl Target {
@@ -114,7 +163,8 @@ impl Metering {
             pricer,
             targets: Mutex::default(),
             tenants: AsyncMutex::default(),
-            writing: AsyncMutex::new(()),
+            writing: Arc::default(),
+            failing: AtomicBool::new(false),
             live,
             appended: Notify::new(),
         }))
@@ -148,61 +198,86 @@ impl Metering {
         Ok(())
     }
 
+    /// For readings that no later one makes up for.
+    async fn append_last(&self, records: &[ReadingRecord]) -> Result<()> {
+        self.0.journal.append_last(records).await?;
+        self.0.appended.notify_one();
+        Ok(())
+    }
+
+    /// Waits until no reading is being written.
+    async fn order(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.0.writing).lock_owned().await
+    }
+
+    fn key(&self, tenant: &TenantId, container: Option<(&ContainerId, u64)>) -> SeriesKey {
+        SeriesKey {
+            boot_id: self.0.boot_id.clone(),
+            tenant: Some(tenant.clone()),
+            container: container.map(|(id, _)| id.clone()),
+            incarnation: container.map_or(0, |(_, generation)| generation),
+        }
+    }
+
     /// Meters the tenant's whole cgroup too, the parent of this one, from its first container on.
     async fn open_tenant(&self, tenant: &TenantId, cgroup: &Path) -> Result<()> {
+        let _order = self.order().await;
         let mut tenants = self.0.tenants.lock().await;
         let Some(whole) = cgroup.parent() else { return Ok(()) };
         if tenants.contains_key(tenant) {
             return Ok(());
         }
         let reader = self.reader(whole, None).await?;
-        let key = SeriesKey {
-            boot_id: self.0.boot_id.clone(),
-            tenant: Some(tenant.clone()),
-            container: None,
-            incarnation: 0,
-        };
-        let _order = self.0.writing.lock().await;
+        let key = self.key(tenant, None);
         let reading = reader.read(true);
-        let (series, record) = match self.0.journal.last_of_series(&key).await? {
-            Some((_, last)) => {
-                let mut series = Series::resume(&last);
-                let record = series.advance(ReadingKind::Adopt, &reading);
-                (series, record)
-            }
-            None => Series::open(key, ReadingLimits::default(), source(whole), &reading),
+        let (series, records) = if let Some((_, last)) = self.0.journal.last_of_series(&key).await? {
+            let mut series = Series::resume(&last);
+            let records = series.advance(ReadingKind::Adopt, &reading);
+            (series, records)
+        } else {
+            let (series, record) = Series::open(key, ReadingLimits::default(), source(whole), &reading);
+            (series, vec![record])
         };
-        self.append(&[record]).await?;
-        tenants.insert(tenant.clone(), (reader, series));
+        self.append(&records).await?;
+        tenants.insert(tenant.clone(), Whole { reader, series, turn: None });
         Ok(())
     }
 
     /// Stops metering a tenant that has no container any more, before its cgroup is removed.
     pub(crate) async fn close_tenant(&self, tenant: &TenantId) -> Result<()> {
+        let _order = self.order().await;
         let mut tenants = self.0.tenants.lock().await;
-        let Some((reader, series)) = tenants.get(tenant) else { return Ok(()) };
-        let _order = self.0.writing.lock().await;
-        let record = series.clone().advance(ReadingKind::Periodic, &reader.read(true));
-        self.append(&[record]).await?;
+        let Some(whole) = tenants.get(tenant) else { return Ok(()) };
+        let records = whole.series.clone().advance(ReadingKind::Periodic, &whole.reader.read(true));
+        self.append_last(&records).await?;
         tenants.remove(tenant);
         Ok(())
+    }
+
+    /// Nothing starts unless the end of what runs can still be written down.
+    async fn require_room(&self) -> Result<()> {
+        let _order = self.order().await;
+        if self.0.journal.has_room().await {
+            return Ok(());
+        }
+        Err(ServiceError::new(
+            ProblemKind::InsufficientStorage,
+            "the disk is full, and what room is left is kept for the containers that run; free some space",
+        ))
     }
 
     /// Begins to meter a container that was built and does not run yet.
     pub(crate) async fn open(&self, run: Run<'_>) -> Result<()> {
         let Run { id, generation, tenant, cgroup, pid, limits } = run;
+        self.require_room().await?;
         self.open_tenant(tenant, cgroup).await?;
-        let reader = self.reader(cgroup, Some(pid)).await?;
-        let key = SeriesKey {
-            boot_id: self.0.boot_id.clone(),
-            tenant: Some(tenant.clone()),
-            container: Some(id.clone()),
-            incarnation: generation,
-        };
-        let _order = self.0.writing.lock().await;
-        let (series, record) = Series::open(key, limits, source(cgroup), &reader.read(true));
+        let reader = self.reader(cgroup, pid).await?;
+        let _order = self.order().await;
+        let reading = reader.read(true);
+        let key = self.key(tenant, Some((id, generation)));
+        let (series, record) = Series::open(key, limits, source(cgroup), &reading);
         self.append(&[record]).await?;
-        self.insert(id, generation, reader, series);
+        self.insert(id, generation, reader, series, &reading);
         Ok(())
     }
 
@@ -213,31 +288,43 @@ impl Metering {
             return self.open(run).await;
         };
         self.open_tenant(tenant, cgroup).await?;
-        let reader = self.reader(cgroup, Some(pid)).await?;
-        let _order = self.0.writing.lock().await;
+        let reader = self.reader(cgroup, pid).await?;
+        let _order = self.order().await;
         let mut series = Series::resume(&last);
-        let record = series.advance(ReadingKind::Adopt, &reader.read(true));
-        self.append(&[record]).await?;
+        let reading = reader.read(true);
+        let records = series.advance(ReadingKind::Adopt, &reading);
+        self.append(&records).await?;
         series.set_limits(limits);
-        self.insert(id, generation, reader, series);
+        self.insert(id, generation, reader, series, &reading);
         Ok(())
     }
 
-    fn insert(&self, id: &ContainerId, generation: u64, reader: UsageReader, series: Series) {
-        let state = Mutex::new(TargetState { series, latest: None, history: VecDeque::new() });
-        let target = Target { id: id.clone(), generation, reader, state };
+    fn insert(
+        &self,
+        id: &ContainerId,
+        generation: u64,
+        reader: UsageReader,
+        series: Series,
+        reading: &Reading,
+    ) {
+        let state = TargetState {
+            series,
+            turn: None,
+            reading: *reading,
+            latest: None,
+            history: VecDeque::new(),
+            ended: None,
+        };
+        let target = Target { id: id.clone(), generation, reader, state: Mutex::new(state) };
         self.targets().insert(id.clone(), Arc::new(target));
     }
 
     /// Takes one reading now and makes it durable.
-    async fn take(&self, target: &Target, kind: ReadingKind, reading: Option<&Reading>) -> Result<()> {
-        let _order = self.0.writing.lock().await;
+    async fn take(&self, target: &Target, kind: ReadingKind) -> Result<()> {
+        let _order = self.order().await;
         let mut series = target.state().series.clone();
-        let record = match reading {
-            Some(reading) => series.advance(kind, reading),
-            None => series.advance(kind, &target.reader.read(true)),
-        };
-        self.append(&[record]).await?;
+        let records = series.advance(kind, &target.reader.read(true));
+        self.append(&records).await?;
         target.state().series = series;
         Ok(())
     }
@@ -249,7 +336,7 @@ impl Metering {
             Mark::Thaw => ReadingKind::Thaw,
         };
         match self.target(id) {
-            Some(target) => self.take(&target, kind, None).await,
+            Some(target) => self.take(&target, kind).await,
             None => Ok(()),
         }
     }
@@ -257,58 +344,58 @@ impl Metering {
     /// From now on other limits hold.
     pub(crate) async fn set_limits(&self, id: &ContainerId, limits: ReadingLimits) -> Result<()> {
         let Some(target) = self.target(id) else { return Ok(()) };
-        self.take(&target, ReadingKind::Config, None).await?;
+        self.take(&target, ReadingKind::Config).await?;
         target.state().series.set_limits(limits);
         Ok(())
     }
 
-    /// Books the last reading of a start; `reading` is the supervisor's, if it left one. When this
-    /// returns, it is durable and the cgroup may go. Booking twice changes nothing.
-    pub(crate) async fn close(
-        &self,
-        id: &ContainerId,
-        generation: u64,
-        reading: Option<&Reading>,
-    ) -> Result<()> {
+    /// Books the last reading of a start; `end` is the supervisor's, if it left one. When this
+    /// returns, it is durable and the cgroup may go. Booking twice changes nothing; after a failure it
+    /// is to be tried again, and the first reading is the one that counts.
+    pub(crate) async fn close(&self, id: &ContainerId, generation: u64, end: Option<&End>) -> Result<()> {
+        let _order = self.order().await;
         if let Some(target) = self.target(id).filter(|target| target.generation == generation) {
-            self.take(&target, ReadingKind::Final, reading).await?;
+            let (mut series, end) = {
+                let mut state = target.state();
+                let look = || End { reading: target.reader.read(true), init_cpu_us: None };
+                let end = *state.ended.get_or_insert_with(|| end.copied().unwrap_or_else(look));
+                (state.series.clone(), end)
+            };
+            self.append_last(&end.records(&mut series)).await?;
             self.targets().remove(id);
             return Ok(());
         }
         let Some((_, last)) = self.0.journal.last_reading(id, generation).await? else { return Ok(()) };
-        if matches!(last.kind, ReadingKind::Final | ReadingKind::Gap) {
+        if is_end(last.kind) {
             return Ok(());
         }
-        let _order = self.0.writing.lock().await;
         let mut series = Series::resume(&last);
-        let record = match reading {
-            Some(reading) => series.advance(ReadingKind::Final, reading),
-            None => match self.last_look(&last).await {
-                Some(reading) => series.advance(ReadingKind::Final, &reading),
-                // Nobody saw the end and the counters are gone: what is unknown is not billed.
-                None => series.advance(ReadingKind::Gap, &self.unknown()),
-            },
+        let seen = match end {
+            Some(end) => Some(*end),
+            None => self.last_look(&last).await,
         };
-        self.append(&[record]).await
+        let records = match seen {
+            Some(end) => end.records(&mut series),
+            // Nobody saw the end and the counters are gone: what is unknown is not billed.
+            None => vec![series.gap(self.0.clock.now())],
+        };
+        self.append_last(&records).await
+    }
+
+    /// Whether a start was metered and its last reading is not durable yet.
+    pub(crate) async fn is_open(&self, id: &ContainerId, generation: u64) -> Result<bool> {
+        let last = self.0.journal.last_reading(id, generation).await?;
+        Ok(last.is_some_and(|(_, last)| !is_end(last.kind)))
     }
 
     /// Reads the cgroup of a start whose supervisor left nothing, if it is still there.
-    async fn last_look(&self, last: &ReadingRecord) -> Option<Reading> {
+    async fn last_look(&self, last: &ReadingRecord) -> Option<End> {
         if last.series.boot_id != self.0.boot_id {
             return None;
         }
         let cgroup = last.source.get("cgroup")?;
         let reader = self.reader(Path::new(cgroup), None).await.ok()?;
-        Some(reader.read(true))
-    }
-
-    fn unknown(&self) -> Reading {
-        let unreadable = Measured::Unreadable(nix::libc::ENOENT);
-        Reading {
-            boot_ns: self.0.clock.boot_ns(),
-            realtime_us: self.0.clock.now().0,
-            counters: series::all(unreadable),
-        }
+        Some(End { reading: reader.read(true), init_cpu_us: None })
     }
 
     // ---- live ----
@@ -319,18 +406,13 @@ impl Metering {
     }
 
     pub(crate) fn latest(&self, id: &ContainerId) -> Option<MetricsPoint> {
-        self.target(id)?.state().latest.as_ref().map(|(_, point)| point.clone())
+        self.target(id)?.state().latest.clone()
     }
 
     /// The last readings of all, for Prometheus.
     pub(crate) fn readings(&self) -> Vec<(ContainerId, Reading)> {
         let targets: Vec<Arc<Target>> = self.targets().values().cloned().collect();
-        targets
-            .iter()
-            .filter_map(|target| {
-                target.state().latest.as_ref().map(|(reading, _)| (target.id.clone(), *reading))
-            })
-            .collect()
+        targets.iter().map(|target| (target.id.clone(), target.state().reading)).collect()
     }
 
     pub(crate) fn history(&self, id: &ContainerId) -> Vec<MetricsPoint> {
@@ -339,10 +421,9 @@ impl Metering {
 
     /// Meters until the agent stops.
     pub(crate) fn run(&self, tasks: &Tasks, live_interval: Duration, journal_interval: Duration) {
-        let (metering, stop) = (self.clone(), tasks.stopping());
+        let (metering, stop, writers) = (self.clone(), tasks.stopping(), tasks.clone());
         tasks.spawn("metering", OnEnd::Shutdown, async move {
             let mut ticks = 0_u64;
-            let mut slot = 0;
             loop {
                 let pause = metering.until_next(live_interval);
                 // Dropping the sleep loses nothing.
@@ -351,19 +432,28 @@ impl Metering {
                     () = stop.cancelled() => break,
                 }
                 ticks += 1;
-                let now_slot = metering.slot(journal_interval);
-                let due = now_slot != slot;
-                match metering.tick(ticks.is_multiple_of(HISTORY_EVERY), due).await {
-                    Ok(()) if due => slot = now_slot,
-                    Ok(()) => {}
-                    Err(error) => tracing::error!(
-                        error = chain(&error),
-                        "readings were not stored; the next ones count from the last stored"
-                    ),
+                // What is not written at this tick is due at the next.
+                let order = tokio::time::timeout(ORDER_PATIENCE, metering.order()).await.ok();
+                match metering.look(ticks.is_multiple_of(HISTORY_EVERY)).await {
+                    Ok(readings) => {
+                        let Some(order) = order else { continue };
+                        let metering = metering.clone();
+                        writers.spawn("write readings", OnEnd::Fine, async move {
+                            metering.write_due(order, readings, Some(journal_interval)).await;
+                        });
+                    }
+                    Err(error) => tracing::error!(error = chain(&error), "counters were not read"),
                 }
             }
-            if let Err(error) = metering.tick(false, true).await {
-                tracing::error!(error = chain(&error), "the last readings before the stop were not stored");
+            let order = metering.order().await;
+            match metering.look(false).await {
+                Ok(readings) => metering.write_due(order, readings, None).await,
+                Err(error) => {
+                    tracing::error!(
+                        error = chain(&error),
+                        "the last readings before the stop were not taken"
+                    );
+                }
             }
         });
     }
@@ -375,67 +465,113 @@ impl Metering {
         Duration::from_micros(interval - now % interval)
     }
 
-    fn slot(&self, interval: Duration) -> i64 {
-        self.0.clock.now().0 / i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1)
-    }
-
-    /// Reads everything once.
-    async fn tick(&self, keep: bool, journal: bool) -> Result<()> {
+    /// Reads every container once, and shows it to whoever watches.
+    async fn look(&self, keep: bool) -> Result<Vec<(Arc<Target>, Reading)>> {
         let targets: Vec<Arc<Target>> = self.targets().values().cloned().collect();
-        let mut tenants = if journal { Some(self.0.tenants.lock().await) } else { None };
-        let order = if journal { Some(self.0.writing.lock().await) } else { None };
         let inner = Arc::clone(&self.0);
-        let (targets, readings, points) = tokio::task::spawn_blocking(move || {
-            let readings: Vec<Reading> = targets.iter().map(|target| target.reader.read(true)).collect();
+        let (readings, points) = tokio::task::spawn_blocking(move || {
+            let mut readings = Vec::with_capacity(targets.len());
             let mut points = Vec::with_capacity(targets.len());
-            for (target, reading) in targets.iter().zip(&readings) {
+            for target in targets {
+                if target.state().ended.is_some() {
+                    continue;
+                }
+                let reading = target.reader.read(true);
                 let mut state = target.state();
                 let limits = state.series.limits();
-                let before = state.latest.as_ref().map(|(reading, _)| reading);
-                let mut point = rates::point(&target.id, before, reading, limits.memory_bytes);
+                let mut point = rates::point(&target.id, &state.reading, &reading, limits.memory_bytes);
                 (point.cost_per_hour, point.currency) = (inner.pricer)(&point, limits);
                 if keep {
                     state.history.push_back(point.clone());
                     let surplus = state.history.len().saturating_sub(HISTORY_POINTS);
                     state.history.drain(..surplus);
                 }
-                state.latest = Some((*reading, point.clone()));
+                state.reading = reading;
+                state.latest = Some(point.clone());
                 points.push(point);
+                drop(state);
+                readings.push((target, reading));
             }
-            (targets, readings, points)
+            (readings, points)
         })
         .await
         .map_err(|error| ServiceError::internal("a worker thread panicked", error))?;
         // Nobody watches: fine.
         drop(self.0.live.send(Arc::new(points)));
-        if order.is_some() {
-            let mut moved = Vec::with_capacity(targets.len());
-            let mut records = Vec::with_capacity(targets.len());
-            for (target, reading) in targets.iter().zip(&readings) {
-                // One that was closed in the meantime has its final reading already.
-                let current = self.target(&target.id);
-                if current.is_some_and(|current| Arc::ptr_eq(&current, target)) {
-                    let mut series = target.state().series.clone();
-                    records.push(series.advance(ReadingKind::Periodic, reading));
-                    moved.push((target, series));
-                }
-            }
-            let mut wholes: Vec<(&mut Series, Series)> = Vec::new();
-            for (reader, whole) in tenants.iter_mut().flat_map(|tenants| tenants.values_mut()) {
-                let mut series = whole.clone();
-                records.push(series.advance(ReadingKind::Periodic, &reader.read(false)));
-                wholes.push((whole, series));
-            }
-            self.append(&records).await?;
-            for (target, series) in moved {
-                target.state().series = series;
-            }
-            for (whole, series) in wholes {
-                *whole = series;
+        Ok(readings)
+    }
+
+    /// Writes the readings whose turn it is; all of them without an interval. `order` was taken before
+    /// they were read.
+    async fn write_due(
+        &self,
+        order: OwnedMutexGuard<()>,
+        readings: Vec<(Arc<Target>, Reading)>,
+        interval: Option<Duration>,
+    ) {
+        let now = self.0.clock.now();
+        let due = |id: &str, last: Option<Turn>| {
+            let turn = interval.map(|interval| turn(id, now, interval));
+            (turn.is_none() || turn != last).then_some(turn)
+        };
+        let mut records = Vec::new();
+        let mut moved = Vec::new();
+        for (target, reading) in &readings {
+            let state = target.state();
+            // One that was closed in the meantime has its final reading already.
+            let ended = state.ended.is_some() || !self.targets().contains_key(&target.id);
+            if let Some(turn) = due(target.id.as_str(), state.turn).filter(|_| !ended) {
+                let mut series = state.series.clone();
+                records.extend(series.advance(ReadingKind::Periodic, reading));
+                moved.push((target, series, turn));
             }
         }
-        Ok(())
+        let mut tenants = self.0.tenants.lock().await;
+        let mut wholes = Vec::new();
+        for (id, whole) in tenants.iter_mut() {
+            if let Some(turn) = due(id.as_str(), whole.turn) {
+                let mut series = whole.series.clone();
+                records.extend(series.advance(ReadingKind::Periodic, &whole.reader.read(false)));
+                wholes.push((whole, series, turn));
+            }
+        }
+        if records.is_empty() {
+            return;
+        }
+        // What is left of the room is for readings that cannot be taken again.
+        let stored = if interval.is_none() {
+            self.append_last(&records).await
+        } else if self.0.journal.has_room().await {
+            self.append(&records).await
+        } else {
+            Err(ServiceError::new(ProblemKind::InsufficientStorage, "the disk is full; free some space"))
+        };
+        match stored {
+            Ok(()) => {
+                for (target, series, turn) in moved {
+                    let mut state = target.state();
+                    (state.series, state.turn) = (series, turn);
+                }
+                for (whole, series, turn) in wholes {
+                    (whole.series, whole.turn) = (series, turn);
+                }
+                if self.0.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("readings are stored again; nothing was lost");
+                }
+            }
+            Err(error) if !self.0.failing.swap(true, Ordering::Relaxed) => tracing::error!(
+                error = chain(&error),
+                "readings are not stored; what is stored next counts from the last that was"
+            ),
+            Err(error) => tracing::debug!(error = chain(&error), "readings are still not stored"),
+        }
+        drop(order);
     }
+}
+
+/// Whether nothing of the container's own follows such a reading.
+const fn is_end(kind: ReadingKind) -> bool {
+    matches!(kind, ReadingKind::Final | ReadingKind::FinalBlock | ReadingKind::Gap)
 }
 
 fn source(cgroup: &Path) -> BTreeMap<String, String> {

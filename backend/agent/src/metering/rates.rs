@@ -12,7 +12,7 @@ use wharf_shared::usage::Measured;
 /// A point without its price.
 pub(super) fn point(
     container: &ContainerId,
-    before: Option<&Reading>,
+    before: &Reading,
     now: &Reading,
     memory_limit_bytes: Option<u64>,
 ) -> MetricsPoint {
@@ -45,19 +45,19 @@ pub(super) fn wire(counter: Counter) -> Measured {
     }
 }
 
-/// How fast a counter grew, in `scale` per nanosecond; without an earlier reading there is no rate yet.
-fn rate(before: Option<&Reading>, now: &Reading, counter: fn(&Counters) -> Counter, scale: u128) -> Measured {
+/// How fast a counter grew, in `scale` per nanosecond. One that went down was reset: it counted what
+/// it says since.
+fn rate(before: &Reading, now: &Reading, counter: fn(&Counters) -> Counter, scale: u128) -> Measured {
     let value = match counter(&now.counters) {
         Counter::Value(value) => value,
         other => return wire(other),
     };
-    let Some(before) = before else { return Measured::Value(0) };
     let earlier = match counter(&before.counters) {
         Counter::Value(value) => value,
         other => return wire(other),
     };
     let elapsed = u128::from(now.boot_ns.saturating_sub(before.boot_ns)).max(1);
-    let grown = u128::from(value.saturating_sub(earlier));
+    let grown = u128::from(value.checked_sub(earlier).unwrap_or(value));
     Measured::Value(u64::try_from(grown * scale / elapsed).unwrap_or(u64::MAX))
 }
 
@@ -79,14 +79,21 @@ mod tests {
     fn half_a_cpu_for_two_seconds_is_500_millis() {
         let (before, now) =
             (reading(0, Counter::Value(0)), reading(2_000_000_000, Counter::Value(1_000_000_000)));
-        let rate = rate(Some(&before), &now, |counters| counters.cpu_usage_ns, 1_000);
+        let rate = rate(&before, &now, |counters| counters.cpu_usage_ns, 1_000);
         assert_eq!(rate, Measured::Value(500));
+    }
+
+    #[test]
+    fn a_reset_counter_shows_what_it_counted_since() {
+        let (before, now) = (reading(0, Counter::Value(900)), reading(1_000_000_000, Counter::Value(5)));
+        let rate = rate(&before, &now, |counters| counters.cpu_usage_ns, 1_000_000_000);
+        assert_eq!(rate, Measured::Value(5));
     }
 
     #[test]
     fn what_cannot_be_read_is_not_zero() {
         let (before, now) = (reading(0, Counter::Value(0)), reading(1, Counter::Unreadable(19)));
-        let rate = rate(Some(&before), &now, |counters| counters.cpu_usage_ns, 1_000);
+        let rate = rate(&before, &now, |counters| counters.cpu_usage_ns, 1_000);
         assert_eq!(rate, Measured::Unreadable(19));
     }
 }

@@ -4,7 +4,7 @@
 //! counted once whatever happens in between. Nothing here measures; it can be done again from the
 //! journal at any time with the same result.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use wharf_billing::window;
@@ -53,11 +53,11 @@ impl Metering {
             let mut additions: Vec<UsageHour> = Vec::new();
             for part in readings.iter().flat_map(|(_, reading)| window::parts(reading)) {
                 let tenant = names.tenant(&mut tx, &part.tenant).await?;
-                let container = match &part.container {
+                let (container, labels) = match &part.container {
                     Some(id) => names.container(&mut tx, id).await?,
-                    None => String::new(),
+                    None => (String::new(), BTreeMap::new()),
                 };
-                additions.push(part.named(tenant, container));
+                additions.push(part.named(tenant, container, labels));
             }
             // `false`: somebody else was faster; look again where the watermark is now.
             if usage::apply(&mut tx, host, from, to, &additions).await? {
@@ -67,11 +67,11 @@ impl Metering {
     }
 }
 
-/// Names as they are now; what was removed in the meantime keeps its id.
+/// Names and labels as they are now; what was removed in the meantime keeps its id.
 #[derive(Default)]
 struct Names {
     tenants: HashMap<TenantId, String>,
-    containers: HashMap<ContainerId, String>,
+    containers: HashMap<ContainerId, (String, BTreeMap<String, String>)>,
 }
 
 impl Names {
@@ -88,16 +88,20 @@ impl Names {
         Ok(name)
     }
 
-    async fn container(&mut self, tx: &mut Tx, id: &ContainerId) -> Result<String> {
-        if let Some(name) = self.containers.get(id) {
-            return Ok(name.clone());
+    async fn container(
+        &mut self,
+        tx: &mut Tx,
+        id: &ContainerId,
+    ) -> Result<(String, BTreeMap<String, String>)> {
+        if let Some(known) = self.containers.get(id) {
+            return Ok(known.clone());
         }
-        let name = match containers::get(tx, &Scope::All, id).await {
-            Ok(container) => container.name,
-            Err(StoreError::NotFound(_)) => id.short().to_owned(),
+        let found = match containers::get(tx, &Scope::All, id).await {
+            Ok(container) => (container.name, container.spec.labels),
+            Err(StoreError::NotFound(_)) => (id.short().to_owned(), BTreeMap::new()),
             Err(error) => return Err(error.into()),
         };
-        self.containers.insert(id.clone(), name.clone());
-        Ok(name)
+        self.containers.insert(id.clone(), found.clone());
+        Ok(found)
     }
 }

@@ -126,6 +126,8 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
     state.init = Some(init);
     state.phase = Phase::Created;
     state.write(&run_dir)?;
+    // A network that is the host's is nobody's use.
+    let counted = created.netns.is_some().then_some(init.pid);
     if let Some(master) = created.pty_master.take() {
         streams.add_terminal(master).map_err(CreateError::Streams)?;
     }
@@ -140,9 +142,10 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
         undelivered: VecDeque::new(),
         init,
         init_pidfd: created.pidfd.try_clone().map_err(CreateError::Proc)?,
+        init_cpu: None,
         network: created.netns.take(),
         cgroup,
-        usage: UsageReader::open(&layout, &spec.cgroup, Some(init.pid))?,
+        usage: UsageReader::open(&layout, &spec.cgroup, counted)?,
         oom,
         streams,
         log,

@@ -59,6 +59,7 @@ impl Supervisor {
             started,
             exited,
             reading,
+            init_cpu_us: self.init_cpu.and_then(|cpu| u64::try_from(cpu.as_micros()).ok()),
             log_dropped_bytes: self.log.dropped_total_bytes(),
         };
         self.life = Life::Ended { record: Box::new(record), retry_at: Instant::now() };

@@ -90,6 +90,8 @@ struct Supervisor {
     undelivered: VecDeque<Notice>,
     init: ProcessRef,
     init_pidfd: OwnedFd,
+    /// What the first process used, once it was waited for.
+    init_cpu: Option<Duration>,
     network: Option<OwnedFd>,
     cgroup: Cgroup,
     usage: UsageReader,
@@ -158,9 +160,10 @@ impl Supervisor {
                 self.look_for_oom();
             }
             if ready.contains(&Event::Init)
-                && let Some(status) = try_wait(&self.init_pidfd)
+                && let Some(init) = try_wait(&self.init_pidfd)
             {
-                self.ended(status);
+                self.init_cpu = init.cpu;
+                self.ended(init.status);
             }
             self.record_exit(now);
             if ready.contains(&Event::Listener) {

@@ -129,6 +129,7 @@ fn used(tenant: &TenantId, container: Option<u64>, hour: i64, meter: Meter, quan
         meter,
         tenant_name: "blue".to_owned(),
         container_name: container.map(|number| format!("c{number}")).unwrap_or_default(),
+        labels: container.map(|number| ("app".to_owned(), format!("a{number}"))).into_iter().collect(),
         quantity,
         quality: Quality::Measured,
     }
@@ -140,7 +141,12 @@ pub(crate) async fn usage_is_added_once_and_exactly(db: Db) {
     let first = used(&blue, Some(1), 5, Meter::MemoryUsed, huge);
     let addition = [
         first.clone(),
-        UsageHour { quality: Quality::Partial, container_name: "renamed".to_owned(), ..first.clone() },
+        UsageHour {
+            quality: Quality::Partial,
+            container_name: "renamed".to_owned(),
+            labels: [].into(),
+            ..first.clone()
+        },
         used(&blue, Some(1), 6, Meter::MemoryUsed, 1),
     ];
     // The same stretch of the journal, sent by several at once, counts once.

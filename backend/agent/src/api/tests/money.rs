@@ -31,6 +31,7 @@ async fn used(world: &World, seq: i64, rows: &[(&TenantId, &str, char, Timestamp
             meter,
             tenant_name: tenant_name.to_owned(),
             container_name: format!("web-{last}"),
+            labels: [("app".to_owned(), "shop".to_owned())].into(),
             quantity,
             quality: Quality::Measured,
         })

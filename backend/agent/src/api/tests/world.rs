@@ -34,10 +34,6 @@ impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::Relaxed))
     }
-
-    fn boot_ns(&self) -> u64 {
-        u64::try_from(self.now().0 - BEGIN.0).expect("the clock goes forward") * 1_000
-    }
 }
 
 impl ManualClock {

@@ -1,8 +1,12 @@
 //! The end of a run: usage is booked, everything is given back, the row says how it ended, and the
 //! policy says what follows.
+//!
+//! While the journal or the store cannot be written (a full disk), the exit record and the cgroup
+//! stay and it is tried again; until then the container neither starts again nor can be removed, so
+//! that no reading is lost.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -18,10 +22,28 @@ use super::{Actor, Then};
 use crate::containers::{launch, restart};
 use crate::ctx::Ctx;
 use crate::engine::{Found, Session};
-use crate::error::{ServiceError, chain};
+use crate::error::{Result, ServiceError, chain};
+use crate::metering::End;
 
 /// The kernel reaps an orphan within this time, or its end stays unknown.
 const LOST_PATIENCE: Duration = Duration::from_millis(300);
+/// Between attempts to write how a run ended.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The end of a run that is not wholly written down.
+pub(super) struct Ending {
+    generation: u64,
+    record: Option<ExitRecord>,
+    lost_status: ExitStatus,
+    cgroup: PathBuf,
+    /// Its last reading is in the journal.
+    booked: bool,
+    /// The row says that it ended.
+    told: bool,
+    /// What follows from the end is still to be done.
+    owed: bool,
+    pub(super) retry_at: Instant,
+}
 
 impl Actor {
     /// The run is over: usage first, then what it held, then what the row says, then what follows.
@@ -41,11 +63,12 @@ impl Actor {
             lost_status = status_of(live.pidfd.as_ref()).await;
         }
         let ran_for = live.since.elapsed();
-        self.finish(record, lost_status, &live.cgroup, Some(&live.session)).await;
         if ran_for >= restart::STEADY_AFTER {
             self.restarts_in_a_row = 0;
         }
-        self.after_end().await;
+        if self.finish(record, lost_status, live.cgroup, Some(&live.session)).await {
+            self.after_end().await;
+        }
     }
 
     /// The connection broke: the supervisor may be gone, or only have hung up on us.
@@ -63,44 +86,116 @@ impl Actor {
         }
     }
 
-    /// Books the last reading, gives back everything the run held, and writes how it ended.
+    /// Books the last reading, gives back everything the run held, and writes how it ended. Returns
+    /// whether the row says so; if not, what follows is done when it does.
     pub(super) async fn finish(
         &mut self,
         record: Option<ExitRecord>,
         lost_status: ExitStatus,
-        cgroup: &Path,
+        cgroup: PathBuf,
         session: Option<&Session>,
-    ) {
+    ) -> bool {
         let generation = self.row.observed.generation;
-        let reading = record.as_ref().map(|record| &record.reading);
-        let booked = self.deps.metering.close(self.id(), generation, reading).await;
-        if let Err(error) = &booked {
-            // The cgroup stays: its counters are the only copy of what was used.
-            tracing::error!(container.id = %self.row.id, error = chain(error), "the last reading was not stored; the cgroup is kept");
-        }
+        let retry_at = Instant::now() + RETRY;
+        let (booked, told, owed) = (false, false, false);
+        let mut ending = Ending { generation, record, lost_status, cgroup, booked, told, owed, retry_at };
+        let booked = self.book(&mut ending).await;
         // The supervisor holds the network namespace; when it goes, so does the veth pair. And while it
         // is there, no other may supervise the next start.
         if let Some(session) = session {
             launch::let_go(session).await;
         }
-        launch::release(&self.deps, &self.row, booked.is_ok().then_some(cgroup)).await;
-        let exit = exit_view(record.as_ref(), lost_status);
-        let at = record
-            .as_ref()
-            .map_or_else(|| self.deps.clock.now(), |record| Timestamp(record.exited.realtime_us));
-        self.note(Some("container.exited"), |row| {
+        launch::release(&self.deps, &self.row).await;
+        let done = match self.tell(&mut ending).await {
+            Ok(()) => booked,
+            told => booked.and(told),
+        };
+        let told = ending.told;
+        ending.owed = !told;
+        self.forget_or_retry(ending, &done).await;
+        told
+    }
+
+    /// An end that an earlier agent told, but could not book.
+    pub(super) async fn find_unbooked(&mut self) {
+        let generation = self.row.observed.generation;
+        match self.deps.metering.is_open(self.id(), generation).await {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => {
+                tracing::error!(container.id = %self.row.id, error = chain(&error), "the journal cannot be read");
+            }
+        }
+        self.ending = Some(Ending {
+            generation,
+            record: self.deps.engine.exit_record(self.row.id.as_str(), generation).await.ok().flatten(),
+            lost_status: ExitStatus::Unknown,
+            cgroup: PathBuf::from(self.row.observed.cgroup_path.clone().unwrap_or_default()),
+            booked: false,
+            told: true,
+            owed: false,
+            retry_at: Instant::now(),
+        });
+    }
+
+    /// Tries again to write down how the last run ended. As long as it fails, nothing else may begin.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        let Some(mut ending) = self.ending.take() else { return Ok(()) };
+        let mut done = self.book(&mut ending).await;
+        if done.is_ok() {
+            done = self.tell(&mut ending).await;
+        }
+        let owed = ending.told && std::mem::take(&mut ending.owed);
+        self.forget_or_retry(ending, &done).await;
+        if owed {
+            // It may start or remove, which settles first: boxed, because it may come back here.
+            Box::pin(self.after_end()).await;
+        }
+        done
+    }
+
+    async fn forget_or_retry(&mut self, mut ending: Ending, done: &Result<()>) {
+        match done {
+            // What they say is in the row and in the journal now.
+            Ok(()) => self.deps.engine.forget_run(self.row.id.as_str(), ending.generation).await,
+            Err(error) => {
+                tracing::error!(container.id = %self.row.id, error = chain(error), "the end of a container was not stored; it is tried again");
+                ending.retry_at = Instant::now() + RETRY;
+                self.ending = Some(ending);
+            }
+        }
+    }
+
+    /// Makes the last reading durable; then the cgroup, which had the only copy, may go.
+    async fn book(&self, ending: &mut Ending) -> Result<()> {
+        if ending.booked {
+            return Ok(());
+        }
+        let end = ending.record.as_ref().map(End::of);
+        self.deps.metering.close(self.id(), ending.generation, end.as_ref()).await?;
+        ending.booked = true;
+        launch::remove_cgroup(&self.deps, &self.row, &ending.cgroup).await;
+        Ok(())
+    }
+
+    async fn tell(&mut self, ending: &mut Ending) -> Result<()> {
+        if ending.told {
+            return Ok(());
+        }
+        let exit = exit_view(ending.record.as_ref(), ending.lost_status);
+        let seen = ending.record.as_ref().map(|record| Timestamp(record.exited.realtime_us));
+        let at = seen.unwrap_or_else(|| self.deps.clock.now());
+        self.save(Some((&Ctx::system("containers"), "container.exited")), |row| {
             row.observed.state = ContainerState::Exited;
             row.observed.exit = Some(exit);
             row.observed.finished_at = Some(at);
             row.observed.pid = None;
             row.observed.ports = row.spec.ports.clone();
         })
-        .await;
-        // What they say is in the row and in the journal now.
-        if booked.is_ok() {
-            self.deps.engine.forget_run(self.row.id.as_str(), generation).await;
-        }
+        .await?;
+        ending.told = true;
         self.deps.names_changed(&self.row.tenant, Some(self.id()));
+        Ok(())
     }
 
     pub(super) async fn after_end(&mut self) {

@@ -10,6 +10,7 @@ use wharf_shim::protocol::{ExitStatus, Phase, StateReport};
 use wharf_store::containers::Desired;
 
 use super::{Actor, Live, Then, pin};
+use crate::containers::launch::counted_pid;
 use crate::containers::{reading_limits, restart};
 use crate::ctx::Ctx;
 use crate::engine::{Found, Session};
@@ -29,16 +30,23 @@ impl Actor {
                     return;
                 }
                 Ok(Found::Ended(record)) => {
-                    self.finish(Some(*record), ExitStatus::Unknown, &cgroup, None).await;
+                    if !self.finish(Some(*record), ExitStatus::Unknown, cgroup, None).await {
+                        return;
+                    }
                 }
                 Ok(Found::Lost | Found::Nothing) => {
-                    self.finish(None, ExitStatus::Unknown, &cgroup, None).await;
+                    if !self.finish(None, ExitStatus::Unknown, cgroup, None).await {
+                        return;
+                    }
                 }
                 Err(error) => {
                     tracing::error!(container.id = %self.row.id, error = chain(&error), "a container cannot be looked for");
                     return;
                 }
             }
+        }
+        if !was_live && generation > 0 {
+            self.find_unbooked().await;
         }
         match self.row.observed.state {
             ContainerState::Removing => {
@@ -77,10 +85,13 @@ impl Actor {
             generation: report.generation,
             tenant: &self.row.tenant,
             cgroup: &cgroup,
-            pid: report.pid,
+            pid: counted_pid(self.row.spec.network, report.pid),
             limits: reading_limits(&self.row.spec.limits),
         };
-        if let Err(error) = self.deps.metering.adopt(run).await {
+        // The end of one that has ended is what its supervisor saw, not the moment of this look.
+        if report.phase != Phase::Exited
+            && let Err(error) = self.deps.metering.adopt(run).await
+        {
             tracing::error!(container.id = %id, error = chain(&error), "an adopted container cannot be metered");
         }
         match report.phase {
