@@ -79,6 +79,16 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// Returns its number in an IP header (IANA's "Assigned Internet Protocol Numbers").
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

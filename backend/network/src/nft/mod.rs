@@ -4,6 +4,7 @@
 //! runs are therefore put together into the next (group commit). If such a common transaction fails, each
 //! caller's part runs alone, so that one caller's error is never another's.
 
+mod elements;
 pub mod ruleset;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
+
+pub use elements::Change;
+use ruleset::Element;
 
 /// Where `nft` is looked for: fixed, so that no environment decides what runs as root.
 const PLACES: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
@@ -44,6 +48,17 @@ pub enum NftError {
         /// What it wrote on standard error.
         message: String,
     },
+    /// The kernel refused to add or remove a container's elements.
+    #[error("the kernel refused to {change} the elements of table {table}{}", hint(.source))]
+    Elements {
+        /// The table.
+        table: String,
+        /// What was to be done.
+        change: Change,
+        /// What the kernel said.
+        #[source]
+        source: std::sync::Arc<std::io::Error>,
+    },
     /// The program did not end in time and was killed.
     #[error("nft did not end within {} s", TIMEOUT.as_secs())]
     TimedOut,
@@ -51,6 +66,25 @@ pub enum NftError {
 
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn hint(source: &std::io::Error) -> &'static str {
+    if source.kind() == std::io::ErrorKind::NotFound {
+        "; somebody flushed the rule set: restart the agent, which writes it anew"
+    } else {
+        ""
+    }
+}
+
+/// Adds or removes the elements of one container, whole or not at all. Repeating it changes nothing.
+pub(crate) async fn change(table: &str, change: Change, elements: Vec<Element>) -> Result<(), NftError> {
+    let name = table.to_owned();
+    let committed = tokio::task::spawn_blocking(move || elements::commit(&name, change, &elements)).await;
+    committed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|source| NftError::Elements {
+        table: table.to_owned(),
+        change,
+        source: std::sync::Arc::new(source),
+    })
 }
 
 /// A transaction that waits for its turn.

@@ -20,12 +20,27 @@
 //! may still refuse.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
 
-use crate::desired::{Attachment, PublishedPort, TenantNetwork};
+use crate::desired::{Attachment, MacAddress, PublishedPort, TenantNetwork};
 use crate::names::{Instance, NameError};
 
 /// The nft tables' families: both are named after the instance.
-const FAMILIES: [&str; 2] = ["inet", "bridge"];
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Inet,
+    Bridge,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inet => "inet",
+            Self::Bridge => "bridge",
+        })
+    }
+}
 
 /// Renders the transaction that replaces everything of the instance by what is given.
 ///
@@ -50,7 +65,9 @@ pub fn replace<'a>(
 pub fn purge(instance: &Instance) -> String {
     let table = instance.name();
     // `delete` fails on a table that is not there, and `destroy` is younger than Debian 12's nft.
-    FAMILIES.map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n")).concat()
+    [Family::Inet, Family::Bridge]
+        .map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n"))
+        .concat()
 }
 
 /// Renders the transaction that lets a tenant in; repeating it changes nothing.
@@ -67,29 +84,101 @@ pub fn remove_tenant(instance: &Instance, tenant: &TenantNetwork) -> String {
     elements.removal(instance)
 }
 
-/// Renders the transaction that lets a container in; repeating it changes nothing.
-///
-/// # Errors
-/// [`NameError`] if the container's id cannot name a link.
-pub fn add_attachment(instance: &Instance, attachment: &Attachment) -> Result<String, NameError> {
-    let mut elements = Elements::default();
-    elements.attachment(instance, attachment)?;
-    Ok(elements.statements(instance, "add"))
+/// An element that comes and goes with a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    /// What the container may send as.
+    Owner {
+        /// The host's end of its veth pair.
+        veth: String,
+        /// Its hardware address.
+        mac: MacAddress,
+        /// Its address.
+        address: Ipv4Addr,
+    },
+    /// A port of the host that leads to it.
+    Published {
+        /// The port.
+        port: PublishedPort,
+        /// The container's address.
+        address: Ipv4Addr,
+    },
 }
 
-/// Renders the transaction that takes a container out; repeating it changes nothing.
+/// The elements of a container.
 ///
 /// # Errors
 /// [`NameError`] if the container's id cannot name a link.
-pub fn remove_attachment(instance: &Instance, attachment: &Attachment) -> Result<String, NameError> {
-    let mut elements = Elements::default();
-    elements.attachment(instance, attachment)?;
-    Ok(elements.removal(instance))
+pub(crate) fn elements(instance: &Instance, attachment: &Attachment) -> Result<Vec<Element>, NameError> {
+    let Attachment { address, mac, .. } = *attachment;
+    let veth = instance.veth(&attachment.container_id)?;
+    let ports = attachment.ports.iter().map(|port| Element::Published { port: *port, address });
+    Ok(std::iter::once(Element::Owner { veth, mac, address }).chain(ports).collect())
+}
+
+impl Element {
+    pub(super) fn set(&self) -> Set {
+        match self {
+            Self::Owner { .. } => Set::Owners,
+            Self::Published { port, .. } if port.host_ip.is_unspecified() => Set::Published,
+            Self::Published { .. } => Set::PublishedAt,
+        }
+    }
+
+    /// As `nft` reads it.
+    fn text(&self) -> String {
+        match self {
+            Self::Owner { veth, mac, address } => format!("\"{veth}\" . {mac} . {address}"),
+            Self::Published { port, address } => {
+                let PublishedPort { host_ip, host_port, container_port, protocol } = port;
+                let at = if host_ip.is_unspecified() { String::new() } else { format!("{host_ip} . ") };
+                format!("{protocol} . {at}{host_port} : {address} . {container_port}")
+            }
+        }
+    }
+
+    /// As the kernel compares it: each part fills whole registers of four bytes.
+    pub(super) fn key(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(28);
+        match self {
+            Self::Owner { veth, mac, address } => {
+                register(&mut key, veth.as_bytes());
+                key.resize(IFNAMSIZ, 0);
+                register(&mut key, &mac.octets());
+                register(&mut key, &address.octets());
+            }
+            Self::Published { port, .. } => {
+                register(&mut key, &[port.protocol.number()]);
+                if !port.host_ip.is_unspecified() {
+                    register(&mut key, &port.host_ip.octets());
+                }
+                register(&mut key, &port.host_port.to_be_bytes());
+            }
+        }
+        key
+    }
+
+    /// What a map's element leads to, in the same form.
+    pub(super) fn value(&self) -> Option<Vec<u8>> {
+        let Self::Published { port, address } = self else { return None };
+        let mut value = Vec::with_capacity(8);
+        register(&mut value, &address.octets());
+        register(&mut value, &port.container_port.to_be_bytes());
+        Some(value)
+    }
+}
+
+/// Length of a link's name in a key, with its NULs.
+const IFNAMSIZ: usize = 16;
+
+fn register(key: &mut Vec<u8>, bytes: &[u8]) {
+    key.extend(bytes);
+    key.resize(key.len().next_multiple_of(4), 0);
 }
 
 /// The sets and maps, each with its family, in the order in which their elements are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Set {
+pub(super) enum Set {
     /// Link, hardware address and IPv4 address of each container.
     Owners,
     /// Each tenant's bridge, paired with itself.
@@ -103,13 +192,13 @@ enum Set {
 }
 
 impl Set {
-    fn family_and_name(self) -> (&'static str, &'static str) {
+    pub(super) fn family_and_name(self) -> (Family, &'static str) {
         match self {
-            Self::Owners => ("bridge", "owners"),
-            Self::Home => ("inet", "home"),
-            Self::Subnets => ("inet", "subnets"),
-            Self::Published => ("inet", "published"),
-            Self::PublishedAt => ("inet", "published_at"),
+            Self::Owners => (Family::Bridge, "owners"),
+            Self::Home => (Family::Inet, "home"),
+            Self::Subnets => (Family::Inet, "subnets"),
+            Self::Published => (Family::Inet, "published"),
+            Self::PublishedAt => (Family::Inet, "published_at"),
         }
     }
 }
@@ -130,17 +219,8 @@ impl Elements {
     }
 
     fn attachment(&mut self, instance: &Instance, attachment: &Attachment) -> Result<(), NameError> {
-        let Attachment { address, mac, .. } = attachment;
-        let veth = instance.veth(&attachment.container_id)?;
-        self.push(Set::Owners, format!("\"{veth}\" . {mac} . {address}"));
-        for port in &attachment.ports {
-            let PublishedPort { host_ip, host_port, container_port, protocol } = port;
-            if host_ip.is_unspecified() {
-                self.push(Set::Published, format!("{protocol} . {host_port} : {address} . {container_port}"));
-            } else {
-                let element = format!("{protocol} . {host_ip} . {host_port} : {address} . {container_port}");
-                self.push(Set::PublishedAt, element);
-            }
+        for element in elements(instance, attachment)? {
+            self.push(element.set(), element.text());
         }
         Ok(())
     }
@@ -223,10 +303,8 @@ table inet {table} {{
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-    use crate::desired::{MacAddress, Protocol};
+    use crate::desired::Protocol;
 
     fn wharf() -> Instance {
         Instance::new("wharf").expect("a valid name")
@@ -263,22 +341,21 @@ mod tests {
     const LOOPBACK: &str = "{ tcp . 127.0.0.1 . 8081 : 10.201.4.2 . 80 }";
 
     #[test]
-    fn attaching_adds_one_owner_and_the_ports_to_their_maps() {
+    fn a_container_is_one_owner_and_its_ports_in_the_kernels_registers() {
+        let elements = elements(&wharf(), &attachment()).expect("a valid id");
+        let parts: Vec<(Set, Vec<u8>, Option<Vec<u8>>)> =
+            elements.iter().map(|element| (element.set(), element.key(), element.value())).collect();
+        let to = Some(vec![10, 201, 4, 2, 0, 80, 0, 0]);
+        let owner = [b"wharfv012345678\0".as_slice(), &[2, 0x57, 10, 201, 4, 2, 0, 0], &[10, 201, 4, 2]];
         assert_eq!(
-            add_attachment(&wharf(), &attachment()).expect("a valid id"),
-            format!(
-                "add element bridge wharf owners {OWNER}\n\
-                 add element inet wharf published {ANYWHERE}\n\
-                 add element inet wharf published_at {LOOPBACK}\n"
-            )
+            parts,
+            [
+                (Set::Owners, owner.concat(), None),
+                (Set::Published, vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0], to.clone()),
+                (Set::PublishedAt, vec![6, 0, 0, 0, 127, 0, 0, 1, 0x1f, 0x91, 0, 0], to.clone()),
+                (Set::Published, vec![17, 0, 0, 0, 0, 53, 0, 0], to),
+            ]
         );
-    }
-
-    #[test]
-    fn detaching_can_be_repeated() {
-        let added = add_attachment(&wharf(), &attachment()).expect("a valid id");
-        let removed = remove_attachment(&wharf(), &attachment()).expect("a valid id");
-        assert_eq!(removed, format!("{added}{}", added.replace("add element", "delete element")));
     }
 
     #[test]
