@@ -21,7 +21,7 @@ use crate::desired::{Attachment, Book, Desired, DesiredError, PublishedPort, Ten
 use crate::ipam::gateway;
 use crate::names::{Instance, NameError};
 use crate::netlink::{self, Bridge, Link, Links, NetlinkError, Veth, in_time};
-use crate::nft::{self, Change, Nft, NftError, ruleset};
+use crate::nft::{Change, Elements, Nft, NftError, ruleset};
 use crate::ports;
 
 /// How many containers are attached at the same time: each needs two threads for some milliseconds.
@@ -162,6 +162,7 @@ pub struct Network {
     instance: Instance,
     mtu_bytes: u32,
     nft: Nft,
+    elements: Arc<Elements>,
     state: Mutex<State>,
     making: Semaphore,
     deleting: Semaphore,
@@ -181,6 +182,7 @@ impl Network {
             instance,
             mtu_bytes: config.mtu_bytes,
             nft,
+            elements: Arc::default(),
             state: Mutex::default(),
             making: Semaphore::new(MAKING),
             deleting: Semaphore::new(DELETING),
@@ -331,7 +333,7 @@ impl Network {
         let subject = format!("container {id}");
         let connected = async {
             let elements = ruleset::elements(&self.instance, &attachment).map_err(naming)?;
-            let rules = nft::change(self.instance.name(), Change::Add, elements);
+            let rules = Arc::clone(&self.elements).change(self.instance.name(), Change::Add, elements);
             let interface = self.instance.veth(id).map_err(naming)?;
             // Neither order matters: a link without its rules is mute, and rules without their link match nothing.
             let (rules, links) = tokio::join!(rules, self.connect(&tenant, &attachment, &interface, netns));
@@ -446,7 +448,9 @@ impl Network {
         if let Some(attachment) = known {
             match ruleset::elements(&self.instance, &attachment).map_err(naming) {
                 Ok(elements) => {
-                    let removed = nft::change(self.instance.name(), Change::Remove, elements).await;
+                    let removed = Arc::clone(&self.elements)
+                        .change(self.instance.name(), Change::Remove, elements)
+                        .await;
                     failures.extend(removed.map_err(firewall(&subject)).err());
                 }
                 Err(error) => failures.push(error),

@@ -311,14 +311,21 @@ impl Links {
             .find(veth.bridge)
             .await?
             .ok_or_else(|| NetlinkError::NoSuchLink { link: veth.bridge.to_owned() })?;
+        // One queue each way from birth: by default the kernel makes one a CPU and then gives all but one
+        // back, which waits for RCU.
+        let (tx, rx) = (LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1));
         let peer = LinkUnspec::new_with_name(CONTAINER_LINK)
             .address(veth.mac.octets().to_vec())
             .mtu(veth.mtu)
+            .append_extra_attribute(tx.clone())
+            .append_extra_attribute(rx.clone())
             .setns_by_fd(netns.as_raw_fd())
             .build();
         let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(veth.name)
             .mtu(veth.mtu)
+            .append_extra_attribute(tx)
+            .append_extra_attribute(rx)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
         self.0.link().add(message).execute().await.map_err(Attempt::CreateVeth.on(veth.name))?;

@@ -1,7 +1,7 @@
 //! Opening a database, transactions, and the only three functions that touch an engine.
 //!
-//! SQLite: WAL, `synchronous = FULL` (a commit is on the disk), foreign keys on, one connection
-//! that writes and a few that only read. PostgreSQL: one pool. A writing transaction takes SQLite's
+//! SQLite: WAL, `synchronous = FULL` (a commit is on the disk) unless a transaction was begun
+//! unsynced, foreign keys on, one connection that writes and a few that only read. PostgreSQL: one pool. A writing transaction takes SQLite's
 //! write lock at once, so it cannot fail half-way because another one was faster.
 
 use std::path::Path;
@@ -28,6 +28,15 @@ const WAIT: Duration = Duration::from_secs(15);
 const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 10;
+
+/// What a commit has come through when it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// A power cut loses nothing of it.
+    Synced,
+    /// The death of this process loses nothing of it; a power cut may, until the next synced commit.
+    Unsynced,
+}
 
 /// The control store.
 #[derive(Debug, Clone)]
@@ -79,9 +88,13 @@ impl SqliteFile {
         Ok(Self { writer, readers })
     }
 
-    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
-        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
-        begun.map(Tx::Sqlite).map_err(|error| StoreError::from_statement("BEGIN", error))
+    pub(crate) async fn begin(&self, durability: Durability) -> Result<Tx, StoreError> {
+        // The setting outlives the transaction, so every one begins with its own.
+        let begun = self.writer.begin_with(match durability {
+            Durability::Synced => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
+            Durability::Unsynced => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
+        });
+        begun.await.map(Tx::Sqlite).map_err(|error| StoreError::from_statement("BEGIN", error))
     }
 
     pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
@@ -122,11 +135,21 @@ impl Db {
         Ok(Self::Postgres(pool))
     }
 
-    /// Begins a transaction that may write.
+    /// Begins a transaction that may write. What it commits is on the disk.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         match self {
-            Self::Sqlite(file) => file.begin().await,
+            Self::Sqlite(file) => file.begin(Durability::Synced).await,
             Self::Postgres(pool) => begin_postgres(pool, "BEGIN").await,
+        }
+    }
+
+    /// Begins a transaction that may write and whose commit does not wait for the disk: killing the
+    /// agent loses nothing of it, a power cut may undo it whole (never in part), until the next
+    /// synced commit. For what can be found or computed again, or means nothing after a boot.
+    pub async fn begin_unsynced(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Sqlite(file) => file.begin(Durability::Unsynced).await,
+            Self::Postgres(pool) => begin_postgres(pool, "BEGIN; SET LOCAL synchronous_commit = off").await,
         }
     }
 
@@ -230,7 +253,7 @@ enum Either<S, P> {
 }
 
 impl Tx {
-    /// Makes everything done in it durable.
+    /// Makes everything done in it lasting, as it was begun: see [`Db::begin`] and [`Db::begin_unsynced`].
     pub async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(tx) => tx.commit().await,
@@ -318,20 +341,40 @@ mod tests {
     async fn a_full_disk_spoils_the_transaction_that_met_it_and_no_other() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = SqliteFile::open(&dir.path().join("small.db"), &SQLITE).await.expect("it opens");
-        let mut tx = file.begin().await.expect("a transaction");
+        let mut tx = file.begin(Durability::Synced).await.expect("a transaction");
         // No larger than it is: to SQLite the same as a disk without a free block.
         tx.rows("PRAGMA max_page_count = 1", Vec::new()).await.expect("a limit");
         tx.commit().await.expect("a commit");
-        let mut tx = file.begin().await.expect("a transaction");
+        let mut tx = file.begin(Durability::Synced).await.expect("a transaction");
         let filling = "INSERT INTO counters (name, value) VALUES (hex(zeroblob(9000000)), 0)";
         let error = tx.execute(filling, Vec::new()).await.expect_err("it does not fit");
         assert!(matches!(error, StoreError::Full(_)), "{error}");
         drop(tx);
         for _ in 0..3 {
-            let mut tx = file.begin().await.expect("the next one begins");
+            let mut tx = file.begin(Durability::Synced).await.expect("the next one begins");
             tx.count_up("events", 1).await.expect("and writes");
             tx.commit().await.expect("for good");
         }
+    }
+
+    #[tokio::test]
+    async fn each_transaction_begins_with_its_own_durability() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db =
+            Db::connect(&format!("sqlite:{}/store.db", directory.path().display())).await.expect("opens");
+        let mut seen = Vec::new();
+        for durability in [Durability::Synced, Durability::Unsynced, Durability::Synced] {
+            let begun = match durability {
+                Durability::Synced => db.begin().await,
+                Durability::Unsynced => db.begin_unsynced().await,
+            };
+            let mut tx = begun.expect("begins");
+            let row = tx.row("PRAGMA synchronous", Vec::new()).await.expect("answers").expect("a row");
+            seen.push(row.integer("synchronous").expect("a number"));
+            tx.commit().await.expect("commits");
+        }
+        // 2 is FULL, 1 is NORMAL.
+        assert_eq!(seen, [2, 1, 2]);
     }
 
     #[test]

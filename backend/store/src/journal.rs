@@ -17,7 +17,7 @@ use wharf_shared::id::{ContainerId, HostId};
 use wharf_shared::reading::{ReadingKind, ReadingRecord, SeriesKey};
 use wharf_shared::usage::Meter;
 
-use crate::db::{SqliteFile, Tx};
+use crate::db::{Durability, SqliteFile, Tx};
 use crate::error::StoreError;
 use crate::reserve::Reserve;
 use crate::row::{Row, Value, args, json};
@@ -127,7 +127,7 @@ impl Journal {
     /// keeps its host: see [`Journal::host`].
     pub async fn open(path: &Path, new_host: &HostId) -> Result<Self, StoreError> {
         let file = SqliteFile::open(path, &MIGRATIONS).await?;
-        let mut tx = file.begin().await?;
+        let mut tx = file.begin(Durability::Synced).await?;
         let known = tx.row(HOST, args![]).await?.map(|row| row.parsed("id")).transpose()?;
         let host = if let Some(host) = known {
             host
@@ -167,7 +167,7 @@ impl Journal {
         if readings.is_empty() {
             return Ok(Vec::new());
         }
-        let mut tx = self.file.begin().await?;
+        let mut tx = self.file.begin(Durability::Synced).await?;
         let mut last = last_seq(&mut tx).await?;
         let mut appended = Vec::with_capacity(readings.len());
         for reading in readings {

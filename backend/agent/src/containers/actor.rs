@@ -229,8 +229,18 @@ impl Actor {
     ) -> Result<()> {
         let mut row = self.row.clone();
         change(&mut row);
-        let mut tx = self.deps.db.begin().await?;
-        if (&row.name, &row.spec, row.desired) != (&self.row.name, &self.row.spec, self.row.desired) {
+        let intent =
+            (&row.name, &row.spec, row.desired) != (&self.row.name, &self.row.spec, self.row.desired);
+        let by_user = event.is_some_and(|(ctx, _)| ctx.user.is_some());
+        let ended = row.observed.exit.is_some() && row.observed.exit != self.row.observed.exit;
+        // What was asked for and how a run ended must outlive a power cut. All else that is observed
+        // is found again on the host, or means nothing after a boot.
+        let mut tx = if intent || by_user || (ended && !row.spec.auto_remove) {
+            self.deps.db.begin().await?
+        } else {
+            self.deps.db.begin_unsynced().await?
+        };
+        if intent {
             rows::update_if(&mut tx, &row).await?;
         }
         row.version = rows::observe(&mut tx, &row.id, &row.observed).await?;

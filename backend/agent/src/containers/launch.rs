@@ -235,7 +235,10 @@ async fn attach(
         .zip(&attached.ports)
         .map(|(asked, given)| PortMapping { host_port: Some(given.host_port), ..asked.clone() })
         .collect();
-    let mut tx = deps.db.begin().await?;
+    if given.is_empty() {
+        return Ok(given);
+    }
+    let mut tx = deps.db.begin_unsynced().await?;
     ports::release(&mut tx, &row.id).await?;
     match ports::take(&mut tx, &row.id, &given).await {
         Ok(()) => {}
@@ -283,7 +286,7 @@ async fn take_address(
     tenant: &TenantRecord,
 ) -> Result<std::net::Ipv4Addr> {
     let subnet = deps.tenant_network(tenant)?.subnet;
-    let mut tx = deps.db.begin().await?;
+    let mut tx = deps.db.begin_unsynced().await?;
     if let Some(address) = addresses::find(&mut tx, &row.id).await? {
         return Ok(address);
     }
@@ -341,8 +344,11 @@ pub(super) async fn remove_cgroup(deps: &Arc<Deps>, row: &ContainerRecord, cgrou
 
 /// Published ports are free again; the address stays with the container until it is removed.
 async fn release_names(deps: &Arc<Deps>, row: &ContainerRecord) {
+    if row.spec.ports.is_empty() {
+        return;
+    }
     let released: Result<()> = async {
-        let mut tx = deps.db.begin().await?;
+        let mut tx = deps.db.begin_unsynced().await?;
         ports::release(&mut tx, &row.id).await?;
         tx.commit().await?;
         Ok(())

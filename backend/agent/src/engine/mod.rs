@@ -10,9 +10,11 @@ mod limits;
 mod session;
 pub(crate) mod sweep;
 
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::{MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub(crate) use adopt::Found;
@@ -79,6 +81,10 @@ pub(crate) struct Engine {
     masked_paths: Vec<String>,
     /// The connection with the forge; one launch request at a time.
     forge: Mutex<Option<Session>>,
+    /// Tenants' cgroups that were made, with the limits that they have.
+    tenants: std::sync::Mutex<HashMap<PathBuf, Quota>>,
+    /// See [`Self::disk`].
+    disk: OnceLock<Option<(u64, u64)>>,
 }
 
 /// A container that was built and waits at its gate.
@@ -105,6 +111,8 @@ impl Engine {
             layout: Layout::detect()?,
             masked_paths: default_masked_paths(),
             forge: Mutex::new(None),
+            tenants: std::sync::Mutex::default(),
+            disk: OnceLock::new(),
         })
     }
 
@@ -142,18 +150,31 @@ impl Engine {
 
     /// Makes the tenant's cgroup, if need be, and writes its limits.
     pub(crate) async fn ensure_tenant(&self, tenant: &str, quota: &Quota) -> Result<(), EngineError> {
-        let (layout, path, limits) = (self.layout.clone(), self.tenant_cgroup(tenant), limits_of(quota));
+        let (layout, path) = (self.layout.clone(), self.tenant_cgroup(tenant));
+        let stands = || layout.hierarchies().iter().all(|root| root.join(&path).is_dir());
+        if self.made_tenants().get(&path) == Some(quota) && stands() {
+            return Ok(());
+        }
+        let (limits, made) = (limits_of(quota), path.clone());
         tokio::task::spawn_blocking(move || {
             Cgroup::create(&layout, &path)
                 .map_err(|source| EngineError::Cgroup { path: path.clone(), source })?;
             limits::apply(&layout, &path, &limits, None).map_err(EngineError::from)
         })
-        .await?
+        .await??;
+        self.made_tenants().insert(made, quota.clone());
+        Ok(())
+    }
+
+    fn made_tenants(&self) -> MutexGuard<'_, HashMap<PathBuf, Quota>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes a tenant's empty cgroup.
     pub(crate) async fn remove_tenant(&self, tenant: &str) -> Result<(), EngineError> {
-        self.remove_cgroup(self.tenant_cgroup(tenant)).await
+        let path = self.tenant_cgroup(tenant);
+        self.made_tenants().remove(&path);
+        self.remove_cgroup(path).await
     }
 
     /// Writes new limits of a running container.
@@ -339,7 +360,7 @@ impl Engine {
 
     /// The device whose I/O limits mean the containers' writable layers.
     fn disk(&self) -> Option<(u64, u64)> {
-        limits::disk_of(self.state_root.path())
+        *self.disk.get_or_init(|| limits::disk_of(self.state_root.path()))
     }
 }
 

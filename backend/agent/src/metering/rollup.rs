@@ -48,7 +48,8 @@ impl Metering {
             let readings = self.0.journal.read_from(from, BATCH).await?;
             let Some((to, _)) = readings.last() else { return Ok(()) };
             let to = *to;
-            let mut tx = db.begin().await?;
+            // Lost with its watermark, if at all: then it is computed again.
+            let mut tx = db.begin_unsynced().await?;
             let mut names = Names::default();
             let mut additions: Vec<UsageHour> = Vec::new();
             for part in readings.iter().flat_map(|(_, reading)| window::parts(reading)) {

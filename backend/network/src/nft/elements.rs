@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::ReceiveTimeout;
@@ -64,12 +65,35 @@ impl fmt::Display for Change {
     }
 }
 
-/// Makes the change in the table `table` of both families, whole or not at all.
+/// The socket to the kernel's rule set, opened at the first use.
 ///
-/// # Errors
-/// What the kernel answered: `ENOENT` when our tables are not there, `EEXIST` when a port leads elsewhere.
-pub(crate) fn commit(table: &str, change: Change, elements: &[Element]) -> io::Result<()> {
-    let batch = Batch::of(table, change, elements);
+/// It is kept, because closing one waits until the kernel has destroyed what was removed: an RCU grace period.
+#[derive(Debug, Default)]
+pub(crate) struct Elements {
+    socket: Mutex<Option<OwnedFd>>,
+}
+
+impl Elements {
+    /// Makes the change in the tables named `table` of both families, whole or not at all.
+    ///
+    /// # Errors
+    /// What the kernel answered: `ENOENT` when our tables are not there, `EEXIST` when a port leads elsewhere.
+    pub(crate) fn commit(&self, table: &str, change: Change, elements: &[Element]) -> io::Result<()> {
+        let batch = Batch::of(table, change, elements);
+        let mut kept = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // After an error it is not put back: answers may be left in it.
+        let socket = match kept.take() {
+            Some(socket) => socket,
+            None => open()?,
+        };
+        sendto(socket.as_raw_fd(), &batch.bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        batch.await_answers(&socket)?;
+        *kept = Some(socket);
+        Ok(())
+    }
+}
+
+fn open() -> io::Result<OwnedFd> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -78,8 +102,7 @@ pub(crate) fn commit(table: &str, change: Change, elements: &[Element]) -> io::R
     )?;
     // The kernel has queued every answer when sending returns; the limit is for a kernel that does not.
     setsockopt(&socket, ReceiveTimeout, &TimeVal::new(1, 0))?;
-    sendto(socket.as_raw_fd(), &batch.bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-    batch.await_answers(&socket)
+    Ok(socket)
 }
 
 /// Messages for the kernel, and how many of them it will acknowledge.

@@ -9,7 +9,7 @@ pub mod ruleset;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -17,6 +17,7 @@ use tokio::process::Command;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 pub use elements::Change;
+pub(crate) use elements::Elements;
 use ruleset::Element;
 
 /// Where `nft` is looked for: fixed, so that no environment decides what runs as root.
@@ -40,7 +41,7 @@ pub enum NftError {
         binary: PathBuf,
         /// What the system said; shared, because a common transaction's error goes to several callers.
         #[source]
-        source: std::sync::Arc<std::io::Error>,
+        source: Arc<std::io::Error>,
     },
     /// The program or the kernel refused the transaction.
     #[error("nft refused the transaction: {message}")]
@@ -57,7 +58,7 @@ pub enum NftError {
         change: Change,
         /// What the kernel said.
         #[source]
-        source: std::sync::Arc<std::io::Error>,
+        source: Arc<std::io::Error>,
     },
     /// The program did not end in time and was killed.
     #[error("nft did not end within {} s", TIMEOUT.as_secs())]
@@ -76,15 +77,20 @@ fn hint(source: &std::io::Error) -> &'static str {
     }
 }
 
-/// Adds or removes the elements of one container, whole or not at all. Repeating it changes nothing.
-pub(crate) async fn change(table: &str, change: Change, elements: Vec<Element>) -> Result<(), NftError> {
-    let name = table.to_owned();
-    let committed = tokio::task::spawn_blocking(move || elements::commit(&name, change, &elements)).await;
-    committed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|source| NftError::Elements {
-        table: table.to_owned(),
-        change,
-        source: std::sync::Arc::new(source),
-    })
+impl Elements {
+    /// Adds or removes the elements of one container, whole or not at all. Repeating it changes nothing.
+    pub(crate) async fn change(
+        self: Arc<Self>,
+        table: &str,
+        change: Change,
+        elements: Vec<Element>,
+    ) -> Result<(), NftError> {
+        let name = table.to_owned();
+        let committed = tokio::task::spawn_blocking(move || self.commit(&name, change, &elements)).await;
+        committed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|source| {
+            NftError::Elements { table: table.to_owned(), change, source: Arc::new(source) }
+        })
+    }
 }
 
 /// A transaction that waits for its turn.
@@ -164,8 +170,7 @@ impl Nft {
 
     /// Runs one transaction.
     async fn run(&self, text: &str) -> Result<(), NftError> {
-        let failed =
-            |source| NftError::Run { binary: self.binary.clone(), source: std::sync::Arc::new(source) };
+        let failed = |source| NftError::Run { binary: self.binary.clone(), source: Arc::new(source) };
         let mut child = Command::new(&self.binary)
             .args(["-f", "-"])
             .env_clear()

@@ -1,4 +1,4 @@
-//! The end of a run: usage is booked, everything is given back, the row says how it ended, and the
+//! The end of a run: usage is booked, the row says how it ended, everything is given back, and the
 //! policy says what follows.
 //!
 //! While the journal or the store cannot be written (a full disk), the exit record and the cgroup
@@ -46,7 +46,7 @@ pub(super) struct Ending {
 }
 
 impl Actor {
-    /// The run is over: usage first, then what it held, then what the row says, then what follows.
+    /// The run is over: usage first, then what the row says, then what it held, then what follows.
     pub(super) async fn ended(&mut self, found: Option<Box<ExitRecord>>) {
         let Some(live) = self.live.take() else { return };
         self.deadline = None;
@@ -86,7 +86,7 @@ impl Actor {
         }
     }
 
-    /// Books the last reading, gives back everything the run held, and writes how it ended. Returns
+    /// Books the last reading, writes how the run ended, and gives back everything it held. Returns
     /// whether the row says so; if not, what follows is done when it does.
     pub(super) async fn finish(
         &mut self,
@@ -100,20 +100,34 @@ impl Actor {
         let (booked, told, owed) = (false, false, false);
         let mut ending = Ending { generation, record, lost_status, cgroup, booked, told, owed, retry_at };
         let booked = self.book(&mut ending).await;
+        // Giving back takes longer than telling, and nobody waits for it: the next start and the removal
+        // pass through this actor, and what a killed agent leaves is found by the sweep. Only a published
+        // port must be free when its holder is said to have ended.
+        let publishes = !self.row.spec.ports.is_empty();
+        if publishes {
+            self.give_back(session).await;
+        }
+        let done = match self.tell(&mut ending).await {
+            Ok(()) => booked,
+            told => booked.and(told),
+        };
+        if !publishes {
+            self.give_back(session).await;
+        }
+        let told = ending.told;
+        ending.owed = !told;
+        self.forget_or_retry(ending, &done).await;
+        told
+    }
+
+    /// Gives back what the run held besides its cgroup: its supervisor and its network.
+    async fn give_back(&self, session: Option<&Session>) {
         // The supervisor holds the network namespace; when it goes, so does the veth pair. And while it
         // is there, no other may supervise the next start.
         if let Some(session) = session {
             launch::let_go(session).await;
         }
         launch::release(&self.deps, &self.row).await;
-        let done = match self.tell(&mut ending).await {
-            Ok(()) => booked,
-            told => booked.and(told),
-        };
-        let told = ending.told;
-        ending.owed = !told;
-        self.forget_or_retry(ending, &done).await;
-        told
     }
 
     /// An end that an earlier agent told, but could not book.
