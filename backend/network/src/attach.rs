@@ -306,7 +306,7 @@ impl Network {
         let Some(tenant) = tenant else { return Ok(()) };
         let bridge = self.instance.bridge(tenant.index);
         let removed = async {
-            self.delete_link(&bridge, &[]).await.map_err(link(tenant_id))?;
+            self.delete_link(&bridge, &[], || true).await.map_err(link(tenant_id))?;
             let text = ruleset::remove_tenant(&self.instance, &tenant);
             self.nft.commit(&text).await.map_err(firewall(tenant_id))
         };
@@ -321,7 +321,7 @@ impl Network {
     /// Attaches a container to its tenant's bridge: `eth0` with address and default route inside `netns`, its
     /// ports published, and nothing but its own addresses accepted from it. Ports of number 0 get a free one.
     ///
-    /// A caller that drops this future half-way must call [`Network::detach`].
+    /// A caller that drops this future half-way must call [`Network::detach`] and [`Network::remove_link`].
     ///
     /// # Errors
     /// [`NetworkError::Desired`] if a port, address or id is taken, or what the kernel refused; everything is
@@ -411,7 +411,15 @@ impl Network {
             mtu: self.mtu_bytes,
             hairpin: !attachment.ports.is_empty(),
         };
-        Links::open().await?.veth(&veth, &netns).await?;
+        let links = Links::open().await?;
+        match links.veth(&veth, &netns).await {
+            // The one of the run before is still on its way out.
+            Err(error) if error.already_there() => {
+                self.delete_link(interface, &GOING_MS, || true).await?;
+                links.veth(&veth, &netns).await?;
+            }
+            made => made?,
+        }
         inside.loopback().await?;
         let prefix_length = tenant.subnet.prefix_len();
         inside.configure_container(attachment.address, prefix_length, gateway(tenant.subnet)).await
@@ -427,38 +435,42 @@ impl Network {
         up.await.map_err(link(&format!("container {container_id}")))
     }
 
-    /// Takes a container off: its rules and ports, then its link if that is still there. One that is not there
-    /// is fine. Goes on after an error.
+    /// Takes a container off: its rules and ports. One that is not there is fine.
     ///
-    /// The link goes with the container's namespace at no cost; deleting it takes 18 ms and holds up every other
-    /// change of links meanwhile. So close the last descriptor of the namespace first, after the final reading of
-    /// its counters: the link is given 75 ms to go by itself.
+    /// What is left of its link is mute. It goes with the container's namespace: see [`Network::remove_link`].
     ///
     /// # Errors
     /// Every failure; the container stays in the book then, and this may be tried again.
     pub async fn detach(&self, container_id: &str) -> Result<(), Failures> {
         let _shared = self.whole.read().await;
-        self.undo(container_id).await
+        self.retract(container_id).await.map_err(|failure| Failures(vec![failure]))?;
+        self.state().book.dismiss(container_id);
+        Ok(())
+    }
+
+    /// Sees to it that the link of a detached container goes.
+    ///
+    /// It goes with the container's namespace at no cost; deleting it takes 18 ms and holds up every other change
+    /// of links meanwhile. So close the last descriptor of the namespace first, after the final reading of its
+    /// counters: the link is given 75 ms to go by itself. Nobody need wait for this; one that is attached again
+    /// in the meantime is left alone.
+    ///
+    /// # Errors
+    /// What the kernel refused; this may be tried again.
+    pub async fn remove_link(&self, container_id: &str) -> Result<(), NetworkError> {
+        let _shared = self.whole.read().await;
+        let veth = self.instance.veth(container_id).map_err(naming)?;
+        // Asked after the link was found: what is found before an attachment begins is not that attachment's.
+        let detached = || self.state().book.attachment(container_id).is_none();
+        self.delete_link(&veth, &GOING_MS, detached).await.map_err(link(&format!("container {container_id}")))
     }
 
     async fn undo(&self, container_id: &str) -> Result<(), Failures> {
-        let subject = format!("container {container_id}");
-        let mut failures = Vec::new();
-        let known = self.state().book.attachment(container_id).cloned();
-        if let Some(attachment) = known {
-            match ruleset::elements(&self.instance, &attachment).map_err(naming) {
-                Ok(elements) => {
-                    let removed = Arc::clone(&self.elements)
-                        .change(self.instance.name(), Change::Remove, elements)
-                        .await;
-                    failures.extend(removed.map_err(firewall(&subject)).err());
-                }
-                Err(error) => failures.push(error),
-            }
-        }
+        let mut failures = Vec::from_iter(self.retract(container_id).await.err());
         match self.instance.veth(container_id).map_err(naming) {
             Ok(veth) => {
-                failures.extend(self.delete_link(&veth, &GOING_MS).await.map_err(link(&subject)).err());
+                let deleted = self.delete_link(&veth, &GOING_MS, || true).await;
+                failures.extend(deleted.map_err(link(&format!("container {container_id}"))).err());
             }
             Err(error) => failures.push(error),
         }
@@ -467,6 +479,16 @@ impl Network {
         }
         self.state().book.dismiss(container_id);
         Ok(())
+    }
+
+    /// Takes a container's elements out of the rules.
+    async fn retract(&self, container_id: &str) -> Result<(), NetworkError> {
+        let Some(attachment) = self.state().book.attachment(container_id).cloned() else { return Ok(()) };
+        let elements = ruleset::elements(&self.instance, &attachment).map_err(naming)?;
+        Arc::clone(&self.elements)
+            .change(self.instance.name(), Change::Remove, elements)
+            .await
+            .map_err(firewall(&format!("container {container_id}")))
     }
 
     /// Removes everything of this instance from the kernel, known or not, and goes on after an error. IPv4
@@ -509,7 +531,13 @@ impl Network {
     }
 
     /// Deletes a link of ours by its name, unless it goes by itself within `patience_ms`.
-    async fn delete_link(&self, name: &str, patience_ms: &[u64]) -> Result<(), NetlinkError> {
+    /// Waits for a link to go, and deletes it when it does not; as long as it is `unwanted`.
+    async fn delete_link(
+        &self,
+        name: &str,
+        patience_ms: &[u64],
+        unwanted: impl Fn() -> bool,
+    ) -> Result<(), NetlinkError> {
         let _place = self.deleting.acquire().await;
         in_time(async {
             let links = Links::open().await?;
@@ -520,6 +548,9 @@ impl Network {
                 else {
                     return Ok(());
                 };
+                if !unwanted() {
+                    return Ok(());
+                }
                 match waits_ms.next() {
                     Some(wait_ms) => tokio::time::sleep(Duration::from_millis(*wait_ms)).await,
                     None => return links.delete(&found).await,

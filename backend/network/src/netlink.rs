@@ -132,6 +132,14 @@ impl Attempt {
     }
 }
 
+impl NetlinkError {
+    /// Tells whether a veth could not be made because one of its name is there.
+    pub(crate) fn already_there(&self) -> bool {
+        matches!(self, Self::Request { attempted: Attempt::CreateVeth, .. })
+            && is(self, nix::errno::Errno::EEXIST)
+    }
+}
+
 /// Turns the library's error into the system's: nearly always it carries an errno.
 fn system_error(error: rtnetlink::Error) -> io::Error {
     match error {

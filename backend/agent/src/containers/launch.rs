@@ -25,6 +25,7 @@ use super::{Deps, plan};
 use crate::engine::{Created, EngineError, Session, SessionError};
 use crate::error::{Result, ServiceError, chain};
 use crate::metering::Run;
+use crate::tasks::OnEnd;
 
 /// A supervisor whose run is over goes within this time.
 const GONE_PATIENCE: Duration = Duration::from_secs(5);
@@ -327,10 +328,17 @@ pub(super) async fn let_go(session: &Session) {
 
 /// Gives back what a run held, except its cgroup.
 pub(super) async fn release(deps: &Arc<Deps>, row: &ContainerRecord) {
-    if row.spec.network == NetworkMode::Tenant
-        && let Err(failures) = deps.network.detach(row.id.as_str()).await
-    {
-        tracing::error!(container.id = %row.id, error = %failures, "a container's network was not wholly removed");
+    if row.spec.network == NetworkMode::Tenant {
+        if let Err(failures) = deps.network.detach(row.id.as_str()).await {
+            tracing::error!(container.id = %row.id, error = %failures, "a container's network was not wholly removed");
+        }
+        // Its link takes some milliseconds to go with its namespace, and is mute: nobody waits for it.
+        let (network, id) = (Arc::clone(&deps.network), row.id.clone());
+        deps.tasks.spawn("remove link", OnEnd::Fine, async move {
+            if let Err(error) = network.remove_link(id.as_str()).await {
+                tracing::error!(container.id = %id, error = chain(&error), "a container's link was left behind");
+            }
+        });
     }
     release_names(deps, row).await;
 }

@@ -20,6 +20,8 @@ use crate::tasks::{OnEnd, Tasks};
 const BATCH: u32 = 500;
 /// Without a nudge it is looked at this often.
 const EVERY: Duration = Duration::from_secs(30);
+/// After a nudge it waits for more: the store has one writer, and containers start through it.
+const GATHER: Duration = Duration::from_secs(1);
 
 /// Rolls up in the background until the agent stops.
 pub(crate) fn roll_up(metering: &Metering, db: Db, tasks: &Tasks) {
@@ -30,8 +32,12 @@ pub(crate) fn roll_up(metering: &Metering, db: Db, tasks: &Tasks) {
                 tracing::error!(error = chain(&error), "usage was not rolled up; it is tried again");
             }
             // A nudge that comes while this runs is kept by the Notify.
+            let nudged = async {
+                metering.0.appended.notified().await;
+                tokio::time::sleep(GATHER).await;
+            };
             tokio::select! {
-                () = metering.0.appended.notified() => {}
+                () = nudged => {}
                 () = tokio::time::sleep(EVERY) => {}
                 () = stop.cancelled() => return,
             }

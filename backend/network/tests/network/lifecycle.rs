@@ -31,22 +31,50 @@ fn detaching_leaves_nothing_and_can_be_repeated() {
         assert!(lab.host.snapshot().contains(&attached.interface));
         assert_ne!(lab.host.snapshot(), before);
         network.detach(&goes.container_id).await.expect("detach");
+        network.remove_link(&goes.container_id).await.expect("remove the link");
         assert_eq!(lab.host.snapshot(), before);
         assert!(!other.shell("ip -o link").contains("eth0"));
         network.detach(&goes.container_id).await.expect("detach again");
         network.detach(&"ff".repeat(32)).await.expect("detach what was never there");
+        network.remove_link(&"ff".repeat(32)).await.expect("remove what was never there");
         assert_eq!(lab.host.snapshot(), before);
         lab.outside.reaches(HOST, 8080, "stays", OUTSIDE);
 
         // Address, ports and id are free again, and a link that went with its namespace is no error.
         network.attach(&goes, Space::new().descriptor()).await.expect("attach again");
         network.detach(&goes.container_id).await.expect("detach");
+        network.remove_link(&goes.container_id).await.expect("remove the link");
 
         assert!(matches!(network.remove_tenant("tnt_1").await, Err(NetworkError::TenantInUse { .. })));
         network.detach(&stays.container_id).await.expect("detach");
+        network.remove_link(&stays.container_id).await.expect("remove the link");
         network.remove_tenant("tnt_1").await.expect("remove the tenant");
         network.remove_tenant("tnt_1").await.expect("remove the tenant again");
         assert_eq!(lab.host.snapshot(), bare);
+    });
+}
+
+#[test]
+fn a_container_is_attached_again_while_its_last_link_is_still_there() {
+    let lab = Lab::new();
+    lab.host.run_async(async || {
+        let network = Lab::network();
+        network.apply(&Desired::default()).await.expect("apply");
+        network.ensure_tenant(&tenant(1)).await.expect("ensure the tenant");
+        let container = attachment(1, 2, &published(ANY, 8080, 80));
+        // Kept, so that the first link does not go by itself.
+        let (first, second) = (Space::new(), Space::new());
+        network.attach(&container, first.descriptor()).await.expect("attach");
+        network.detach(&container.container_id).await.expect("detach");
+        assert!(first.shell("ip -o link").contains("eth0"));
+        let attached = network.attach(&container, second.descriptor()).await.expect("attach again");
+        // What was to see the first link off comes late, and leaves the second alone.
+        network.remove_link(&container.container_id).await.expect("remove the link");
+        assert!(!first.shell("ip -o link").contains("eth0"));
+        assert!(second.shell("ip -o link").contains("eth0"));
+        assert!(lab.host.snapshot().contains(&attached.interface));
+        let _server = second.serve("again", 80);
+        lab.outside.reaches(HOST, 8080, "again", OUTSIDE);
     });
 }
 

@@ -199,7 +199,11 @@ impl Actor {
         let exit = exit_view(ending.record.as_ref(), ending.lost_status);
         let seen = ending.record.as_ref().map(|record| Timestamp(record.exited.realtime_us));
         let at = seen.unwrap_or_else(|| self.deps.clock.now());
+        let stays_down = self.stays_down(&exit);
         self.save(Some((&Ctx::system("containers"), "container.exited")), |row| {
+            if stays_down {
+                row.desired = Desired::Stopped;
+            }
             row.observed.state = ContainerState::Exited;
             row.observed.exit = Some(exit);
             row.observed.finished_at = Some(at);
@@ -210,6 +214,15 @@ impl Actor {
         ending.told = true;
         self.deps.names_changed(&self.row.tenant, Some(self.id()));
         Ok(())
+    }
+
+    /// Nothing follows from this end: in the same transaction it is what is asked for from now on.
+    fn stays_down(&self, exit: &ExitView) -> bool {
+        let by_hand = self.row.desired == Desired::Stopped;
+        !self.restart_after_stop
+            && self.remove_after_stop.is_none()
+            && !self.row.spec.auto_remove
+            && restart::after_exit(self.row.spec.restart, exit, by_hand, self.restarts_in_a_row).is_none()
     }
 
     pub(super) async fn after_end(&mut self) {
@@ -237,8 +250,6 @@ impl Actor {
         if self.row.spec.auto_remove {
             let (ignored, _) = oneshot::channel();
             self.remove_now(&Ctx::system("auto-remove"), true, ignored).await;
-        } else if !by_hand {
-            self.note(None, |row| row.desired = Desired::Stopped).await;
         }
     }
 }
