@@ -48,6 +48,7 @@ pub struct World {
     /// Where the agent listens.
     pub port: u16,
     tls: bool,
+    by_xtask: bool,
     settings: Vec<String>,
     agent: RefCell<Option<Child>>,
     http: reqwest::Client,
@@ -64,11 +65,11 @@ pub fn run(test: impl FnOnce(&World) -> Result<()> + Send) -> Result<()> {
 
 /// As [`run`], with settings of the agent such as `metering.journal_interval_ms=500`.
 pub fn run_with(settings: &[&str], test: impl FnOnce(&World) -> Result<()> + Send) -> Result<()> {
-    run_in(Setup { settings, ..Setup::default() }, test)
+    run_in(Setup { settings, ..Setup::USUAL }, test)
 }
 
 /// How a world differs from the usual.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Setup<'a> {
     /// Settings of the agent.
     pub settings: &'a [&'a str],
@@ -76,6 +77,13 @@ pub struct Setup<'a> {
     pub disk_mebibytes: Option<u32>,
     /// The agent listens on every address, with a certificate that it generates.
     pub tls: bool,
+    /// The agent is started as the README says.
+    pub by_xtask: bool,
+}
+
+impl Setup<'static> {
+    /// The usual world.
+    pub const USUAL: Self = Self { settings: &[], disk_mebibytes: None, tls: false, by_xtask: false };
 }
 
 /// As [`run`], in a world that differs.
@@ -131,6 +139,7 @@ impl World {
             programs,
             port: free_port()?,
             tls: setup.tls,
+            by_xtask: setup.by_xtask,
             settings: all,
             agent: RefCell::new(None),
             http: reqwest::Client::builder()
@@ -185,18 +194,45 @@ impl World {
 
     fn agent_command(&self) -> Command {
         let mut command = Command::new(self.program("wharfd"));
-        let address = if self.tls { "0.0.0.0" } else { "127.0.0.1" };
-        command
-            .args(["--instance", &self.instance, "--listen", &format!("{address}:{}", self.port)])
-            .arg("--state-dir")
-            .arg(self.state_dir())
-            .arg("--run-dir")
-            .arg(self.dir.path().join("run"));
+        self.instance_of(&mut command);
+        command.args(["--listen", &self.listen()]);
         for setting in &self.settings {
             command.args(["--set", setting]);
         }
-        command.stdin(Stdio::null());
         command
+    }
+
+    fn serve_command(&self) -> Result<Command> {
+        if !self.by_xtask {
+            let mut command = self.agent_command();
+            command.arg("serve");
+            return Ok(command);
+        }
+        // A setting is a line of a configuration file.
+        let config = self.dir.path().join("wharfd.toml");
+        fs::write(&config, self.settings.join("\n")).context("write the agent's configuration")?;
+        let mut command = self.xtask("up");
+        command.args(["--listen", &self.listen(), "--config"]).arg(config);
+        Ok(command)
+    }
+
+    /// A command of the README for this world's instance, with the programs under test.
+    pub fn xtask(&self, name: &str) -> Command {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["xtask", name]);
+        command.args(["--profile", "dev"]);
+        self.instance_of(&mut command);
+        command
+    }
+
+    fn instance_of(&self, command: &mut Command) {
+        let run_dir = self.dir.path().join("run");
+        command.args(["--instance", &self.instance]).stdin(Stdio::null());
+        command.arg("--state-dir").arg(self.state_dir()).arg("--run-dir").arg(run_dir);
+    }
+
+    fn listen(&self) -> String {
+        format!("{}:{}", if self.tls { "0.0.0.0" } else { "127.0.0.1" }, self.port)
     }
 
     fn agent_log(&self) -> PathBuf {
@@ -211,8 +247,7 @@ impl World {
             .open(self.agent_log())
             .context("open the log")?;
         let child = self
-            .agent_command()
-            .arg("serve")
+            .serve_command()?
             .stdout(log.try_clone().context("share the log")?)
             .stderr(log)
             .spawn()
@@ -241,8 +276,17 @@ impl World {
 
     /// Asks the agent to stop and waits until it has.
     pub fn stop_agent(&self) -> Result<ExitStatus> {
+        self.signal_agent(Signal::SIGTERM)
+    }
+
+    /// Presses Ctrl-C in the agent's terminal, and waits until it has stopped.
+    pub fn interrupt_agent(&self) -> Result<ExitStatus> {
+        self.signal_agent(Signal::SIGINT)
+    }
+
+    fn signal_agent(&self, signal: Signal) -> Result<ExitStatus> {
         let Some(mut agent) = self.agent.take() else { bail!("no agent runs") };
-        kill(Pid::from_raw(i32::try_from(agent.id())?), Signal::SIGTERM).context("stop the agent")?;
+        kill(Pid::from_raw(i32::try_from(agent.id())?), signal).context("stop the agent")?;
         let mut ended = None;
         let stopped = self.until("the agent stops", || {
             ended = agent.try_wait().context("look at the agent")?;
@@ -496,6 +540,16 @@ impl World {
         print(&format!("the agent's log ends:\n{}", text.join("\n")));
     }
 
+    /// Waits until nothing of the instance is on the machine.
+    pub fn nothing_is_left(&self) -> Result<()> {
+        let mut left = Vec::new();
+        let looked = self.until("nothing is left", || {
+            left = leftovers::find(&self.instance, self.dir.path());
+            Ok(left.is_empty())
+        });
+        looked.with_context(|| format!("left on the machine: {left:#?}"))
+    }
+
     /// Ends everything and looks for what is left.
     fn end(mut self) -> Result<()> {
         let runs = self.agent.borrow().is_some();
@@ -506,12 +560,7 @@ impl World {
         if let Some(disk) = &mut self.disk {
             disk.remove().context("something still uses the agent's disk")?;
         }
-        let mut left = Vec::new();
-        let looked = self.until("nothing is left", || {
-            left = leftovers::find(&self.instance, self.dir.path());
-            Ok(left.is_empty())
-        });
-        looked.with_context(|| format!("left on the machine: {left:#?}"))?;
+        self.nothing_is_left()?;
         if let Some(status) = stopped.transpose()? {
             ensure!(status.success(), "the agent ended with {status}");
         }

@@ -14,7 +14,7 @@ use wharf_shared::problem::ProblemKind;
 use wharf_shared::tenant::TenantView;
 use wharf_shared::usage::Meter;
 
-const SMALL_DISK: Setup<'_> = Setup { settings: &[], disk_mebibytes: Some(48), tls: false };
+const SMALL_DISK: Setup<'_> = Setup { disk_mebibytes: Some(48), ..Setup::USUAL };
 
 #[test]
 fn a_pull_on_a_full_disk_fails_clearly_and_works_once_there_is_room() -> Result<()> {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use wharf_e2e::{HOST_ADDRESS, Neighbour, Relay, Setup, World, run_in};
 
-const TLS: Setup<'_> = Setup { settings: &[], disk_mebibytes: None, tls: true };
+const TLS: Setup<'_> = Setup { tls: true, ..Setup::USUAL };
 const LINES: usize = 3_000;
 
 #[test]

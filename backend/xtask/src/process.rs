@@ -30,7 +30,9 @@ pub(crate) fn cargo(repo: &Path) -> Command {
 pub(crate) fn program(profile: &str, name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("find this program's own path")?;
     let target = own.ancestors().nth(2).context("find the target directory above this program")?;
-    Ok(target.join(profile).join(name))
+    // The one profile whose directory has another name (the Cargo book, "Build cache").
+    let dir = if profile == "dev" { "debug" } else { profile };
+    Ok(target.join(dir).join(name))
 }
 
 /// Wraps a command so that it runs in a network namespace of its own, with loopback up and nothing

@@ -4,7 +4,7 @@
 //! the agent alone decides what stopping means (containers go on). `down` asks the agent's own
 //! `down`: it finds what belongs to the instance by state files and cgroup, never by name.
 //!
-//! Both use the profile `up`: like `release`, but without LTO and at optimisation level 1. It is
+//! Both use the profile `up` unless another is named: like `release`, but without LTO and at optimisation level 1. It is
 //! built in little more than the time of a debug build, and unpacks layers at several times its speed.
 
 use std::ffi::OsString;
@@ -15,8 +15,6 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 
 use crate::{packages, process, say, web};
-
-const PROFILE: &str = "up";
 
 /// Which agent is meant.
 #[derive(Debug, clap::Args)]
@@ -34,6 +32,9 @@ pub(crate) struct Instance {
     /// A configuration file for the agent.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Cargo's profile for the build: `dev` shares what the tests built, `release` is the fastest agent.
+    #[arg(long, default_value = "up")]
+    profile: String,
 }
 
 /// How to run the agent.
@@ -65,7 +66,7 @@ pub(crate) fn up(repo: &Path, arguments: &UpArguments) -> Result<ExitCode> {
     packages::ensure(packages::AGENT)?;
     packages::ensure(web::PACKAGES)?;
     web::build(repo, true).context("build the dashboard")?;
-    let agent = build(repo)?;
+    let agent = build(repo, &arguments.instance.profile)?;
     let mut command = Command::new(&agent);
     command.arg("serve").args(arguments.instance.flags());
     command.arg("--listen").arg(arguments.listen.to_string());
@@ -84,10 +85,10 @@ pub(crate) fn up(repo: &Path, arguments: &UpArguments) -> Result<ExitCode> {
 /// Ends the agent and what it made.
 pub(crate) fn down(repo: &Path, arguments: &DownArguments) -> Result<ExitCode> {
     process::require_root("down", "it ends containers and removes what the agent made")?;
-    let mut agent = process::program(PROFILE, "wharfd")?;
+    let mut agent = process::program(&arguments.instance.profile, "wharfd")?;
     if !agent.is_file() {
         // The checkout was cleaned while containers ran, perhaps.
-        agent = build(repo)?;
+        agent = build(repo, &arguments.instance.profile)?;
     }
     let mut command = Command::new(&agent);
     command.arg("down").args(arguments.instance.flags());
@@ -97,13 +98,13 @@ pub(crate) fn down(repo: &Path, arguments: &DownArguments) -> Result<ExitCode> {
     Err(process::become_program(&mut command))
 }
 
-fn build(repo: &Path) -> Result<PathBuf> {
+fn build(repo: &Path, profile: &str) -> Result<PathBuf> {
     say::line("Building the agent, the supervisor and the command line");
     let mut command = process::cargo(repo);
-    command.args(["build", "--locked", "--profile", PROFILE]);
+    command.args(["build", "--locked", "--profile", profile]);
     command.args(["-p", "wharf-agent", "-p", "wharf-shim", "-p", "wharf-cli"]);
     process::run(&mut command)?;
-    let agent = process::program(PROFILE, "wharfd")?;
+    let agent = process::program(profile, "wharfd")?;
     if !agent.is_file() {
         bail!("cargo built no {}", agent.display());
     }
@@ -141,6 +142,7 @@ mod tests {
             state_dir: None,
             run_dir: Some(PathBuf::from("/tmp/run")),
             config: None,
+            profile: "up".to_owned(),
         };
         assert_eq!(
             instance.flags(),
