@@ -11,6 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
@@ -31,7 +32,7 @@ pub enum Measured {
     Value(u64),
     /// This host (or this container: no network of its own) has no such counter.
     NotMeasurable,
-    /// It exists, but this reading did not ask for it.
+    /// It exists, but no reading has asked for it yet.
     NotRead,
     /// It should be there, but reading failed with this error number.
     Unreadable(i32),
@@ -99,6 +100,17 @@ pub struct Counters {
     pub network_transmit_packets: Measured,
 }
 
+/// How much of a container a reading reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// All but `memory.stat`, which costs as much as the other files of the groups together. What comes
+    /// from it (inactive file pages, which the working set leaves out, and on v1 swap) is as the last
+    /// full reading found it, and [`Measured::NotRead`] before the first.
+    Live,
+    /// Everything.
+    Full,
+}
+
 /// All counters, with the clocks of the moment before the first was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
@@ -142,6 +154,8 @@ pub struct UsageReader {
     /// Names in `memory.stat`: inactive file pages, and swap where it is counted there.
     inactive_name: &'static str,
     swap: Swap,
+    /// These two, as the last full reading found them.
+    in_stat: Mutex<[Measured; 2]>,
     oom: Source,
     pids: Source,
     io: Source,
@@ -192,6 +206,8 @@ impl UsageReader {
         } else {
             ThrottleNames { time: "throttled_time", unit_ns: 1 }
         };
+        let memory_stat = open(Controller::Memory, "memory.stat", "memory.stat")?;
+        let unread = if memory_stat.is_open() { Measured::NotRead } else { Measured::NotMeasurable };
         Ok(Self {
             legacy_cpu: [
                 cpuacct("cpuacct.usage")?,
@@ -203,7 +219,8 @@ impl UsageReader {
             throttle_names,
             memory_current: open(Controller::Memory, "memory.current", "memory.usage_in_bytes")?,
             memory_peak: open(Controller::Memory, "memory.peak", "memory.max_usage_in_bytes")?,
-            memory_stat: open(Controller::Memory, "memory.stat", "memory.stat")?,
+            memory_stat,
+            in_stat: Mutex::new([unread; 2]),
             inactive_name: if v2 { "inactive_file" } else { "total_inactive_file" },
             swap: if v2 {
                 Swap::File(open(Controller::Memory, "memory.swap.current", "")?)
@@ -219,16 +236,14 @@ impl UsageReader {
         })
     }
 
-    /// Reads all counters; `memory.stat`, the costly one, only when `memory_stat` is set.
-    ///
-    /// Without it the working set (and on v1 swap) is [`Measured::NotRead`].
-    pub fn read(&self, memory_stat: bool) -> Reading {
+    /// Reads the counters.
+    pub fn read(&self, depth: Depth) -> Reading {
         let (boot_ns, realtime_us) = now();
         let mut buffer = vec![0_u8; BUFFER_BYTES];
-        Reading { boot_ns, realtime_us, counters: self.counters(memory_stat, &mut buffer) }
+        Reading { boot_ns, realtime_us, counters: self.counters(depth, &mut buffer) }
     }
 
-    fn counters(&self, memory_stat: bool, buffer: &mut [u8]) -> Counters {
+    fn counters(&self, depth: Depth, buffer: &mut [u8]) -> Counters {
         let [cpu_usage_ns, cpu_user_ns, cpu_system_ns] = self.cpu(buffer);
         let throttle = self.throttle.text(buffer);
         let [cpu_periods, cpu_throttled_periods, throttled] =
@@ -236,18 +251,7 @@ impl UsageReader {
                 .map(|name| throttle.optional_field(name));
         let memory_current_bytes = self.memory_current.text(buffer).number();
         let memory_peak_bytes = self.memory_peak.text(buffer).number();
-        let (inactive, swap_in_stat) = if memory_stat {
-            let stat = self.memory_stat.text(buffer);
-            let swap = match self.swap {
-                Swap::InStat(name) => stat.optional_field(name),
-                Swap::File(_) => Measured::NotRead,
-            };
-            (stat.field(self.inactive_name), swap)
-        } else {
-            let skipped =
-                if self.memory_stat.is_open() { Measured::NotRead } else { Measured::NotMeasurable };
-            (skipped, skipped)
-        };
+        let [inactive, swap_in_stat] = self.in_stat(depth, buffer);
         let memory_working_set_bytes = match (memory_current_bytes, inactive) {
             (Measured::Value(current), inactive) => inactive.map(|inactive| current.saturating_sub(inactive)),
             (failed, _) => failed,
@@ -289,6 +293,20 @@ impl UsageReader {
             network_receive_packets,
             network_transmit_packets,
         }
+    }
+
+    /// Inactive file pages, and swap where it is counted beside them.
+    fn in_stat(&self, depth: Depth, buffer: &mut [u8]) -> [Measured; 2] {
+        let mut last = self.in_stat.lock().unwrap_or_else(PoisonError::into_inner);
+        if depth == Depth::Full {
+            let stat = self.memory_stat.text(buffer);
+            let swap = match self.swap {
+                Swap::InStat(name) => stat.optional_field(name),
+                Swap::File(_) => Measured::NotRead,
+            };
+            *last = [stat.field(self.inactive_name), swap];
+        }
+        *last
     }
 
     /// Usage, user and system time in nanoseconds.
@@ -481,7 +499,10 @@ mod tests {
         let fixture = Fixture::new("v2", V2);
         let layout = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
         let reader = UsageReader::open(&layout, Path::new("c"), None).expect("open");
-        let counters = reader.read(true).counters;
+        let early = reader.read(Depth::Live).counters;
+        assert_eq!(early.memory_working_set_bytes, Measured::NotRead);
+        assert_eq!(early.memory_swap_bytes, Measured::Value(77), "v2 has a file of its own for swap");
+        let counters = reader.read(Depth::Full).counters;
         assert_eq!(counters.cpu_usage_ns, Measured::Value(1_500_000));
         assert_eq!(counters.cpu_system_ns, Measured::Value(500_000));
         assert_eq!(counters.cpu_throttled_ns, Measured::Value(20_000));
@@ -491,9 +512,43 @@ mod tests {
         assert_eq!(counters.io_write_bytes, Measured::Value(202));
         assert_eq!(counters.io_reads, Measured::Value(4));
         assert_eq!(counters.network_receive_bytes, Measured::NotMeasurable);
-        let quick = reader.read(false).counters;
-        assert_eq!(quick.memory_working_set_bytes, Measured::NotRead);
-        assert_eq!(quick.memory_swap_bytes, Measured::Value(77), "v2 has a file of its own for swap");
+    }
+
+    #[test]
+    fn a_live_reading_takes_from_memory_stat_what_the_last_full_one_found_there() {
+        let stat = |inactive: u64, swap: u64| format!("total_inactive_file {inactive}\ntotal_swap {swap}\n");
+        let fixture = Fixture::new(
+            "live",
+            &[
+                ("v1/c/memory.usage_in_bytes", "10000\n"),
+                ("v1/c/memory.stat", &stat(4000, 8)),
+                ("v2/c/memory.current", "10000\n"),
+                ("v2/c/memory.stat", "inactive_file 4000\n"),
+                ("v2/c/memory.swap.current", "8\n"),
+            ],
+        );
+        let write = |file: &str, text: &str| std::fs::write(fixture.0.join(file), text).expect("file");
+        let reader = |layout| UsageReader::open(&layout, Path::new("c"), None).expect("open");
+        let v1 = reader(Layout::of(None, [(Controller::Memory, fixture.0.join("v1"))].into()));
+        let v2 = reader(Layout::of(Some(fixture.0.join("v2")), BTreeMap::new()));
+        let memory = |reader: &UsageReader, depth| {
+            let counters = reader.read(depth).counters;
+            [counters.memory_current_bytes, counters.memory_working_set_bytes, counters.memory_swap_bytes]
+                .map(|counter| counter.value().expect("a value"))
+        };
+        for reader in [&v1, &v2] {
+            assert_eq!(memory(reader, Depth::Full), [10_000, 6_000, 8]);
+        }
+        write("v1/c/memory.usage_in_bytes", "20000\n");
+        write("v1/c/memory.stat", &stat(5000, 9));
+        write("v2/c/memory.current", "20000\n");
+        write("v2/c/memory.stat", "inactive_file 5000\n");
+        write("v2/c/memory.swap.current", "9\n");
+        assert_eq!(memory(&v1, Depth::Live), [20_000, 16_000, 8], "v1 has swap in memory.stat");
+        assert_eq!(memory(&v2, Depth::Live), [20_000, 16_000, 9]);
+        for reader in [&v1, &v2] {
+            assert_eq!(memory(reader, Depth::Full), [20_000, 15_000, 9]);
+        }
     }
 
     #[test]
@@ -517,7 +572,8 @@ mod tests {
             [Controller::Cpu, Controller::CpuAcct, Controller::Memory, Controller::Pids, Controller::BlkIo]
                 .map(|controller| (controller, fixture.0.join(controller.name())));
         let layout = Layout::of(None, legacy.into());
-        let counters = UsageReader::open(&layout, Path::new("c"), None).expect("open").read(true).counters;
+        let counters =
+            UsageReader::open(&layout, Path::new("c"), None).expect("open").read(Depth::Full).counters;
         assert_eq!(counters.cpu_usage_ns, Measured::Value(123_456_789));
         assert_eq!(counters.cpu_user_ns, Measured::Value(100_000_000));
         assert_eq!(counters.cpu_throttled_ns, Measured::Value(999));
@@ -534,7 +590,8 @@ mod tests {
         files[0] = ("c/cpu.stat", "user_usec 1\n");
         let fixture = Fixture::new("broken", &files);
         let layout = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
-        let counters = UsageReader::open(&layout, Path::new("c"), None).expect("open").read(true).counters;
+        let counters =
+            UsageReader::open(&layout, Path::new("c"), None).expect("open").read(Depth::Full).counters;
         assert!(matches!(counters.memory_current_bytes, Measured::Unreadable(_)));
         assert!(matches!(counters.memory_working_set_bytes, Measured::Unreadable(_)));
         assert!(matches!(counters.cpu_usage_ns, Measured::Unreadable(_)), "the line is missing");
@@ -545,7 +602,7 @@ mod tests {
     fn a_reading_survives_its_wire_form() {
         let fixture = Fixture::new("wire", V2);
         let layout = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
-        let reading = UsageReader::open(&layout, Path::new("c"), None).expect("open").read(false);
+        let reading = UsageReader::open(&layout, Path::new("c"), None).expect("open").read(Depth::Live);
         let bytes = postcard::to_stdvec(&reading).expect("encode");
         assert_eq!(postcard::from_bytes::<Reading>(&bytes).expect("decode"), reading);
         assert!(reading.boot_ns > 0 && reading.realtime_us > 0);

@@ -5,6 +5,10 @@
 //! series moves on only when its reading is durable: while the journal cannot be written, only the
 //! newest reading of each is kept, nothing starts, and the next one that is stored counts from the
 //! last that was. Live views do not wait for the journal.
+//!
+//! `memory.stat`, the costliest file, is read every 10 s, and for every reading that a change of the
+//! container causes. No meter comes from it, only the working set that live views and Prometheus show:
+//! in between that is the memory charged now less the inactive file pages of up to 10 s ago.
 
 mod rates;
 mod rollup;
@@ -23,7 +27,7 @@ use series::Series;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, broadcast};
 use wharf_runtime::cgroup::Layout;
 pub(crate) use wharf_runtime::usage::{Counters, Measured, Reading};
-use wharf_runtime::usage::{UsageError, UsageReader};
+use wharf_runtime::usage::{Depth, UsageError, UsageReader};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::live::MetricsPoint;
@@ -44,6 +48,10 @@ const HISTORY_EVERY: u64 = 5;
 const HISTORY_POINTS: usize = 180;
 /// A tick waits so long for readings that are being written; if they are not done, it only shows.
 const ORDER_PATIENCE: Duration = Duration::from_millis(300);
+
+/// So often everything of a container is read; the other ticks do without `memory.stat`. With the
+/// journal's default interval that is when its reading is written.
+const FULL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Name in a final reading's source of the first process's CPU time.
 const INIT_CPU_US: &str = "init_cpu_us";
@@ -126,6 +134,8 @@ struct TargetState {
     series: Series,
     /// When it was last written.
     turn: Option<Turn>,
+    /// When it was last read in full for a tick.
+    full: Option<Turn>,
     reading: Reading,
     latest: Option<MetricsPoint>,
     history: VecDeque<MetricsPoint>,
@@ -229,7 +239,7 @@ impl Metering {
         }
         let reader = self.reader(whole, None).await?;
         let key = self.key(tenant, None);
-        let reading = reader.read(true);
+        let reading = reader.read(Depth::Full);
         let (series, records) = if let Some((_, last)) = self.0.journal.last_of_series(&key).await? {
             let mut series = Series::resume(&last);
             let records = series.advance(ReadingKind::Adopt, &reading);
@@ -248,7 +258,7 @@ impl Metering {
         let _order = self.order().await;
         let mut tenants = self.0.tenants.lock().await;
         let Some(whole) = tenants.get(tenant) else { return Ok(()) };
-        let records = whole.series.clone().advance(ReadingKind::Periodic, &whole.reader.read(true));
+        let records = whole.series.clone().advance(ReadingKind::Periodic, &whole.reader.read(Depth::Full));
         self.append_last(&records).await?;
         tenants.remove(tenant);
         Ok(())
@@ -273,7 +283,7 @@ impl Metering {
         self.open_tenant(tenant, cgroup).await?;
         let reader = self.reader(cgroup, pid).await?;
         let _order = self.order().await;
-        let reading = reader.read(true);
+        let reading = reader.read(Depth::Full);
         let key = self.key(tenant, Some((id, generation)));
         let (series, record) = Series::open(key, limits, source(cgroup), &reading);
         self.append(&[record]).await?;
@@ -291,7 +301,7 @@ impl Metering {
         let reader = self.reader(cgroup, pid).await?;
         let _order = self.order().await;
         let mut series = Series::resume(&last);
-        let reading = reader.read(true);
+        let reading = reader.read(Depth::Full);
         let records = series.advance(ReadingKind::Adopt, &reading);
         self.append(&records).await?;
         series.set_limits(limits);
@@ -310,6 +320,7 @@ impl Metering {
         let state = TargetState {
             series,
             turn: None,
+            full: None,
             reading: *reading,
             latest: None,
             history: VecDeque::new(),
@@ -323,7 +334,7 @@ impl Metering {
     async fn take(&self, target: &Target, kind: ReadingKind) -> Result<()> {
         let _order = self.order().await;
         let mut series = target.state().series.clone();
-        let records = series.advance(kind, &target.reader.read(true));
+        let records = series.advance(kind, &target.reader.read(Depth::Full));
         self.append(&records).await?;
         target.state().series = series;
         Ok(())
@@ -357,7 +368,7 @@ impl Metering {
         if let Some(target) = self.target(id).filter(|target| target.generation == generation) {
             let (mut series, end) = {
                 let mut state = target.state();
-                let look = || End { reading: target.reader.read(true), init_cpu_us: None };
+                let look = || End { reading: target.reader.read(Depth::Full), init_cpu_us: None };
                 let end = *state.ended.get_or_insert_with(|| end.copied().unwrap_or_else(look));
                 (state.series.clone(), end)
             };
@@ -395,7 +406,7 @@ impl Metering {
         }
         let cgroup = last.source.get("cgroup")?;
         let reader = self.reader(Path::new(cgroup), None).await.ok()?;
-        Some(End { reading: reader.read(true), init_cpu_us: None })
+        Some(End { reading: reader.read(Depth::Full), init_cpu_us: None })
     }
 
     // ---- live ----
@@ -472,12 +483,17 @@ impl Metering {
         let (readings, points) = tokio::task::spawn_blocking(move || {
             let mut readings = Vec::with_capacity(targets.len());
             let mut points = Vec::with_capacity(targets.len());
+            let now = inner.clock.now();
             for target in targets {
-                if target.state().ended.is_some() {
-                    continue;
-                }
-                let reading = target.reader.read(true);
+                let full = Some(turn(target.id.as_str(), now, FULL_INTERVAL));
+                let depth = match &*target.state() {
+                    state if state.ended.is_some() => continue,
+                    state if state.full == full => Depth::Live,
+                    _ => Depth::Full,
+                };
+                let reading = target.reader.read(depth);
                 let mut state = target.state();
+                state.full = full;
                 let limits = state.series.limits();
                 let mut point = rates::point(&target.id, &state.reading, &reading, limits.memory_bytes);
                 (point.cost_per_hour, point.currency) = (inner.pricer)(&point, limits);
@@ -531,7 +547,7 @@ impl Metering {
         for (id, whole) in tenants.iter_mut() {
             if let Some(turn) = due(id.as_str(), whole.turn) {
                 let mut series = whole.series.clone();
-                records.extend(series.advance(ReadingKind::Periodic, &whole.reader.read(false)));
+                records.extend(series.advance(ReadingKind::Periodic, &whole.reader.read(Depth::Live)));
                 wholes.push((whole, series, turn));
             }
         }

@@ -39,7 +39,7 @@ pub(super) fn point(
 pub(super) fn wire(counter: Counter) -> Measured {
     match counter {
         Counter::Value(value) => Measured::Value(value),
-        // Every reading asks for every counter; one that was not read is not known.
+        // A container's first reading asks for every counter; one that was never read is not known.
         Counter::NotRead | Counter::NotMeasurable => Measured::NotMeasurable,
         Counter::Unreadable(errno) => Measured::Unreadable(errno),
     }

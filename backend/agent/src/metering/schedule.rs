@@ -1,4 +1,4 @@
-//! When a reading of a container goes into the journal: pure.
+//! When a reading of a container goes into the journal, and when it is a full one: pure.
 //!
 //! Each container has a phase of its own in the interval, which follows from its id, so that a host
 //! with many of them writes a few at every tick and never all at once. Every five minutes of UTC all

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use wharf_runtime::launch::Stdio;
-use wharf_runtime::usage::{Measured, UsageReader};
+use wharf_runtime::usage::{Depth, Measured, UsageReader};
 use wharf_sys::process::{close_on_exec_from, fork, pidfd_send_signal};
 use wharf_sys::seccomp::{Instruction, load};
 
@@ -209,13 +209,13 @@ fn network_counters() {
     sandbox.spec.process.capabilities.extend([12, 13]);
     let created = sandbox.create(Stdio::default()).expect("create");
     let reader = UsageReader::open(&sandbox.layout, &sandbox.spec.cgroup, Some(created.pid)).expect("reader");
-    assert_eq!(reader.read(false).counters.network_transmit_bytes, Measured::NotMeasurable);
+    assert_eq!(reader.read(Depth::Live).counters.network_transmit_bytes, Measured::NotMeasurable);
     let network = format!("--net=/proc/{}/ns/net", created.pid);
     let made =
         Command::new("nsenter").args([&network, "ip", "link", "add", "eth0", "type", "bridge"]).status();
     assert!(made.expect("nsenter").success());
     let running = created.start().expect("start");
-    let sent = || reader.read(false).counters.network_transmit_packets;
+    let sent = || reader.read(Depth::Live).counters.network_transmit_packets;
     wait_until("something was sent", || matches!(sent(), Measured::Value(1..)));
     pidfd_send_signal(running.pidfd.as_fd(), 9).expect("kill");
     wait(&running.pidfd);

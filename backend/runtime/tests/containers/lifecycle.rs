@@ -11,7 +11,7 @@ use wharf_runtime::cgroup::{Cgroup, Controller, DeviceRule, Layout};
 use wharf_runtime::launch::{Created, Stdio};
 use wharf_runtime::probe::Status;
 use wharf_runtime::spec::Rlimit;
-use wharf_runtime::usage::{Measured, UsageReader};
+use wharf_runtime::usage::{Depth, Measured, UsageReader};
 use wharf_sys::process::{Ended, pidfd_exit_status};
 
 use crate::Case;
@@ -112,7 +112,7 @@ fn exact_cpu() {
     let outcome = finish(&running.pidfd, out, err);
     let waited_us = ours() - before;
     outcome.success();
-    let counters = reader.read(true).counters;
+    let counters = reader.read(Depth::Full).counters;
     let counted_us = i64::try_from(counters.cpu_usage_ns.value().expect("counted") / 1000).expect("fits");
     if sandbox.layout.unified().is_some() {
         assert!((counted_us - waited_us).abs() <= 1, "counted {counted_us} µs, waited {waited_us} µs");
@@ -251,7 +251,7 @@ fn freeze() {
     sandbox.script("while :; do :; done");
     let (_running, ..) = sandbox.start().expect("start");
     let reader = UsageReader::open(&sandbox.layout, &sandbox.spec.cgroup, None).expect("reader");
-    let cpu = || reader.read(false).counters.cpu_usage_ns.value().expect("cpu");
+    let cpu = || reader.read(Depth::Live).counters.cpu_usage_ns.value().expect("cpu");
     sandbox.cgroup.freeze().expect("freeze");
     assert!(sandbox.cgroup.is_frozen().expect("state"));
     let frozen = cpu();
@@ -292,7 +292,7 @@ fn kill_v1() {
     assert!(matches!(wait(&running.pidfd), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
     assert!(group.is_empty().expect("state"));
     let counters =
-        UsageReader::open(&layout, &sandbox.spec.cgroup, None).expect("reader").read(true).counters;
+        UsageReader::open(&layout, &sandbox.spec.cgroup, None).expect("reader").read(Depth::Full).counters;
     assert!(matches!(counters.cpu_usage_ns, Measured::Value(1..)), "{counters:?}");
     assert_eq!(counters.io_write_bytes, Measured::NotMeasurable);
 }

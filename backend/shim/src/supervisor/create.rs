@@ -10,7 +10,7 @@ use std::time::Instant;
 use wharf_runtime::LaunchError;
 use wharf_runtime::cgroup::{Cgroup, CgroupError, Layout, LayoutError};
 use wharf_runtime::spec::{LaunchSpec, SpecError};
-use wharf_runtime::usage::{UsageError, UsageReader};
+use wharf_runtime::usage::{Depth, UsageError, UsageReader};
 use wharf_shim::connection::{ConnectionError, Listener};
 use wharf_shim::exit::{ExitRecord, ExitRecordError};
 use wharf_shim::logfile::{LogError, LogWriter};
@@ -115,7 +115,7 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
     let run_dir = RunDir::new(&spec.run_dir);
     let layout = Layout::detect()?;
     let cgroup = Cgroup::open(&layout, &spec.cgroup)?;
-    let before = UsageReader::open(&layout, &spec.cgroup, None)?.read(false).counters;
+    let before = UsageReader::open(&layout, &spec.cgroup, None)?.read(Depth::Live).counters;
     let oom = OomWatch::open(&cgroup, before.oom_kills);
     let log = LogWriter::open(&spec.log)?;
     let (mut streams, theirs) = Streams::new(&spec.process).map_err(CreateError::Streams)?;

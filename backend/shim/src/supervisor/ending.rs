@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use wharf_runtime::usage::Depth;
 use wharf_shim::clock::{Moment, realtime_ns};
 use wharf_shim::exit::{EXIT_RECORD_VERSION, ExitRecord, ExitStatus};
 use wharf_shim::protocol::{Notice, Phase};
@@ -47,7 +48,7 @@ impl Supervisor {
         self.log.finish(realtime_ns());
         self.streams.outputs.clear();
         self.streams.stdin = None;
-        let reading = self.usage.read(true);
+        let reading = self.usage.read(Depth::Full);
         self.oom.looked(reading.counters.oom_kills);
         let record = ExitRecord {
             version: EXIT_RECORD_VERSION,

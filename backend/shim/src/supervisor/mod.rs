@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use wharf_runtime::cgroup::Cgroup;
 use wharf_runtime::launch::{Created, Running};
-use wharf_runtime::usage::UsageReader;
+use wharf_runtime::usage::{Depth, UsageReader};
 use wharf_shim::clock::Moment;
 use wharf_shim::connection::{Connection, Listener};
 use wharf_shim::exit::{ExitRecord, ExitStatus};
@@ -231,7 +231,7 @@ impl Supervisor {
     }
 
     fn look_for_oom(&mut self) {
-        let count = self.usage.read(false).counters.oom_kills;
+        let count = self.usage.read(Depth::Live).counters.oom_kills;
         if self.oom.looked(count) {
             let kills = self.oom.kills();
             self.tell(Notice::Oom { kills }, None);
