@@ -276,7 +276,7 @@ pub struct ContainerView {
 pub struct ContainerUpdate {
     /// New name.
     pub name: Option<String>,
-    /// New limits, whole.
+    /// New limits, whole: what is left out is lifted.
     pub limits: Option<Limits>,
     /// New restart policy.
     pub restart: Option<RestartPolicy>,
@@ -454,6 +454,18 @@ impl Limits {
             }
         }
         found.0
+    }
+
+    /// The first limit that differs from `other`'s and that processes have from their start, so that a
+    /// running container cannot be given another.
+    pub fn fixed_while_running(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("shm_bytes", self.shm_bytes != other.shm_bytes),
+            ("open_files", self.open_files != other.open_files),
+            ("devices", self.devices != other.devices),
+        ]
+        .into_iter()
+        .find_map(|(limit, differs)| differs.then_some(limit))
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use wharf_shared::container::{ContainerState, ContainerUpdate, NetworkMode};
+use wharf_shared::container::{ContainerState, ContainerUpdate, Limits, NetworkMode};
 use wharf_shared::id::ContainerId;
 use wharf_shared::problem::ProblemKind;
 use wharf_shim::process_ref::ProcessRef;
@@ -576,20 +576,12 @@ impl Actor {
     }
 
     async fn update(&mut self, ctx: &Ctx, update: ContainerUpdate) -> Result<()> {
-        if let Some(limits) = &update.limits
-            && let Some(live) = &self.live
-        {
-            let cgroup = live.cgroup.clone();
-            // What is billed is written down before it holds.
-            self.deps.metering.set_limits(self.id(), super::reading_limits(limits)).await?;
-            if let Err(error) = self.deps.engine.update_limits(cgroup, limits.clone()).await {
-                let before = super::reading_limits(&self.row.spec.limits);
-                self.deps.metering.set_limits(self.id(), before).await?;
-                return Err(launch::engine_failed(error));
-            }
+        let before = self.row.spec.limits.clone();
+        if let Some(limits) = &update.limits {
+            self.hold(&before, limits).await?;
         }
-        let renamed = update.name.is_some();
-        self.save(Some((ctx, "container.update")), |row| {
+        let (renamed, limits) = (update.name.is_some(), update.limits.clone());
+        let saved = self.save(Some((ctx, "container.update")), |row| {
             if let Some(name) = update.name {
                 row.spec.name = Some(name.clone());
                 row.name = name;
@@ -600,10 +592,34 @@ impl Actor {
             if let Some(restart) = update.restart {
                 row.spec.restart = restart;
             }
-        })
-        .await?;
+        });
+        if let Err(error) = saved.await {
+            if let Some(limits) = limits
+                && let Err(error) = self.hold(&limits, &before).await
+            {
+                tracing::error!(error = chain(&error), "limits hold that were not saved");
+            }
+            return Err(error);
+        }
         if renamed {
             self.deps.names_changed(&self.row.tenant, None);
+        }
+        Ok(())
+    }
+
+    /// Makes other limits hold for what runs. What is billed is written down before it holds.
+    async fn hold(&self, before: &Limits, limits: &Limits) -> Result<()> {
+        let Some(live) = &self.live else { return Ok(()) };
+        if let Some(limit) = limits.fixed_while_running(before) {
+            return Err(ServiceError::conflict(format!(
+                "limits.{limit} cannot change while the container runs; stop it first"
+            )));
+        }
+        self.deps.metering.set_limits(self.id(), super::reading_limits(limits)).await?;
+        let written = self.deps.engine.update_limits(live.cgroup.clone(), before.clone(), limits.clone());
+        if let Err(error) = written.await {
+            self.deps.metering.set_limits(self.id(), super::reading_limits(before)).await?;
+            return Err(launch::engine_failed(error));
         }
         Ok(())
     }

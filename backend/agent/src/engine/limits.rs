@@ -3,11 +3,14 @@
 //! Its `apply` swallows errors, so each setter is called here and each refusal is told with the
 //! limit's name. cgroups-rs takes a hybrid host for v1, which is right for limits: there the v1
 //! hierarchies own the controllers. It panics where neither layout is mounted, so the caller
-//! detects the layout first.
+//! detects the layout first. The weight of block I/O is written here, because cgroups-rs knows only its
+//! old name on v1; only the scheduler BFQ shares by it, so under another one it is refused.
+//!
+//! An update that the kernel refuses in part leaves the limits as they were.
 //! Sources: cgroups(7), kernel `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/`.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cgroups_rs::fs::blkio::BlkIoController;
 use cgroups_rs::fs::cpu::CpuController;
@@ -19,6 +22,8 @@ use wharf_shared::container::Limits;
 
 /// Length of the period in which a CPU quota holds, in microseconds: the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
+/// The kernel's default.
+const IO_WEIGHT_DEFAULT: u32 = 100;
 
 /// A limit could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -29,14 +34,57 @@ pub(crate) enum LimitError {
     NoController { limit: &'static str, controller: &'static str },
     #[error("{limit} is too large")]
     TooLarge { limit: &'static str },
+    #[error("this kernel does not count swap, so swap_bytes cannot be set; leave it out")]
+    NoSwap,
+    #[error(
+        "the scheduler of the containers' disk shares nothing by weight (only bfq does), so io_weight cannot \
+         be set; leave it out"
+    )]
+    NoWeight,
+    #[error("the kernel refused io_weight in {}", path.display())]
+    Weight { path: PathBuf, source: std::io::Error },
 }
 
-/// Writes all limits; absent ones become unlimited, so that an update can lift them.
+/// A block device's numbers.
+pub(super) type Disk = (u64, u64);
+
+/// Writes the limits of a new group.
 pub(super) fn apply(
     layout: &Layout,
     path: &Path,
     limits: &Limits,
-    disk: Option<(u64, u64)>,
+    disk: Option<Disk>,
+) -> Result<(), LimitError> {
+    write(layout, path, &Limits::default(), limits, disk)
+}
+
+/// Writes other limits of a group in use. When one is refused, those before hold again.
+pub(super) fn replace(
+    layout: &Layout,
+    path: &Path,
+    before: &Limits,
+    limits: &Limits,
+    disk: Option<Disk>,
+) -> Result<(), LimitError> {
+    write(layout, path, before, limits, disk).inspect_err(|_| {
+        if let Err(error) = write(layout, path, limits, before, disk) {
+            tracing::error!(
+                error = crate::error::chain(&error),
+                cgroup = %path.display(),
+                "limits stay half changed"
+            );
+        }
+    })
+}
+
+/// Writes all limits. Absent ones become unlimited; those of block I/O, which no new group has, only if
+/// they were there before, because the first one makes the kernel count every request of the disk.
+fn write(
+    layout: &Layout,
+    path: &Path,
+    before: &Limits,
+    limits: &Limits,
+    disk: Option<Disk>,
 ) -> Result<(), LimitError> {
     let v2 = layout.kind() == LayoutKind::V2;
     let has = |controller| layout.controller_root(controller).is_some();
@@ -63,7 +111,14 @@ pub(super) fn apply(
     }
 
     match cgroup.controller_of::<MemController>() {
-        Some(memory) if has(Controller::Memory) => set_memory(memory, v2, limits, &refused)?,
+        Some(memory) if has(Controller::Memory) => {
+            let file = if v2 { "memory.swap.max" } else { "memory.memsw.limit_in_bytes" };
+            let counted = file_of(layout, Controller::Memory, path, file).is_some_and(|file| file.exists());
+            if limits.swap_bytes.is_some() && !counted {
+                return Err(LimitError::NoSwap);
+            }
+            set_memory(memory, v2, counted, limits, &refused)?;
+        }
         _ if limits.memory_bytes.is_some() => return Err(missing("memory_bytes", "memory")),
         _ => {}
     }
@@ -77,22 +132,33 @@ pub(super) fn apply(
         _ => {}
     }
 
-    let io_asked = limits.io_read_bytes_per_s.is_some() || limits.io_write_bytes_per_s.is_some();
+    let lifted = |limit: Option<u64>, before: Option<u64>| limit.or(before.map(|_| u64::MAX));
+    let read = lifted(limits.io_read_bytes_per_s, before.io_read_bytes_per_s);
+    let written = lifted(limits.io_write_bytes_per_s, before.io_write_bytes_per_s);
+    let weight = limits.io_weight.or(before.io_weight.map(|_| IO_WEIGHT_DEFAULT));
     match (cgroup.controller_of::<BlkIoController>(), disk) {
         (Some(io), Some((major, minor))) if has(Controller::BlkIo) => {
-            if let Some(rate) = limits.io_read_bytes_per_s {
+            if let Some(rate) = read {
                 io.throttle_read_bps_for_device(major, minor, rate)
                     .map_err(refused("io_read_bytes_per_s"))?;
             }
-            if let Some(rate) = limits.io_write_bytes_per_s {
+            if let Some(rate) = written {
                 io.throttle_write_bps_for_device(major, minor, rate)
                     .map_err(refused("io_write_bytes_per_s"))?;
             }
-            if let Some(weight) = limits.io_weight {
-                io.set_weight(u64::from(weight)).map_err(refused("io_weight"))?;
+            match weight {
+                Some(weight) if shares_by_weight(major, minor) => {
+                    let file = if v2 { "io.bfq.weight" } else { "blkio.bfq.weight" };
+                    let file = file_of(layout, Controller::BlkIo, path, file).ok_or(LimitError::NoWeight)?;
+                    std::fs::write(&file, bfq_weight(weight).to_string())
+                        .map_err(|source| LimitError::Weight { path: file, source })?;
+                }
+                // Where none can be set any more, none is left to lift.
+                Some(_) if limits.io_weight.is_some() => return Err(LimitError::NoWeight),
+                _ => {}
             }
         }
-        _ if io_asked || limits.io_weight.is_some() => {
+        _ if read.is_some() || written.is_some() || weight.is_some() => {
             return Err(missing("io limits", "block I/O"));
         }
         _ => {}
@@ -100,7 +166,28 @@ pub(super) fn apply(
     Ok(())
 }
 
-fn set_memory<R, F>(memory: &MemController, v2: bool, limits: &Limits, refused: &R) -> Result<(), LimitError>
+fn file_of(layout: &Layout, controller: Controller, path: &Path, file: &str) -> Option<PathBuf> {
+    Some(layout.controller_root(controller)?.join(path).join(file))
+}
+
+/// Whether the disk's scheduler is BFQ.
+fn shares_by_weight(major: u64, minor: u64) -> bool {
+    std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/queue/scheduler"))
+        .is_ok_and(|schedulers| schedulers.contains("[bfq]"))
+}
+
+/// From 1 to 10,000 onto BFQ's 1 to 1,000; both have 100 in the middle.
+fn bfq_weight(weight: u32) -> u32 {
+    if weight <= IO_WEIGHT_DEFAULT { weight } else { IO_WEIGHT_DEFAULT + (weight - IO_WEIGHT_DEFAULT) / 11 }
+}
+
+fn set_memory<R, F>(
+    memory: &MemController,
+    v2: bool,
+    swap_counted: bool,
+    limits: &Limits,
+    refused: &R,
+) -> Result<(), LimitError>
 where
     R: Fn(&'static str) -> F,
     F: FnOnce(cgroups_rs::fs::error::Error) -> LimitError,
@@ -117,19 +204,16 @@ where
     });
     let swap = bytes("swap_bytes", swap)?;
     // v1 demands memory ≤ memory+swap at every moment: raise the sum first, lower it last.
-    // A kernel without swap accounting has no such file; then there is no swap to limit either.
-    let raised = memory.set_memswap_limit(swap).is_ok();
+    let raised = swap_counted && memory.set_memswap_limit(swap).is_ok();
     memory.set_limit(hard).map_err(refused("memory_bytes"))?;
-    if !raised && limits.swap_bytes.is_some() {
+    if swap_counted && !raised {
         memory.set_memswap_limit(swap).map_err(refused("swap_bytes"))?;
-    } else if !raised && let Err(error) = memory.set_memswap_limit(swap) {
-        tracing::debug!(error = %error, "swap cannot be limited on this host");
     }
     Ok(())
 }
 
 /// The block device under a directory: the whole disk, because a throttle of a partition is refused.
-pub(super) fn disk_of(path: &Path) -> Option<(u64, u64)> {
+pub(super) fn disk_of(path: &Path) -> Option<Disk> {
     let device = std::fs::metadata(path).ok()?.dev();
     let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
     let node = format!("/sys/dev/block/{major}:{minor}");
@@ -138,4 +222,14 @@ pub(super) fn disk_of(path: &Path) -> Option<(u64, u64)> {
     let numbers = std::fs::read_to_string(disk.join("dev")).ok()?;
     let (major, minor) = numbers.trim().split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_keep_their_order_and_fit_into_bfq_s_range() {
+        assert_eq!([1, 100, 111, 10_000].map(bfq_weight), [1, 100, 101, 1_000]);
+    }
 }

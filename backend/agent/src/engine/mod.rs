@@ -177,10 +177,15 @@ impl Engine {
         self.remove_cgroup(path).await
     }
 
-    /// Writes new limits of a running container.
-    pub(crate) async fn update_limits(&self, cgroup: PathBuf, limits: Limits) -> Result<(), EngineError> {
+    /// Writes new limits of a running container; when they are refused, those before hold on.
+    pub(crate) async fn update_limits(
+        &self,
+        cgroup: PathBuf,
+        before: Limits,
+        limits: Limits,
+    ) -> Result<(), EngineError> {
         let (layout, disk) = (self.layout.clone(), self.disk());
-        tokio::task::spawn_blocking(move || limits::apply(&layout, &cgroup, &limits, disk))
+        tokio::task::spawn_blocking(move || limits::replace(&layout, &cgroup, &before, &limits, disk))
             .await?
             .map_err(EngineError::from)
     }

@@ -135,7 +135,8 @@ async fn get(
     app.containers.get(&ctx, &container).await.map(Json)
 }
 
-/// Change name, limits or restart policy; limits of a running container hold at once.
+/// Change name, limits or restart policy. Limits of a running container hold at once, all of them or
+/// none; devices, open files and `/dev/shm` can change only while it does not run.
 #[utoipa::path(patch, path = "/containers/{container}", tag = "containers", params(("container" = String, Path)),
     request_body = ContainerUpdate,
     responses((status = 200, body = ContainerView), (status = "default", body = Problem)))]
