@@ -2,6 +2,7 @@
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
@@ -32,6 +33,27 @@ fn a_published_port_answers_while_its_container_runs() -> Result<()> {
         let port = view.ports.first().and_then(|port| port.host_port).context("a host port")?;
         let url = format!("http://127.0.0.1:{port}/");
         world.until("the port answers again", || Ok(world.api().fetch(&url).is_ok()))
+    })
+}
+
+#[test]
+fn walls_and_ports_come_back_when_another_program_flushes_the_firewall() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let other = world.tenant("other")?;
+        let server = world.start(&tenant, &HTTPD, json!({ "ports": [{ "container_port": 80 }] }))?;
+        let stranger = world.start(&other, &["sleep", "1000"], json!({}))?;
+        let port = server.ports.first().and_then(|port| port.host_port).context("a host port")?;
+        let address = server.address.clone().context("an address")?;
+        let url = format!("http://127.0.0.1:{port}/");
+        world.until("the port answers", || Ok(world.api().fetch(&url).is_ok()))?;
+        // What `systemctl restart nftables` does; this thread's network namespace is the agent's.
+        ensure!(Command::new("nft").args(["flush", "ruleset"]).status()?.success());
+        world.until("the port answers again", || Ok(world.api().fetch(&url).is_ok()))?;
+        let reach = format!("wget -q -O - http://{address}/ & sleep 2; kill $! && echo no way");
+        let said = Socket::output_of(world.api(), stranger.id.as_str(), &["sh", "-c", &reach])?;
+        ensure!(said == "no way\n", "another tenant reached {address}: {said}");
+        Ok(())
     })
 }
 

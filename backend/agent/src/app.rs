@@ -152,6 +152,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     app.volumes.recover().await?;
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
     app.containers.recover(booted).await?;
+    app.containers.guard_network();
     app.containers.warm_up().await;
     app.events.retain(app.config.retention, &tasks);
     metering::roll_up(&app.metering, app.db.clone(), &tasks);

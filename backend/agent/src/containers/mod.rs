@@ -49,6 +49,9 @@ use crate::metering::Metering;
 use crate::tasks::{OnEnd, Tasks};
 use crate::volumes::Volumes;
 
+/// A flushed firewall is noticed within this time.
+const GUARD_EVERY: Duration = Duration::from_secs(1);
+
 /// What actors work with.
 pub(crate) struct Deps {
     pub(crate) config: Arc<Config>,
@@ -146,6 +149,28 @@ impl Containers {
         let applied = self.deps.network.apply(&desired).await.map_err(launch::network_failed)?;
         tracing::info!(?applied, "the network is as it should be");
         Ok(())
+    }
+
+    /// Watches over the firewall's rules until the agent stops: other programs flush them.
+    pub(crate) fn guard_network(&self) {
+        let (network, stop) = (Arc::clone(&self.deps.network), self.deps.tasks.stopping());
+        self.deps.tasks.spawn("guard the network", OnEnd::Shutdown, async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(GUARD_EVERY) => {}
+                    () = stop.cancelled() => return,
+                }
+                match network.heal().await {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        tracing::error!("another program removed the firewall rules; they are written anew");
+                    }
+                    Err(error) => {
+                        tracing::error!(error = chain(&error), "the firewall rules cannot be looked after");
+                    }
+                }
+            }
+        });
     }
 
     fn spawn(&self, row: ContainerRecord, booted: bool) -> Handle {

@@ -37,8 +37,10 @@ const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_INET: u8 = 1;
 const NFPROTO_BRIDGE: u8 = 7;
 // include/uapi/linux/netfilter/nf_tables.h
+const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_NEWSETELEM: u16 = 12;
 const NFT_MSG_DELSETELEM: u16 = 14;
+const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
@@ -77,9 +79,27 @@ impl Elements {
     /// Makes the change in the tables named `table` of both families, whole or not at all.
     ///
     /// # Errors
-    /// What the kernel answered: `ENOENT` when our tables are not there, `EEXIST` when a port leads elsewhere.
+    /// What the kernel answered: `ENOENT` on adding when our tables are not there, `EEXIST` when a port leads elsewhere.
     pub(crate) fn commit(&self, table: &str, change: Change, elements: &[Element]) -> io::Result<()> {
-        let batch = Batch::of(table, change, elements);
+        match self.ask(&Batch::of(table, change, elements)) {
+            // Without tables there are no elements.
+            Err(error) if change == Change::Remove && error.kind() == io::ErrorKind::NotFound => Ok(()),
+            asked => asked,
+        }
+    }
+
+    /// Tells whether our tables of both families are there.
+    ///
+    /// # Errors
+    /// What the kernel answered instead.
+    pub(crate) fn tables_are_there(&self, table: &str) -> io::Result<bool> {
+        match self.ask(&Batch::query(table)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            asked => asked.map(|()| true),
+        }
+    }
+
+    fn ask(&self, batch: &Batch) -> io::Result<()> {
         let mut kept = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         // After an error it is not put back: answers may be left in it.
         let socket = match kept.take() {
@@ -123,6 +143,18 @@ impl Batch {
         }
         batch.bracket(NFNL_MSG_BATCH_END);
         batch
+    }
+
+    fn query(table: &str) -> Self {
+        let mut query = Self { bytes: Vec::with_capacity(128), messages: 0, acknowledged: 0 };
+        for family in [NFPROTO_INET, NFPROTO_BRIDGE] {
+            let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
+            query.message(kind, NLM_F_REQUEST | NLM_F_ACK, family, 0, |bytes| {
+                attribute(bytes, NFTA_TABLE_NAME, |bytes| text(bytes, table));
+            });
+            query.acknowledged += 1;
+        }
+        query
     }
 
     fn bracket(&mut self, kind: u16) {

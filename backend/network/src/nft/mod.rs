@@ -60,6 +60,15 @@ pub enum NftError {
         #[source]
         source: Arc<std::io::Error>,
     },
+    /// The kernel did not say whether our tables are there.
+    #[error("the kernel does not say whether table {table} is there")]
+    Tables {
+        /// The table.
+        table: String,
+        /// What the kernel said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
     /// The program did not end in time and was killed.
     #[error("nft did not end within {} s", TIMEOUT.as_secs())]
     TimedOut,
@@ -71,7 +80,7 @@ fn list(paths: &[PathBuf]) -> String {
 
 fn hint(source: &std::io::Error) -> &'static str {
     if source.kind() == std::io::ErrorKind::NotFound {
-        "; somebody flushed the rule set: restart the agent, which writes it anew"
+        "; somebody flushed the rule set: the agent writes it anew within a second"
     } else {
         ""
     }
@@ -90,6 +99,15 @@ impl Elements {
         committed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|source| {
             NftError::Elements { table: table.to_owned(), change, source: Arc::new(source) }
         })
+    }
+
+    /// Tells whether our tables are there.
+    pub(crate) async fn are_there(self: Arc<Self>, table: &str) -> Result<bool, NftError> {
+        let name = table.to_owned();
+        let asked = tokio::task::spawn_blocking(move || self.tables_are_there(&name)).await;
+        asked
+            .unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
+            .map_err(|source| NftError::Tables { table: table.to_owned(), source: Arc::new(source) })
     }
 }
 

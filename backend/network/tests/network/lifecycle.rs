@@ -79,6 +79,35 @@ fn a_container_is_attached_again_while_its_last_link_is_still_there() {
 }
 
 #[test]
+fn a_flushed_rule_set_is_written_anew() {
+    let lab = Lab::new();
+    lab.host.run_async(async || {
+        let network = Lab::network();
+        assert!(!network.heal().await.expect("nothing is set up"));
+        network.apply(&Desired::default()).await.expect("apply");
+        network.ensure_tenant(&tenant(1)).await.expect("ensure the tenant");
+        network.ensure_tenant(&tenant(2)).await.expect("ensure the other");
+        let space = Space::new();
+        let _server = space.serve("healed", 80);
+        let ports = published(ANY, 8080, 80);
+        network.attach(&attachment(1, 2, &ports), space.descriptor()).await.expect("attach");
+        let before = lab.host.snapshot();
+        assert!(!network.heal().await.expect("nothing to do"));
+        for flush in ["nft flush ruleset", "nft delete table bridge wharf"] {
+            lab.host.shell(flush);
+            assert_ne!(lab.host.snapshot(), before);
+            assert!(network.heal().await.expect("heal"));
+            assert_eq!(lab.host.snapshot(), before);
+            lab.outside.reaches(HOST, 8080, "healed", OUTSIDE);
+        }
+        lab.host.shell("nft flush ruleset");
+        network.detach(&attachment(1, 2, &[]).container_id).await.expect("detach");
+        network.purge().await.expect("purge");
+        assert!(!network.heal().await.expect("nothing shall be there"));
+    });
+}
+
+#[test]
 fn a_new_agent_adopts_what_runs_and_changes_nothing() {
     let lab = Lab::new();
     lab.host.run_async(async || {
