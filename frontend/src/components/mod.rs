@@ -22,6 +22,6 @@ pub(crate) use log::LogView;
 pub(crate) use notices::NoticeList;
 pub(crate) use page::{Empty, PageHead};
 pub(crate) use remote::{FailureBox, show};
-pub(crate) use spark::Spark;
+pub(crate) use spark::{Spark, spark_colour};
 pub(crate) use state::StateChip;
 pub(crate) use terminal::Terminal;

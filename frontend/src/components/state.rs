@@ -12,9 +12,15 @@ pub(crate) fn StateChip(
     #[prop(into)]
     container: Signal<ContainerView>,
 ) -> impl IntoView {
-    let class = move || container.with(|container| format!("chip {}", state::look(container).1.class()));
-    let shape = move || container.with(|container| state::look(container).0);
-    let words = move || container.with(state::words);
-    let why = move || container.with(|container| container.error.clone().unwrap_or_default());
-    view! { <span class=class title=why><span aria-hidden="true">{shape}</span>" "{words}</span> }.into_any()
+    // One effect and not four: lists make and drop many of these while one scrolls.
+    let chip = |container: &ContainerView| {
+        let (shape, tone) = state::look(container);
+        let why = container.error.clone().unwrap_or_default();
+        view! {
+            <span class=format!("chip {}", tone.class()) title=why>
+                <span aria-hidden="true">{shape}</span>" "{state::words(container)}
+            </span>
+        }
+    };
+    (move || container.with(chip)).into_any()
 }

@@ -6,11 +6,14 @@ use wharf_shared::permission::Permission;
 
 use super::events::EventList;
 use crate::api::Api;
-use crate::components::{Empty, FailureBox, PageHead, Spark, StateChip, show};
+use crate::components::{Empty, FailureBox, PageHead, Spark, StateChip, show, spark_colour};
 use crate::state::{Auth, Containers, Events, Remote, Row};
 use crate::view::money::{self, Sum};
 use crate::view::rows::{self, Column};
 use crate::view::{moment, quantity, route, state};
+
+/// How many of the busiest are shown.
+const BUSIEST: usize = 5;
 
 /// The page.
 #[component]
@@ -91,23 +94,10 @@ fn attention_item(row: &Row) -> AnyView {
 #[component]
 fn Totals(running: Memo<usize>) -> impl IntoView {
     let containers = Containers::expect();
-    let sums = Memo::new(move |_| {
-        containers.tick().track();
-        containers.rows().with(|rows| {
-            let points: Vec<_> = rows.values().filter_map(|row| row.point.get_untracked()).collect();
-            let sum = |read: fn(&wharf_shared::live::MetricsPoint) -> Option<u64>| {
-                points.iter().filter_map(read).sum::<u64>()
-            };
-            let costs = money::all_per_hour(
-                points.iter().map(|point| (point.currency.as_str(), &point.cost_per_hour)),
-            );
-            (
-                quantity::cpus(sum(|point| point.cpu_millis.value())),
-                quantity::bytes(sum(|point| point.memory_working_set_bytes.value())),
-                costs,
-            )
-        })
-    });
+    let total = Memo::new(move |_| containers.rows().with(|rows| containers.total(rows.values())));
+    let cpu = move || format!("{} cores", total.with(|total| quantity::cpus(total.cpu_millis)));
+    let memory = move || total.with(|total| quantity::bytes(total.memory_bytes));
+    let cost = move || total.with(|total| total.costs.per_hour());
     let figure = |label: &'static str, value: Signal<String>, test_id: &'static str| {
         view! { <div class="figure"><dt>{label}</dt><dd data-testid=test_id>{value}</dd></div> }
     };
@@ -117,9 +107,9 @@ fn Totals(running: Memo<usize>) -> impl IntoView {
                 let all = containers.rows().with(std::collections::BTreeMap::len);
                 format!("{} of {all}", running.get())
             }), "running")}
-            {figure("CPU in use", Signal::derive(move || format!("{} cores", sums.get().0)), "cpu-sum")}
-            {figure("Memory in use", Signal::derive(move || sums.get().1), "memory-sum")}
-            {figure("Cost", Signal::derive(move || sums.get().2), "cost-sum")}
+            {figure("CPU in use", Signal::derive(cpu), "cpu-sum")}
+            {figure("Memory in use", Signal::derive(memory), "memory-sum")}
+            {figure("Cost", Signal::derive(cost), "cost-sum")}
         </dl>
     }
     .into_any()
@@ -131,29 +121,29 @@ fn Busiest() -> impl IntoView {
     let top = Memo::new(move |before: Option<&Vec<wharf_shared::id::ContainerId>>| {
         // The order changes at most every five seconds: nothing moves under the pointer all the time.
         let tick = containers.tick().get();
-        let running = containers.rows().with(|rows| {
-            let mut live: Vec<_> = rows
-                .values()
-                .filter(|row| row.view.with(|view| view.state.is_live()))
-                .map(|row| (row.id.clone(), row.view.get_untracked(), row.point.get_untracked()))
-                .collect();
-            live.sort_by(|left, right| {
-                rows::compare((&left.1, left.2.as_ref()), (&right.1, right.2.as_ref()), Column::Cpu, true)
-            });
-            live.into_iter().take(5).map(|(id, ..)| id).collect::<Vec<_>>()
-        });
-        match before {
-            Some(before) if !tick.is_multiple_of(5) && before.len() == running.len() => before.clone(),
-            _ => running,
-        }
+        containers.rows().with(|rows| {
+            let is_live = |row: &&Row| row.view.with(|view| view.state.is_live());
+            let live = rows.values().filter(is_live).count();
+            if let Some(before) = before
+                && !tick.is_multiple_of(5)
+                && before.len() == live.min(BUSIEST)
+            {
+                return before.clone();
+            }
+            let mut entries: Vec<_> =
+                rows.values().filter(is_live).map(|row| row.entry(Column::Cpu)).collect();
+            entries.sort_by(|left, right| rows::compare(left, right, true));
+            entries.into_iter().take(BUSIEST).map(|entry| entry.id).collect()
+        })
     });
+    let colour = spark_colour(containers.tick());
     view! {
         <Show when=move || !top.with(Vec::is_empty)
             fallback=|| view! { <Empty text="Nothing runs." command="wharf run -d busybox:1.36 sleep 1h"/> }>
             <table class="compact">
                 <tbody>
                     <For each=move || top.get() key=Clone::clone let:id>
-                        {containers.find(id.as_str()).map(busiest_row)}
+                        {containers.find(id.as_str()).map(|row| busiest_row(row, colour))}
                     </For>
                 </tbody>
             </table>
@@ -162,7 +152,7 @@ fn Busiest() -> impl IntoView {
     .into_any()
 }
 
-fn busiest_row(row: Row) -> AnyView {
+fn busiest_row(row: Row, colour: Memo<String>) -> AnyView {
     let point = row.point.clone();
     let cpu = {
         let point = point.clone();
@@ -185,7 +175,7 @@ fn busiest_row(row: Row) -> AnyView {
     view! {
         <tr>
             <th scope="row"><a href=route::container(&row.id)>{name}</a></th>
-            <td><Spark row/></td>
+            <td><Spark row colour/></td>
             <td class="number">{cpu}</td>
             <td class="number">{cost}</td>
         </tr>

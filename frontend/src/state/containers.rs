@@ -15,7 +15,9 @@ use wharf_shared::problem::ProblemKind;
 
 use super::Events;
 use crate::api::{Api, Failure, Live, Told};
+use crate::view::rows::{Column, Entry};
 use crate::view::state::Action;
+use crate::view::total::Total;
 
 /// Seconds in a sparkline.
 pub(crate) const SPARK_POINTS: usize = 60;
@@ -109,6 +111,16 @@ impl Containers {
             let by_name = |row: &&Row| row.view.with(|view| view.name == given);
             rows.values().find(by_id).or_else(|| rows.values().find(by_name)).cloned()
         })
+    }
+
+    /// What all of these use and cost now; follows the metrics.
+    pub(crate) fn total<'a>(self, rows: impl Iterator<Item = &'a Row>) -> Total {
+        self.tick.track();
+        let mut total = Total::default();
+        for row in rows {
+            row.point.with_untracked(|point| point.iter().for_each(|point| total.add(point)));
+        }
+        total
     }
 
     /// Fetches the list.
@@ -236,6 +248,12 @@ impl Containers {
 }
 
 impl Row {
+    /// Its place by a column; follows what it is, not the metrics.
+    pub(crate) fn entry(&self, column: Column) -> Entry {
+        let point = self.point.read_untracked();
+        self.view.with(|view| Entry::new(view, point.as_ref(), column))
+    }
+
     fn new(view: ContainerView) -> Self {
         Self {
             id: view.id.clone(),
@@ -257,6 +275,10 @@ impl Row {
     }
 
     fn measure(&self, point: MetricsPoint) {
+        // A second that was on its way when the container ended is not shown as its present.
+        if !self.view.with_untracked(|view| view.state.is_live()) {
+            return;
+        }
         self.spark.update_value(|spark| {
             spark.push_back(point.cpu_millis.value().unwrap_or(0));
             if spark.len() > SPARK_POINTS {

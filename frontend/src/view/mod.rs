@@ -12,5 +12,6 @@ pub(crate) mod quantity;
 pub(crate) mod route;
 pub(crate) mod rows;
 pub(crate) mod state;
+pub(crate) mod total;
 pub(crate) mod usage;
 pub(crate) mod window;

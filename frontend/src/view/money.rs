@@ -33,6 +33,10 @@ impl Sum {
         let mut other = Self::read(decimal);
         self.rescale(other.scale);
         other.rescale(self.scale);
+        if self.negative == other.negative && self.digits.len() >= other.digits.len() {
+            // Nearly always; a list of a thousand adds up once a second.
+            return self.accumulate(&other.digits);
+        }
         if self.negative == other.negative {
             self.digits = added(&self.digits, &other.digits);
         } else if magnitudes(&self.digits, &other.digits).is_lt() {
@@ -40,6 +44,17 @@ impl Sum {
             self.negative = other.negative;
         } else {
             self.digits = subtracted(&self.digits, &other.digits);
+        }
+    }
+
+    fn accumulate(&mut self, digits: &[u8]) {
+        let mut carry = 0;
+        for (at, digit) in self.digits.iter_mut().enumerate() {
+            let sum = *digit + digits.get(at).unwrap_or(&0) + carry;
+            (*digit, carry) = (sum % 10, sum / 10);
+        }
+        if carry > 0 {
+            self.digits.push(carry);
         }
     }
 
@@ -160,20 +175,29 @@ pub(crate) fn per_hour(sum: &Sum, currency: &str) -> String {
     if currency == NO_CURRENCY { price } else { format!("{price}/h") }
 }
 
-/// What an hour of all costs: an estimate, each currency by itself.
-pub(crate) fn all_per_hour<'a>(costs: impl Iterator<Item = (&'a str, &'a Decimal)>) -> String {
-    let mut sums = BTreeMap::<&str, Sum>::new();
-    for (currency, cost) in costs {
-        sums.entry(currency).or_default().add(cost);
+/// What an hour of several costs: an estimate, each currency by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Costs(BTreeMap<String, Sum>);
+
+impl Costs {
+    /// Adds one.
+    pub(crate) fn add(&mut self, currency: &str, cost: &Decimal) {
+        match self.0.get_mut(currency) {
+            Some(sum) => sum.add(cost),
+            None => drop(self.0.insert(currency.to_owned(), Sum::of([cost]))),
+        }
     }
-    if sums.len() > 1 {
-        sums.remove(NO_CURRENCY);
-    }
-    let shown: Vec<_> = sums.iter().map(|(currency, sum)| per_hour(sum, currency)).collect();
-    match shown.as_slice() {
-        [] => "—".to_owned(),
-        [only] if only == UNPRICED => only.clone(),
-        _ => format!("≈\u{202f}{}", shown.join(" + ")),
+
+    /// The estimate in words.
+    pub(crate) fn per_hour(&self) -> String {
+        let is_mixed = self.0.len() > 1;
+        let priced = self.0.iter().filter(|(currency, _)| !is_mixed || *currency != NO_CURRENCY);
+        let shown: Vec<_> = priced.map(|(currency, sum)| per_hour(sum, currency)).collect();
+        match shown.as_slice() {
+            [] => "—".to_owned(),
+            [only] if only == UNPRICED => only.clone(),
+            _ => format!("≈\u{202f}{}", shown.join(" + ")),
+        }
     }
 }
 
@@ -246,13 +270,18 @@ mod tests {
     #[test]
     fn costs_of_several_currencies_are_never_added() {
         let (one, two) = ("1".parse().expect("a decimal"), "2.5".parse().expect("a decimal"));
-        assert_eq!(all_per_hour([("EUR", &one), ("EUR", &two)].into_iter()), "≈\u{202f}3.50\u{202f}EUR/h");
+        let all_per_hour = |all: &[(&str, &Decimal)]| {
+            let mut costs = Costs::default();
+            all.iter().for_each(|(currency, cost)| costs.add(currency, cost));
+            costs.per_hour()
+        };
+        assert_eq!(all_per_hour(&[("EUR", &one), ("EUR", &two)]), "≈\u{202f}3.50\u{202f}EUR/h");
         assert_eq!(
-            all_per_hour([("EUR", &one), ("USD", &two), ("XXX", &one)].into_iter()),
+            all_per_hour(&[("EUR", &one), ("USD", &two), ("XXX", &one)]),
             "≈\u{202f}1.00\u{202f}EUR/h + 2.50\u{202f}USD/h"
         );
-        assert_eq!(all_per_hour([("XXX", &one)].into_iter()), "no prices");
-        assert_eq!(all_per_hour(std::iter::empty()), "—");
+        assert_eq!(all_per_hour(&[("XXX", &one)]), "no prices");
+        assert_eq!(all_per_hour(&[]), "—");
     }
 
     #[test]

@@ -3,8 +3,11 @@
 use std::cmp::Ordering;
 
 use wharf_shared::container::ContainerView;
+use wharf_shared::id::ContainerId;
 use wharf_shared::live::MetricsPoint;
 use wharf_shared::usage::Measured;
+
+use super::money::Sum;
 
 /// What the list is ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,13 @@ pub(crate) enum Column {
     Memory,
     /// Cost per hour now.
     Cost,
+}
+
+impl Column {
+    /// Whether the order changes from second to second; then the greatest come first.
+    pub(crate) const fn is_live(self) -> bool {
+        matches!(self, Self::Cpu | Self::Memory | Self::Cost)
+    }
 }
 
 /// Whether every word of the search is found: free words in name, image, tenant, id and state;
@@ -49,33 +59,54 @@ pub(crate) fn matches(container: &ContainerView, search: &str) -> bool {
     })
 }
 
-/// One container with its latest second.
-pub(crate) type Entry<'a> = (&'a ContainerView, Option<&'a MetricsPoint>);
+/// What a container is ordered by, read once and not at each comparison.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    key: Key,
+    name: String,
+    /// Which container.
+    pub(crate) id: ContainerId,
+}
+
+#[derive(Debug, Clone)]
+enum Key {
+    Name,
+    Rank(u8),
+    Text(String),
+    Number(Option<u64>),
+    Cost(Option<Sum>),
+}
+
+impl Entry {
+    /// The container's place by a column, with its latest second.
+    pub(crate) fn new(container: &ContainerView, point: Option<&MetricsPoint>, column: Column) -> Self {
+        let number =
+            |read: fn(&MetricsPoint) -> Measured| Key::Number(point.and_then(|point| read(point).value()));
+        let key = match column {
+            Column::State => Key::Rank(rank(container)),
+            Column::Name => Key::Name,
+            Column::Tenant => Key::Text(container.tenant_name.clone()),
+            Column::Image => Key::Text(container.spec.image.clone()),
+            Column::Cpu => number(|point| point.cpu_millis),
+            Column::Memory => number(|point| point.memory_working_set_bytes),
+            Column::Cost => Key::Cost(point.map(|point| Sum::of([&point.cost_per_hour]))),
+        };
+        Self { key, name: container.name.clone(), id: container.id.clone() }
+    }
+}
 
 /// Orders by a column, then by name and id, so that the order never flickers.
-pub(crate) fn compare(left: Entry<'_>, right: Entry<'_>, column: Column, descending: bool) -> Ordering {
-    let metric =
-        |entry: Entry<'_>, read: fn(&MetricsPoint) -> Measured| entry.1.and_then(|point| read(point).value());
-    let by = match column {
-        Column::State => rank(left.0).cmp(&rank(right.0)),
-        Column::Name => Ordering::Equal,
-        Column::Tenant => left.0.tenant_name.cmp(&right.0.tenant_name),
-        Column::Image => left.0.spec.image.cmp(&right.0.spec.image),
-        Column::Cpu => metric(left, |point| point.cpu_millis).cmp(&metric(right, |point| point.cpu_millis)),
-        Column::Memory => metric(left, |point| point.memory_working_set_bytes)
-            .cmp(&metric(right, |point| point.memory_working_set_bytes)),
-        Column::Cost => {
-            let cost = |entry: Entry<'_>| entry.1.map(|point| super::money::Sum::of([&point.cost_per_hour]));
-            match (cost(left), cost(right)) {
-                (Some(left), Some(right)) => left.compare(&right),
-                (left, right) => left.is_some().cmp(&right.is_some()),
-            }
-        }
+pub(crate) fn compare(left: &Entry, right: &Entry, descending: bool) -> Ordering {
+    let names = || left.name.cmp(&right.name).then_with(|| left.id.cmp(&right.id));
+    let by = match (&left.key, &right.key) {
+        (Key::Rank(left), Key::Rank(right)) => left.cmp(right),
+        (Key::Text(left), Key::Text(right)) => left.cmp(right),
+        (Key::Number(left), Key::Number(right)) => left.cmp(right),
+        (Key::Cost(Some(left)), Key::Cost(Some(right))) => left.compare(right),
+        (Key::Cost(left), Key::Cost(right)) => left.is_some().cmp(&right.is_some()),
+        // By name, which is turned as a whole; entries of two columns are never compared.
+        _ => return if descending { names().reverse() } else { names() },
     };
-    let names = || left.0.name.cmp(&right.0.name).then_with(|| left.0.id.cmp(&right.0.id));
-    if column == Column::Name {
-        return if descending { names().reverse() } else { names() };
-    }
     if descending { by.reverse() } else { by }.then_with(names)
 }
 
@@ -113,8 +144,12 @@ mod tests {
     #[test]
     fn what_needs_attention_comes_first_and_names_break_ties() {
         let (a, b) = (container("a", State::Running), container("b", State::Failed));
-        assert_eq!(compare((&b, None), (&a, None), Column::State, false), Ordering::Less);
-        assert_eq!(compare((&a, None), (&b, None), Column::Cpu, true), Ordering::Less);
-        assert_eq!(compare((&a, None), (&b, None), Column::Name, true), Ordering::Greater);
+        let order = |left, right, column, descending| {
+            compare(&Entry::new(left, None, column), &Entry::new(right, None, column), descending)
+        };
+        assert_eq!(order(&b, &a, Column::State, false), Ordering::Less);
+        assert_eq!(order(&a, &b, Column::Cpu, true), Ordering::Less);
+        assert_eq!(order(&a, &b, Column::Cost, true), Ordering::Less);
+        assert_eq!(order(&a, &b, Column::Name, true), Ordering::Greater);
     }
 }

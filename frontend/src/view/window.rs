@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::number;
 
 /// Rows drawn above and below those in sight, so that scrolling does not show blanks.
-const MARGIN_ROWS: usize = 12;
+const MARGIN_ROWS: usize = 8;
 
 /// The rows to draw of `rows` rows of `row_px` pixels, scrolled to `top_px`, seen through `height_px`.
 pub(crate) fn in_sight(rows: usize, row_px: f64, top_px: f64, height_px: f64) -> Range<usize> {
@@ -20,8 +20,8 @@ mod tests {
 
     #[test]
     fn draws_what_is_in_sight_and_a_margin() {
-        assert_eq!(in_sight(1_000, 34.0, 0.0, 340.0), 0..35);
-        assert_eq!(in_sight(1_000, 34.0, 3_400.0, 340.0), 88..123);
+        assert_eq!(in_sight(1_000, 34.0, 0.0, 340.0), 0..27);
+        assert_eq!(in_sight(1_000, 34.0, 3_400.0, 340.0), 92..119);
         assert_eq!(in_sight(10, 34.0, 1e9, 340.0), 10..10);
         assert_eq!(in_sight(0, 34.0, 0.0, 340.0), 0..0);
         assert_eq!(in_sight(3, 34.0, f64::NAN, 340.0), 0..3);

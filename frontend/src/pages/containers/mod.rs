@@ -3,6 +3,7 @@
 mod actions;
 mod create;
 mod detail;
+mod grid;
 mod list;
 mod summary;
 

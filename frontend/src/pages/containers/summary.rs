@@ -14,7 +14,8 @@ use crate::components::{Chart, ChartKind, Copy, Sight};
 use crate::pages::events::{EventList, latest, merged};
 use crate::state::{Events, Remote, Row};
 use crate::view::chart::{self, Point};
-use crate::view::{command, money, quantity};
+use crate::view::money::Costs;
+use crate::view::{command, quantity};
 
 /// Seconds of points that are kept; the agent's ring has as many.
 const KEPT_S: i64 = 900;
@@ -84,7 +85,9 @@ pub(super) fn Summary(row: Row) -> impl IntoView {
                 point.as_ref().map_or_else(
                     || "no cost while it does not run".to_owned(),
                     |point| {
-                        money::all_per_hour(std::iter::once((point.currency.as_str(), &point.cost_per_hour)))
+                        let mut costs = Costs::default();
+                        costs.add(&point.currency, &point.cost_per_hour);
+                        costs.per_hour()
                     },
                 )
             })
