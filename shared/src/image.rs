@@ -57,6 +57,21 @@ pub struct PullView {
     pub error: Option<String>,
 }
 
+/// How the error of a pull that somebody called off begins; who it was follows.
+pub const PULL_CANCELLED_BY: &str = "the pull was cancelled by ";
+
+impl PullView {
+    /// Whether something may still happen.
+    pub const fn is_running(&self) -> bool {
+        matches!(self.state, PullState::Resolving | PullState::Pulling)
+    }
+
+    /// Who called it off, if it failed because of that.
+    pub fn cancelled_by(&self) -> Option<&str> {
+        self.error.as_deref()?.strip_prefix(PULL_CANCELLED_BY)
+    }
+}
+
 /// Where a pull is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -16,8 +16,8 @@ use wharf_image::{
 };
 use wharf_shared::id::{PullId, TenantId};
 use wharf_shared::image::{
-    HistoryView, ImageDetail, ImageView, LayerPhase, LayerProgress, LayerView, PullRequest, PullState,
-    PullView, TagRequest,
+    HistoryView, ImageDetail, ImageView, LayerPhase, LayerProgress, LayerView, PULL_CANCELLED_BY,
+    PullRequest, PullState, PullView, TagRequest,
 };
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
@@ -234,7 +234,7 @@ impl Images {
                     ))
                 }),
                 who = cancelled_by(&mut off) => {
-                    Err(ServiceError::new(ProblemKind::Conflict, format!("the pull was cancelled by {who}")))
+                    Err(ServiceError::new(ProblemKind::Conflict, format!("{PULL_CANCELLED_BY}{who}")))
                 }
             };
             if let Err(error) = &outcome {

@@ -91,6 +91,7 @@ test('a form that says what is wrong, next to it', async () => {
 test('a container from that image', async () => {
   await page.goto('/images');
   await page.getByRole('link', { name: /^Run / }).click();
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('New container');
   await expect(page.getByLabel('Image')).toHaveValue(/busybox/);
   await page.getByLabel('Name', { exact: true }).fill('ticker');
   await page.getByRole('textbox', { name: 'Command' }).fill(`sh -c 'i=0; while true; do i=$((i+1)); echo "line $i"; j=0; while [ $j -lt 3000 ]; do j=$((j+1)); done; sleep 0.2; done'`);

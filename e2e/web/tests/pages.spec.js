@@ -1,4 +1,5 @@
 // Every page by its address, in both themes and on a narrow screen.
+import { createServer } from 'node:net';
 import { accessible, artefact, expect, test } from './fixtures.js';
 
 const PAGES = [
@@ -84,4 +85,58 @@ test('markup in a name is text', async ({ page }) => {
   await page.goto(`/containers?search=${encodeURIComponent('<img src=x onerror=alert(1)>')}`);
   await expect(page.getByText('0 of 1 match')).toBeVisible();
   await expect(page.locator('main img')).toHaveCount(0);
+});
+
+test('a pull that hangs is cancelled', async ({ page }) => {
+  // A registry that lets one in and never says a word.
+  const held = new Set();
+  const registry = createServer((socket) => {
+    held.add(socket);
+    socket.on('error', () => {});
+  });
+  await new Promise((done) => registry.listen(0, '127.0.0.1', done));
+  try {
+    const image = `127.0.0.1:${registry.address().port}/library/hangs:1`;
+    await page.goto('/images');
+    await page.getByRole('button', { name: 'Pull an image' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Image').fill(image);
+    await expect(dialog.getByLabel('Tenant')).toContainText('acme');
+    await dialog.getByRole('button', { name: 'Pull', exact: true }).click();
+    const pull = page.getByTestId('pull').filter({ hasText: image });
+    await expect(pull).toContainText('asking the registry');
+    await page.screenshot({ path: artefact('pull-running') });
+    await pull.getByRole('button', { name: `Cancel the pull of ${image}` }).click();
+    await expect(pull).toContainText('cancelled by admin');
+    await expect(pull.getByRole('button')).toHaveCount(0);
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      await accessible(page);
+      await page.screenshot({ path: artefact(`pull-cancelled-${colorScheme}`) });
+    }
+  } finally {
+    registry.close();
+    held.forEach((socket) => socket.destroy());
+  }
+});
+
+test('a container list says how long it is, and moves the focus with its rows', async ({ page }) => {
+  await page.goto('/containers');
+  const table = page.getByRole('table');
+  await expect(table.getByRole('columnheader', { name: 'Cost/h' })).toHaveAttribute('aria-sort', 'none');
+  const row = page.getByTestId('containers').getByRole('row', { name: /ticker/ });
+  await expect(row.getByRole('rowheader')).toHaveText('ticker');
+  await expect(row).toHaveAttribute('aria-rowindex', '2');
+  await expect(table).toHaveAttribute('aria-rowcount', '2');
+  // Heads and cells are boxes of their own: they must still stand below each other.
+  for (const at of [1, 2, 5]) {
+    const head = await table.getByRole('columnheader').nth(at).boundingBox();
+    const cell = await row.locator('> *').nth(at).boundingBox();
+    expect([cell.x, cell.width]).toEqual([head.x, head.width]);
+  }
+  await row.getByRole('link').focus();
+  await page.getByRole('button', { name: 'CPU' }).click();
+  await row.getByRole('link').focus();
+  await page.waitForTimeout(3_500);
+  await expect(row.getByRole('link')).toBeFocused();
 });

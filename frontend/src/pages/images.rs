@@ -15,6 +15,7 @@ use crate::browser;
 use crate::components::{Choice, Choose, Copy, Empty, FailureBox, Field, Modal, PageHead, Working, show};
 use crate::state::{Auth, Notices, Question, Questions, Remote};
 use crate::view::create::of_field;
+use crate::view::state::Tone;
 use crate::view::{command, quantity, route};
 
 /// The tenants to choose from; none for a member, who has but one.
@@ -46,6 +47,7 @@ pub(crate) fn tenant_choice(api: Api) -> (RwSignal<String>, Signal<Vec<Choice>>)
 pub(crate) fn Images() -> impl IntoView {
     let api = Api::expect();
     let dialog = RwSignal::new(None::<bool>);
+    let pulls = RwSignal::new(Vec::<PullView>::new());
     let images =
         Remote::new(move || api.list::<ImageView>("/images".to_owned())).follow("image").follow("pull");
     let with_tenants = Auth::expect().may(Permission::AllTenants);
@@ -87,10 +89,10 @@ pub(crate) fn Images() -> impl IntoView {
             <button type="button" class="primary" on:click=move |_| dialog.set(Some(true))>"Pull an image"</button>
             <button type="button" on:click=move |_| dialog.set(Some(false))>"Import a file"</button>
         </PageHead>
-        <Pulls/>
+        <Pulls pulls/>
         {show(images, content)}
         {move || dialog.get().map(|is_pull| if is_pull {
-            view! { <PullDialog close/> }.into_any()
+            view! { <PullDialog close pulls/> }.into_any()
         } else {
             view! { <ImportDialog close images/> }.into_any()
         })}
@@ -118,44 +120,78 @@ fn image_row(image: &ImageView, with_tenants: bool) -> AnyView {
 
 /// Pulls under way and those that ended while one looked.
 #[component]
-fn Pulls() -> impl IntoView {
-    let pulls = RwSignal::new(Vec::<PullView>::new());
+fn Pulls(pulls: RwSignal<Vec<PullView>>) -> impl IntoView {
+    let (api, notices) = (Api::expect(), Notices::expect());
+    let may_cancel = Auth::expect().may(Permission::TenantWrite);
     let subscription = Live::expect().subscribe(Topic::Pulls, move |told| {
         let Told::Items(items) = told else { return };
-        pulls.update(|pulls| {
-            for item in items {
-                let TopicItem::Pull(pull) = item else { continue };
-                match pulls.iter_mut().find(|known| known.id == pull.id) {
-                    Some(known) => *known = pull,
-                    None => pulls.insert(0, pull),
-                }
+        for item in items {
+            if let TopicItem::Pull(pull) = item {
+                put(pulls, pull);
             }
-        });
+        }
+    });
+    // One that waits for its registry tells nothing; it is in the list all the same.
+    leptos::task::spawn_local(async move {
+        let known = api.list::<PullView>("/images/pulls".to_owned()).await.unwrap_or_default();
+        for pull in known.into_iter().rev().filter(PullView::is_running) {
+            add(pulls, pull);
+        }
     });
     let _subscription = StoredValue::new_local(subscription);
     view! {
         <Show when=move || pulls.with(|pulls| !pulls.is_empty())>
             <section class="card" aria-label="Pulls" data-testid="pulls">
-                {move || pulls.get().into_iter().map(|pull| pull_item(&pull)).collect_view()}
+                {move || pulls.with(|pulls| {
+                    pulls.iter().map(|pull| pull_item(pull, api, notices, may_cancel)).collect_view()
+                })}
             </section>
         </Show>
     }
     .into_any()
 }
 
-fn pull_item(pull: &PullView) -> AnyView {
-    let words = match (pull.state, &pull.error) {
-        (PullState::Resolving, _) => "asking the registry".to_owned(),
-        (PullState::Pulling, _) => "pulling".to_owned(),
-        (PullState::Done, _) => "is here".to_owned(),
-        (PullState::Failed, error) => format!("failed: {}", error.clone().unwrap_or_default()),
+/// Takes news of a pull; the latest begun comes first.
+fn put(pulls: RwSignal<Vec<PullView>>, pull: PullView) {
+    pulls.try_update(|pulls| match pulls.iter_mut().find(|known| known.id == pull.id) {
+        Some(known) => *known = pull,
+        None => pulls.insert(0, pull),
+    });
+}
+
+/// The same for an answer, which may be older than what is known already.
+fn add(pulls: RwSignal<Vec<PullView>>, pull: PullView) {
+    let is_new = |pulls: &Vec<PullView>| !pulls.iter().any(|known| known.id == pull.id);
+    if pulls.try_with_untracked(is_new) == Some(true) {
+        put(pulls, pull);
+    }
+}
+
+fn pull_item(pull: &PullView, api: Api, notices: Notices, may_cancel: bool) -> AnyView {
+    let (words, tone) = match (pull.state, pull.cancelled_by()) {
+        (PullState::Resolving, _) => ("asking the registry".to_owned(), Tone::Info),
+        (PullState::Pulling, _) => ("pulling".to_owned(), Tone::Info),
+        (PullState::Done, _) => ("is here".to_owned(), Tone::Ok),
+        (PullState::Failed, Some(who)) => (format!("cancelled by {who}"), Tone::Muted),
+        (PullState::Failed, None) => {
+            (format!("failed: {}", pull.error.clone().unwrap_or_default()), Tone::Bad)
+        }
     };
-    let class = match pull.state {
-        PullState::Failed => "chip tone-bad",
-        PullState::Done => "chip tone-ok",
-        PullState::Resolving | PullState::Pulling => "chip tone-info",
-    };
-    let layers = (!matches!(pull.state, PullState::Done)).then(|| {
+    let cancel = (may_cancel && pull.is_running()).then(|| {
+        let id = pull.id.clone();
+        let cancel = move |_| {
+            let path = format!("/images/pulls/{id}");
+            leptos::task::spawn_local(async move {
+                // What becomes of the pull comes over the live connection.
+                if let Err(failure) = api.act("DELETE", path).await {
+                    notices.fail("The pull could not be cancelled", &failure);
+                }
+            });
+        };
+        let label = format!("Cancel the pull of {}", pull.image);
+        view! { <button type="button" class="quiet" aria-label=label on:click=cancel>"Cancel"</button> }
+    });
+    let layers = (pull.state != PullState::Done && pull.cancelled_by().is_none()).then(|| {
         let layer = |layer: &wharf_shared::image::LayerProgress| {
             let name = layer.digest.strip_prefix("sha256:").unwrap_or(&layer.digest);
             let name: String = name.chars().take(12).collect();
@@ -188,7 +224,9 @@ fn pull_item(pull: &PullView) -> AnyView {
     });
     view! {
         <div class="pull" data-testid="pull">
-            <strong>{pull.image.clone()}</strong>" "<span class=class>{words}</span>
+            <div class="pull-head">
+                <strong class="break">{pull.image.clone()}</strong><span class=format!("chip {}", tone.class())>{words}</span>{cancel}
+            </div>
             {layers}
         </div>
     }
@@ -196,7 +234,7 @@ fn pull_item(pull: &PullView) -> AnyView {
 }
 
 #[component]
-fn PullDialog(close: Callback<()>) -> impl IntoView {
+fn PullDialog(close: Callback<()>, pulls: RwSignal<Vec<PullView>>) -> impl IntoView {
     let (api, notices) = (Api::expect(), Notices::expect());
     let with_tenants = Auth::expect().may(Permission::AllTenants);
     let (tenant, choices) = tenant_choice(api);
@@ -220,6 +258,7 @@ fn PullDialog(close: Callback<()>) -> impl IntoView {
             match answer {
                 Ok(pull) => {
                     notices.confirm(format!("Pulling {}", pull.image));
+                    add(pulls, pull);
                     close.run(());
                 }
                 Err(error) => {
