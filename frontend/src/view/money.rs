@@ -272,7 +272,9 @@ mod tests {
         let (one, two) = ("1".parse().expect("a decimal"), "2.5".parse().expect("a decimal"));
         let all_per_hour = |all: &[(&str, &Decimal)]| {
             let mut costs = Costs::default();
-            all.iter().for_each(|(currency, cost)| costs.add(currency, cost));
+            for (currency, cost) in all {
+                costs.add(currency, cost);
+            }
             costs.per_hour()
         };
         assert_eq!(all_per_hour(&[("EUR", &one), ("EUR", &two)]), "≈\u{202f}3.50\u{202f}EUR/h");
