@@ -51,6 +51,8 @@ impl Image {
         let archive = dir.join("layer.tar");
         let mut tar = Command::new("tar");
         tar.args(["--owner=0", "--group=0", "--sort=name", "--mtime=@1700000000", "-C"]).arg(root);
+        // As build tools do it; the times of a look at a file would make the digest another each time.
+        tar.args(["--xattrs", "--xattrs-include=*", "--pax-option=delete=atime,delete=ctime"]);
         run(tar.arg("-cf").arg(&archive).arg("."))?;
         Self::from_layer(dir, &archive, config)
     }

@@ -328,12 +328,12 @@ fn an_image_s_volumes_are_made_filled_and_removed_with_their_container() -> Resu
         let tenant = world.tenant("acme")?;
         let image = image_with_volumes(world)?;
         let script = "if [ -e /data/mine ]; then echo again; else cat /data/seed; fi; echo x > /data/mine; \
-            stat -c '%a %u' /data /data/seed; readlink /data/evil; cat /data/evil 2>&1; touch /cache/x";
+            stat -c '%a %u' /data /data/seed; readlink /data/evil; cat /data/evil 2>&1; touch /cache/x; \
+            stat -c %h /data/seed /data/sub/twin; test -p /data/pipe && echo pipe";
         let view = world.script(&tenant, script, json!({ "image": image }))?;
         let log = world.logs(view.id.as_str())?;
         // The link came along as a link, and leads to nothing of the host.
-        let rest =
-            "1770 0\n640 0\n/outside/secret\ncat: can't open '/data/evil': No such file or directory\n";
+        let rest = "1770 0\n640 0\n/outside/secret\ncat: can't open '/data/evil': No such file or directory\n2\n2\npipe\n";
         assert_eq!(log, format!("seeded\n{rest}"));
         let volumes = |world: &World| -> Result<Vec<VolumeView>> {
             Ok(world.api().get::<Page<VolumeView>>("/volumes")?.items)
@@ -341,6 +341,15 @@ fn an_image_s_volumes_are_made_filled_and_removed_with_their_container() -> Resu
         let made = volumes(world)?;
         assert_eq!(made.len(), 2, "{made:?}");
         assert!(made.iter().all(|volume| volume.used_by == [view.name.clone()]), "{made:?}");
+        let seeds = made
+            .iter()
+            .map(|volume| world.state_dir().join("volumes").join(volume.id.as_str()).join("data/seed"));
+        let seed = seeds.into_iter().find(|seed| seed.exists()).context("the seed on disk")?;
+        for (name, value) in ATTRIBUTES {
+            let mut found = [0; 64];
+            let length = rustix::fs::getxattr(&seed, name, &mut found[..]).context(name)?;
+            assert_eq!(found.get(..length), Some(value), "{name}");
+        }
 
         let _: ContainerView = world.api().post(&format!("/containers/{}/start", view.id), &json!({}))?;
         world.logged(view.id.as_str(), "again")?;
@@ -375,6 +384,12 @@ fn an_image_s_volumes_are_made_filled_and_removed_with_their_container() -> Resu
     })
 }
 
+/// Of a file in an image's volume. The second is effective `CAP_NET_BIND_SERVICE`.
+const ATTRIBUTES: [(&str, &[u8]); 2] = [
+    ("user.note", b"kept"),
+    ("security.capability", &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+];
+
 /// A busybox that declares `/data`, with content, and `/cache`.
 fn image_with_volumes(world: &World) -> Result<String> {
     world.busybox()?;
@@ -384,6 +399,13 @@ fn image_with_volumes(world: &World) -> Result<String> {
     let data = dir.join("root/data");
     std::fs::write(data.join("seed"), "seeded\n")?;
     std::fs::set_permissions(data.join("seed"), std::fs::Permissions::from_mode(0o640))?;
+    std::fs::create_dir(data.join("sub"))?;
+    std::fs::hard_link(data.join("seed"), data.join("sub/twin"))?;
+    nix::unistd::mkfifo(&data.join("pipe"), nix::sys::stat::Mode::S_IRWXU)?;
+    for (name, value) in ATTRIBUTES {
+        rustix::fs::setxattr(data.join("seed"), name, value, rustix::fs::XattrFlags::empty())
+            .context(name)?;
+    }
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o1770))?;
     let outside = world.dir().join("outside");
     std::fs::create_dir_all(&outside)?;
