@@ -57,6 +57,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_every_minute_is_due_at_a_turn_of_ten_seconds_too() {
+        let at = |number, second: i64, interval| turn(&id(number), Timestamp(second * SECOND_US), interval);
+        let due = |number, second, interval| at(number, second, interval) != at(number, second - 1, interval);
+        for number in 0..50 {
+            for second in 1..=61 {
+                let written = due(number, second, Duration::from_mins(1));
+                assert!(!written || due(number, second, INTERVAL), "{number} at {second}");
+            }
+        }
+    }
+
+    #[test]
     fn all_are_due_at_every_fifth_minute_and_so_at_each_full_hour() {
         assert_eq!(due(50, 300..301), [50]);
         assert_eq!(due(50, 3_600..3_601), [50]);
