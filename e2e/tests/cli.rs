@@ -1,10 +1,14 @@
 //! The command line against a real agent.
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
-use std::process::{Command, Output, Stdio};
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use wharf_e2e::{Image, World, run};
+use wharf_shared::host::{CheckStatus, CheckView};
 
 #[test]
 fn a_container_s_life_from_the_command_line() -> Result<()> {
@@ -187,6 +191,209 @@ fn run_ends_with_docker_s_codes_when_nothing_ran() -> Result<()> {
         }
         world.no_container_is_left()
     })
+}
+
+#[test]
+fn several_agents_are_told_apart_by_their_contexts() -> Result<()> {
+    run(|near| {
+        near.tenant("near-tenant")?;
+        let far = SecondAgent::start(near)?;
+        let token = near.api().token().context("a token")?.to_owned();
+        contexts(near, &["context", "add", "near", &near.url(), "--token-stdin"], &token)?;
+        // Signing in by the one-time link makes the first admin, and brings the agent into use.
+        let trust = ["--fingerprint", &far.fingerprint, &far.link];
+        let login = [&["login", "--name", "far", "--user", "boss", "--password-stdin"][..], &trust].concat();
+        contexts(near, &login, "correct horse battery staple")?;
+        contexts(near, &["tenant", "create", "far-tenant"], "")?;
+
+        let tenants = |arguments: &[&str]| contexts(near, &[arguments, &["tenant", "ls"]].concat(), "");
+        let is_near = |text: &str| text.contains("near-tenant") && !text.contains("far-tenant");
+        let is_far = |text: &str| text.contains("far-tenant") && !text.contains("near-tenant");
+        ensure!(
+            is_far(&tenants(&[])?) && is_near(&tenants(&["--context", "near"])?),
+            "the one that was named"
+        );
+        contexts(near, &["context", "use", "near"], "")?;
+        ensure!(is_near(&tenants(&[])?) && is_far(&tenants(&["--context", "far"])?), "the one in use");
+        let list: serde_json::Value =
+            serde_json::from_str(&contexts(near, &["context", "list", "--json"], "")?)?;
+        let rows = serde_json::json!([
+            { "name": "far", "url": far.url, "in_use": false },
+            { "name": "near", "url": near.url(), "in_use": true },
+        ]);
+        assert_eq!(list, rows);
+        let file = near.dir().join("contexts/wharf/contexts.toml");
+        assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+
+        // One's token opens the other no door, and another certificate than the pinned one gets none.
+        contexts(
+            near,
+            &["context", "add", "crossed", &far.url, "--token-stdin", "--fingerprint", &far.fingerprint],
+            &token,
+        )?;
+        let said = contexts_refused(near, &["--context", "crossed", "tenant", "ls"])?;
+        ensure!(!said.contains("far-tenant"), "{said}");
+        let wrong = format!("sha256:{}", "5a".repeat(32));
+        contexts(
+            near,
+            &["context", "add", "forged", &far.url, "--token-stdin", "--fingerprint", &wrong],
+            &token,
+        )?;
+        let said = contexts_refused(near, &["--context", "forged", "tenant", "ls"])?;
+        ensure!(said.contains(&wrong) && said.contains(&far.fingerprint), "both are named: {said}");
+
+        for name in ["crossed", "forged", "near"] {
+            contexts(near, &["context", "remove", name], "")?;
+        }
+        for arguments in
+            [&["context", "use", "near"][..], &["--context", "near", "ps"], &["context", "remove", "near"]]
+        {
+            let said = contexts_refused(near, arguments)?;
+            ensure!(said.contains("\"near\"") && said.contains("context list"), "{said}");
+        }
+        let said = contexts_refused(near, &["ps"])?;
+        ensure!(said.contains("context use"), "none is in use: {said}");
+        ensure!(is_far(&tenants(&["--context", "far"])?), "the one that is left");
+        far.end()
+    })
+}
+
+#[test]
+fn doctor_says_for_all_that_is_not_well_what_to_do() -> Result<()> {
+    run(|world| {
+        let doctor = |arguments: &[&str], first: &[&str]| -> Result<Output> {
+            let wharf = world.program("wharf");
+            let mut words = first.iter().map(std::ffi::OsStr::new).collect::<Vec<_>>();
+            words.push(wharf.as_os_str());
+            words.extend(arguments.iter().map(std::ffi::OsStr::new));
+            let (program, rest) = words.split_first().context("a program")?;
+            Command::new(program).args(rest).stdin(Stdio::null()).output().context("run wharf doctor")
+        };
+        // Without any capability no container can be launched: that is what ends it with 1.
+        let powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+        for (first, code) in [(&[][..], 0), (&powerless[..], 1)] {
+            let json = doctor(&["doctor", "--json"], first)?;
+            assert_eq!(json.status.code(), Some(code), "{json:?}");
+            let checks: Vec<CheckView> = serde_json::from_slice(&json.stdout)?;
+            ensure!(checks.len() >= 12, "{checks:?}");
+            let missing = checks.iter().any(|check| check.status == CheckStatus::Missing);
+            assert_eq!(missing, code == 1, "{checks:?}");
+            let text = doctor(&["doctor"], first)?;
+            assert_eq!(text.status.code(), Some(code), "{text:?}");
+            let text = String::from_utf8(text.stdout)?;
+            for check in &checks {
+                ensure!(!check.name.is_empty() && !check.detail.is_empty(), "{check:?}");
+                assert_eq!(check.remedy.is_none(), check.status == CheckStatus::Ok, "{check:?}");
+                let verdict = match check.status {
+                    CheckStatus::Ok => "ok",
+                    CheckStatus::Degraded => "degraded",
+                    CheckStatus::Missing => "missing",
+                };
+                let line = text.lines().find(|line| line.starts_with(verdict) && line.contains(&check.name));
+                ensure!(line.is_some(), "{check:?} is not in {text}");
+                let remedy = check.remedy.as_deref().unwrap_or_default();
+                ensure!(text.contains(remedy), "{remedy} is not in {text}");
+            }
+        }
+        let help = String::from_utf8(doctor(&["doctor", "--help"], &[])?.stdout)?;
+        ensure!(help.contains("ends with 1"), "the exit code is not documented: {help}");
+        Ok(())
+    })
+}
+
+/// Another agent beside a world's own, with a certificate that it generated.
+struct SecondAgent {
+    child: Child,
+    own: Vec<OsString>,
+    program: PathBuf,
+    url: String,
+    fingerprint: String,
+    link: String,
+}
+
+impl SecondAgent {
+    fn start(world: &World) -> Result<Self> {
+        let dir = world.dir().join("second");
+        std::fs::create_dir_all(&dir)?;
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let instance = format!("{}b", world.instance);
+        let mut own: Vec<OsString> = ["--instance", &instance, "--listen", &format!("127.0.0.1:{port}")]
+            .iter()
+            .chain(&["--set", "tls.mode=generate", "--state-dir"])
+            .map(OsString::from)
+            .collect();
+        own.extend([dir.join("state").into(), "--run-dir".into(), dir.join("run").into()]);
+        let log = dir.join("log");
+        let program = world.program("wharfd");
+        let child = Command::new(&program)
+            .args(&own)
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&log)?)
+            .stderr(std::fs::File::create(dir.join("errors"))?)
+            .spawn()
+            .context("start a second wharfd")?;
+        let url = format!("https://127.0.0.1:{port}");
+        let mut agent = Self { child, own, program, url, fingerprint: String::new(), link: String::new() };
+        world.until("the second agent listens", || {
+            let text = std::fs::read_to_string(&log)? + &std::fs::read_to_string(dir.join("errors"))?;
+            let after = |what| {
+                let (_, rest) = text.split_once(what)?;
+                rest.split_whitespace().next().map(str::to_owned)
+            };
+            agent.fingerprint = after("certificate fingerprint: ").unwrap_or_default();
+            agent.link = after("setup link: ").unwrap_or_default();
+            let listens = std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+            Ok(listens && !agent.fingerprint.is_empty() && !agent.link.is_empty())
+        })?;
+        Ok(agent)
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.stop().context("purge the second agent")
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let purged = Command::new(&self.program).args(&self.own).args(["down", "--purge"]).output()?;
+        ensure!(purged.status.success(), "{purged:?}");
+        Ok(())
+    }
+}
+
+impl Drop for SecondAgent {
+    fn drop(&mut self) {
+        drop(self.stop());
+    }
+}
+
+/// The command line with nothing but its contexts, and this on its standard input.
+fn with_contexts(world: &World, arguments: &[&str], input: &str) -> Result<Output> {
+    let file = world.dir().join("stdin");
+    std::fs::write(&file, input)?;
+    let mut command = Command::new(world.program("wharf"));
+    for variable in ["WHARF_URL", "WHARF_TOKEN", "WHARF_CONTEXT", "WHARF_TENANT"] {
+        command.env_remove(variable);
+    }
+    command
+        .args(arguments)
+        .env("XDG_CONFIG_HOME", world.dir().join("contexts"))
+        .stdin(std::fs::File::open(&file)?)
+        .output()
+        .context("run wharf")
+}
+
+fn contexts(world: &World, arguments: &[&str], input: &str) -> Result<String> {
+    let output = with_contexts(world, arguments, input)?;
+    ensure!(output.status.success(), "wharf {arguments:?}: {output:?}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn contexts_refused(world: &World, arguments: &[&str]) -> Result<String> {
+    let output = with_contexts(world, arguments, "")?;
+    assert_eq!(output.status.code(), Some(1), "wharf {arguments:?}: {output:?}");
+    Ok(String::from_utf8(output.stderr)?)
 }
 
 fn command(world: &World, arguments: &[&str]) -> Result<Command> {

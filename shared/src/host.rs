@@ -13,8 +13,10 @@ pub struct CheckView {
     pub name: String,
     /// How it stands.
     pub status: CheckStatus,
-    /// What was found, and what to do about it.
+    /// What was found, and what that means.
     pub detail: String,
+    /// What to do about it, unless all is well.
+    pub remedy: Option<String>,
 }
 
 /// How a check stands.

@@ -91,6 +91,7 @@ pub(crate) fn checks() -> Vec<CheckView> {
                 wharf_runtime::probe::Status::Missing => CheckStatus::Missing,
             },
             detail: check.detail,
+            remedy: check.remedy.map(str::to_owned),
         })
         .collect()
 }

@@ -57,8 +57,13 @@ enum Command {
         #[arg(long)]
         purge: bool,
     },
-    /// Show what this host can do
-    Doctor,
+    /// Show what this host can do; ends with 1 if something is missing without which no container runs,
+    /// else with 0
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -83,8 +88,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if let Command::Doctor = args.command {
-        return Ok(doctor());
+    if let Command::Doctor { json } = args.command {
+        return doctor(json);
     }
     let config = Config::load(&args.config, std::env::vars_os())?;
     match &args.command {
@@ -97,7 +102,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let shown = Config { database: config.database.without_password(), ..config };
             say(&toml::to_string_pretty(&shown)?);
         }
-        Command::Doctor => {}
+        Command::Doctor { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -106,19 +111,26 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-fn doctor() -> ExitCode {
+fn doctor(json: bool) -> anyhow::Result<ExitCode> {
     let checks = host::checks();
-    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-    for check in &checks {
-        let status = match check.status {
-            CheckStatus::Ok => "ok      ",
-            CheckStatus::Degraded => "degraded",
-            CheckStatus::Missing => "missing ",
-        };
-        say(&format!("{status}  {:width$}  {}", check.name, check.detail));
+    if json {
+        say(&serde_json::to_string_pretty(&checks)?);
+    } else {
+        let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+        for check in &checks {
+            let status = match check.status {
+                CheckStatus::Ok => "ok      ",
+                CheckStatus::Degraded => "degraded",
+                CheckStatus::Missing => "missing ",
+            };
+            say(&format!("{status}  {:width$}  {}", check.name, check.detail));
+            if let Some(remedy) = &check.remedy {
+                say(&format!("{:8}  {:width$}  -> {remedy}", "", ""));
+            }
+        }
     }
     let missing = checks.iter().any(|check| check.status == CheckStatus::Missing);
-    if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Says something to whoever started us.

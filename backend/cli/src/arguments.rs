@@ -104,7 +104,8 @@ pub(crate) enum Command {
     Audit(events::AuditArguments),
     /// Show the agent's host and what it can do.
     Host,
-    /// Check what this machine can do, before or without an agent.
+    /// Check what this machine can do, before or without an agent; ends with 1 if something is missing
+    /// without which no container runs, else with 0.
     Doctor(host::DoctorArguments),
     /// Sign in to an agent and remember it.
     Login(context::LoginArguments),

@@ -1,6 +1,7 @@
 //! What this host can do, by trying it where trying is cheap and leaves nothing: `wharf doctor`.
 //!
-//! A check that fails says what that means for the user, not only what was found. Called before
+//! A check that is not well says what that means for the user, not only what was found, and the way out
+//! of it. Called before
 //! threads are started: the ones that need a process of their own say that they were not tried
 //! otherwise.
 
@@ -40,11 +41,21 @@ pub struct Check {
     pub status: Status,
     /// What was found, and what it means when it is not well.
     pub detail: String,
+    /// What to do about it: always there unless all is well.
+    pub remedy: Option<&'static str>,
 }
 
 impl Check {
-    fn new(name: &'static str, status: Status, detail: impl Into<String>) -> Self {
-        Self { name, status, detail: detail.into() }
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, status: Status::Ok, detail: detail.into(), remedy: None }
+    }
+
+    fn degraded(name: &'static str, detail: impl Into<String>, remedy: &'static str) -> Self {
+        Self { name, status: Status::Degraded, detail: detail.into(), remedy: Some(remedy) }
+    }
+
+    fn missing(name: &'static str, detail: impl Into<String>, remedy: &'static str) -> Self {
+        Self { name, status: Status::Missing, detail: detail.into(), remedy: Some(remedy) }
     }
 }
 
@@ -56,7 +67,11 @@ pub fn doctor() -> Vec<Check> {
             checks.extend(cgroups(&layout));
             checks.push(devices(&layout));
         }
-        Err(error) => checks.push(Check::new("cgroups", Status::Missing, error.to_string())),
+        Err(error) => checks.push(Check::missing(
+            "cgroups",
+            error.to_string(),
+            "mount the cgroup tree (cgroup2 at /sys/fs/cgroup), as an init system does at boot",
+        )),
     }
     checks.extend([overlay(), seccomp(), exit_status(), sealed_program()]);
     checks.extend([descriptors(), hard_limits(), pressure(), disk_limits(), checkpoints()]);
@@ -73,12 +88,18 @@ fn kernel_version() -> (String, (u32, u32)) {
 
 fn kernel() -> Check {
     let (release, version) = kernel_version();
-    let (status, means) = match version {
-        (6.., 1..) | (7.., _) => (Status::Ok, ""),
-        (6, 0) | (5, 15..) => (Status::Degraded, "; tested from 6.1 on"),
-        _ => (Status::Missing, "; 5.15 or later is needed (idmapped mounts, cgroup.kill)"),
-    };
-    Check::new("kernel", status, format!("Linux {}{means}", release.trim()))
+    let found = format!("Linux {}", release.trim());
+    match version {
+        (6, 1..) | (7.., _) => Check::ok("kernel", found),
+        (6, 0) | (5, 15..) => {
+            Check::degraded("kernel", format!("{found}; tested from 6.1 on"), "boot Linux 6.1 or later")
+        }
+        _ => Check::missing(
+            "kernel",
+            format!("{found} has no idmapped mounts or no cgroup.kill"),
+            "boot Linux 5.15 or later, better 6.1",
+        ),
+    }
 }
 
 fn privileges() -> Check {
@@ -91,23 +112,24 @@ fn privileges() -> Check {
         .map(|(_, name)| *name)
         .collect();
     if missing.is_empty() {
-        Check::new("privileges", Status::Ok, "all capabilities that launching needs")
+        Check::ok("privileges", "all capabilities that launching needs")
     } else {
-        Check::new("privileges", Status::Missing, format!("run as root; without {}", missing.join(", ")))
+        Check::missing("privileges", format!("without {}", missing.join(", ")), "run as root")
     }
 }
 
 fn cgroups(layout: &Layout) -> Vec<Check> {
-    let (status, detail) = match layout.kind() {
-        LayoutKind::V2 => (Status::Ok, "v2: exact CPU time, block I/O per container"),
+    let mut checks = vec![match layout.kind() {
+        LayoutKind::V2 => Check::ok("cgroups", "v2: exact CPU time, block I/O per container"),
         LayoutKind::Hybrid => {
-            (Status::Ok, "hybrid: limits by v1; exact CPU time, kill and freeze by the unified tree")
+            Check::ok("cgroups", "hybrid: limits by v1; exact CPU time, kill and freeze by the unified tree")
         }
-        LayoutKind::V1 => {
-            (Status::Degraded, "v1 only: CPU time counts from entering the group, no atomic kill")
-        }
-    };
-    let mut checks = vec![Check::new("cgroups", status, detail)];
+        LayoutKind::V1 => Check::degraded(
+            "cgroups",
+            "v1 only: CPU time counts from entering the group, no atomic kill",
+            "boot with systemd.unified_cgroup_hierarchy=1",
+        ),
+    }];
     let available = available_controllers(layout);
     for (controller, means) in [
         (Controller::Cpu, "CPU limits"),
@@ -115,24 +137,24 @@ fn cgroups(layout: &Layout) -> Vec<Check> {
         (Controller::Pids, "process limits"),
     ] {
         if !available.contains(&controller) {
-            checks.push(Check::new(
+            checks.push(Check::degraded(
                 "controller",
-                Status::Degraded,
                 format!("{} is missing: no {means}", controller.name()),
+                "enable it: cgroup_enable= on the kernel's command line, or cgroup.subtree_control above",
             ));
         }
     }
     if layout.kind() != LayoutKind::V2 || !available.contains(&Controller::BlkIo) {
-        checks.push(Check::new(
+        checks.push(Check::degraded(
             "block I/O",
-            Status::Degraded,
             "not measurable here: v1 charges buffered writes to nobody",
+            "boot with systemd.unified_cgroup_hierarchy=1",
         ));
     }
     let dynamic =
         read("/proc/self/mountinfo").lines().any(|l| l.contains(" - cgroup2 ") && l.contains("favordynmods"));
     let detail = if dynamic { "on" } else { "off; not needed, processes are born in their group" };
-    checks.push(Check::new("favordynmods", Status::Ok, detail));
+    checks.push(Check::ok("favordynmods", detail));
     checks
 }
 
@@ -149,13 +171,15 @@ fn available_controllers(layout: &Layout) -> Vec<Controller> {
 
 fn devices(layout: &Layout) -> Check {
     if layout.legacy(Controller::Devices).is_some() {
-        return Check::new("device rules", Status::Ok, "by the v1 controller");
+        return Check::ok("device rules", "by the v1 controller");
     }
     match bpf::load_device_program(&device_program(&DeviceRule::standard())) {
-        Ok(_) => Check::new("device rules", Status::Ok, "by a BPF program"),
-        Err(error) => {
-            Check::new("device rules", Status::Missing, format!("the kernel refuses the program: {error}"))
-        }
+        Ok(_) => Check::ok("device rules", "by a BPF program"),
+        Err(error) => Check::missing(
+            "device rules",
+            format!("the kernel refuses the program: {error}"),
+            "run as root on a kernel with CONFIG_CGROUP_BPF",
+        ),
     }
 }
 
@@ -171,17 +195,22 @@ fn overlay() -> Check {
         Ok((attempt(OverlayMethod::Descriptors), attempt(OverlayMethod::Attached)))
     });
     match outcome {
-        Ok((Ok(()), Ok(()))) => Check::new(NAME, Status::Ok, "by descriptors, and by paths"),
-        Ok((Ok(()), Err(errno))) => {
-            Check::new(NAME, Status::Ok, format!("by descriptors; not by paths ({errno})"))
-        }
+        Ok((Ok(()), Ok(()))) => Check::ok(NAME, "by descriptors, and by paths"),
+        Ok((Ok(()), Err(errno))) => Check::ok(NAME, format!("by descriptors; not by paths ({errno})")),
         Ok((Err(errno), Ok(()))) => {
-            Check::new(NAME, Status::Ok, format!("by paths; not by descriptors before Linux 6.13 ({errno})"))
+            Check::ok(NAME, format!("by paths; not by descriptors before Linux 6.13 ({errno})"))
         }
-        Err(Errno::EBUSY) => Check::new(NAME, Status::Degraded, "not tried: this process has threads"),
-        Ok((_, Err(errno))) | Err(errno) => {
-            Check::new(NAME, Status::Missing, format!("tenants cannot share layers here: {errno}"))
-        }
+        Err(Errno::EBUSY) => Check::degraded(
+            NAME,
+            "not tried: this process has threads",
+            "run `wharf doctor` on the host, which tries it",
+        ),
+        Ok((_, Err(errno))) | Err(errno) => Check::missing(
+            NAME,
+            format!("tenants cannot share layers here: {errno}"),
+            "run as root with /var on ext4, xfs or btrfs, and with user namespaces allowed \
+                 (user.max_user_namespaces)",
+        ),
     }
 }
 
@@ -238,9 +267,13 @@ impl Drop for Scratch {
 fn seccomp() -> Check {
     let actions = read("/proc/sys/kernel/seccomp/actions_avail");
     if actions.contains("kill_process") && actions.contains("errno") {
-        Check::new("seccomp", Status::Ok, "filters with errno and kill")
+        Check::ok("seccomp", "filters with errno and kill")
     } else {
-        Check::new("seccomp", Status::Missing, "this kernel has no system call filters")
+        Check::missing(
+            "seccomp",
+            "this kernel has no system call filters",
+            "boot a kernel with CONFIG_SECCOMP_FILTER",
+        )
     }
 }
 
@@ -252,26 +285,22 @@ fn exit_status() -> Check {
     // 6.13 and 6.14 answer, but never with an exit status.
     let tells = if kernel_version().1 >= (6, 15) { Ok(()) } else { Err(Errno::ENOTSUP) };
     match asked.and(tells) {
-        Ok(()) => Check::new("exit status of orphans", Status::Ok, "by pidfd"),
-        Err(errno) => Check::new(
+        Ok(()) => Check::ok("exit status of orphans", "by pidfd"),
+        Err(errno) => Check::degraded(
             "exit status of orphans",
-            Status::Degraded,
-            format!(
-                "a container whose supervisor is killed ends with an unknown status ({errno}; Linux 6.15)"
-            ),
+            format!("a container whose supervisor is killed ends with an unknown status ({errno})"),
+            "boot Linux 6.15 or later",
         ),
     }
 }
 
 fn sealed_program() -> Check {
     match image::sealed_copy(c"wharf-doctor", &b"x"[..], true).and_then(image::is_sealed) {
-        Ok(true) => {
-            Check::new("sealed program", Status::Ok, "the launcher runs from memory that cannot be changed")
-        }
-        Ok(false) | Err(_) => Check::new(
+        Ok(true) => Check::ok("sealed program", "the launcher runs from memory that cannot be changed"),
+        Ok(false) | Err(_) => Check::missing(
             "sealed program",
-            Status::Missing,
-            "executable memory files are refused (vm.memfd_noexec?)",
+            "executable memory files are refused",
+            "set the sysctl vm.memfd_noexec to 0 or 1",
         ),
     }
 }
@@ -281,28 +310,32 @@ fn descriptors() -> Check {
     const NOFILE: u32 = 7;
     let most = limits::get(0, NOFILE).map_or(0, |(_, hard)| hard);
     let containers = most / PER_CONTAINER;
-    let status = if containers >= 1000 { Status::Ok } else { Status::Degraded };
-    Check::new("open files", status, format!("limit {most}: enough for about {containers} containers"))
+    let detail = format!("limit {most}: enough for about {containers} containers");
+    if containers >= 1000 {
+        Check::ok("open files", detail)
+    } else {
+        Check::degraded("open files", detail, "raise the agent's hard limit (LimitNOFILE=, ulimit -Hn)")
+    }
 }
 
 fn hard_limits() -> Check {
     const SYS_RESOURCE: u8 = 24;
     let can = caps::permitted().unwrap_or_default() & caps::set_of(&[SYS_RESOURCE]) != 0;
     if can {
-        Check::new("hard limits", Status::Ok, "can be raised")
+        Check::ok("hard limits", "can be raised")
     } else {
-        Check::new(
+        Check::degraded(
             "hard limits",
-            Status::Degraded,
-            "cannot be raised (no CAP_SYS_RESOURCE): higher ones are lowered",
+            "cannot be raised: a container's higher ones are lowered",
+            "give the agent CAP_SYS_RESOURCE",
         )
     }
 }
 
 fn pressure() -> Check {
     match fs::read_to_string("/proc/pressure/cpu") {
-        Ok(_) => Check::new("pressure", Status::Ok, "stall information is on"),
-        Err(_) => Check::new("pressure", Status::Degraded, "no stall information (boot with psi=1)"),
+        Ok(_) => Check::ok("pressure", "stall information is on"),
+        Err(_) => Check::degraded("pressure", "no stall information", "boot with psi=1"),
     }
 }
 
@@ -310,12 +343,12 @@ fn disk_limits() -> Check {
     let quota =
         read("/proc/self/mountinfo").lines().any(|line| line.contains("prjquota") || line.contains("pquota"));
     if quota {
-        Check::new("disk limits", Status::Ok, "project quota")
+        Check::ok("disk limits", "project quota")
     } else {
-        Check::new(
+        Check::degraded(
             "disk limits",
-            Status::Degraded,
             "no file system with project quota: disk use is not limited",
+            "mount the file system of the state directory with prjquota",
         )
     }
 }
@@ -325,9 +358,9 @@ fn checkpoints() -> Check {
         .iter()
         .any(|path| Path::new(path).exists());
     if found {
-        Check::new("checkpoints", Status::Ok, "criu is installed")
+        Check::ok("checkpoints", "criu is installed")
     } else {
-        Check::new("checkpoints", Status::Degraded, "criu is not installed")
+        Check::degraded("checkpoints", "criu is not installed", "install criu 4.1 or later")
     }
 }
 
@@ -346,6 +379,9 @@ mod tests {
         assert!(checks.len() >= 12, "{checks:?}");
         let kernel = checks.iter().find(|check| check.name == "kernel").expect("kernel");
         assert!(kernel.detail.contains("Linux "), "{kernel:?}");
+        for check in &checks {
+            assert_eq!(check.remedy.is_none(), check.status == Status::Ok, "{check:?}");
+        }
         assert!(!Path::new("/var/tmp").join(format!("wharf-doctor-{}", std::process::id())).exists());
     }
 }

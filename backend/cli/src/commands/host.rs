@@ -61,9 +61,10 @@ pub(crate) async fn host(shell: &Shell) -> Result<()> {
     ] {
         facts.row([name.to_owned(), value]);
     }
-    let mut table = Table::new(&["CHECK", "STATUS", "DETAIL"]);
+    let mut table = Table::new(&["CHECK", "STATUS", "DETAIL", "WHAT TO DO"]);
     for check in &checks {
-        table.row([check.name.clone(), status(check.status).to_owned(), check.detail.clone()]);
+        let remedy = check.remedy.clone().unwrap_or_default();
+        table.row([check.name.clone(), status(check.status).to_owned(), check.detail.clone(), remedy]);
     }
     output::line(&format!("{}\n{}", facts.render(), table.render().trim_end()))
 }
@@ -77,10 +78,11 @@ fn status(status: CheckStatus) -> &'static str {
 }
 
 /// Becomes `wharfd doctor`: the one beside this program, else the one on the search path.
-pub(crate) fn doctor(arguments: &DoctorArguments) -> Result<()> {
+pub(crate) fn doctor(shell: &Shell, arguments: &DoctorArguments) -> Result<()> {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name("wharfd"));
     let program = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("wharfd"));
-    let error = Command::new(&program).arg("doctor").args(&arguments.more).exec();
+    let json = shell.output.json.then_some("--json");
+    let error = Command::new(&program).arg("doctor").args(json).args(&arguments.more).exec();
     Err(error)
         .with_context(|| format!("start {}; is the agent installed on this machine?", program.display()))
 }

@@ -103,7 +103,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Events(given) => events::events(shell, given).await,
         Command::Audit(given) => events::audit(shell, given).await,
         Command::Host => host::host(shell).await,
-        Command::Doctor(given) => host::doctor(&given),
+        Command::Doctor(given) => host::doctor(shell, &given),
         Command::Login(given) => context::login(shell, given).await,
         Command::Context(command) => context::context(shell, command),
         Command::Completions(given) => host::completions(&given),
