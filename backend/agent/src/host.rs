@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::containers::Containers;
 use crate::ctx::Ctx;
 use crate::engine::Engine;
-use crate::error::{Result, ServiceError};
+use crate::error::{Result, ServiceError, chain};
 
 /// The service.
 #[derive(Clone)]
@@ -81,8 +81,8 @@ impl Host {
 
 /// Looks at everything that containers need of a host.
 pub(crate) fn checks() -> Vec<CheckView> {
-    wharf_runtime::probe::doctor()
-        .into_iter()
+    let abilities = wharf_runtime::probe::doctor().into_iter();
+    let mut checks: Vec<CheckView> = abilities
         .map(|check| CheckView {
             name: check.name.to_owned(),
             status: match check.status {
@@ -93,7 +93,40 @@ pub(crate) fn checks() -> Vec<CheckView> {
             detail: check.detail,
             remedy: check.remedy.map(str::to_owned),
         })
-        .collect()
+        .collect();
+    checks.push(forwarding());
+    checks
+}
+
+/// Whether containers reach beyond this host, and others the ports they publish.
+fn forwarding() -> CheckView {
+    let check = |status, detail: String, remedy: Option<&str>| CheckView {
+        name: "forwarding".to_owned(),
+        status,
+        detail,
+        remedy: remedy.map(str::to_owned),
+    };
+    match wharf_network::forwarding::closed_by() {
+        Ok(chains) if chains.is_empty() => {
+            check(CheckStatus::Ok, "no other firewall drops what containers send".to_owned(), None)
+        }
+        Ok(chains) => check(
+            CheckStatus::Degraded,
+            format!(
+                "the firewall chain {} drops what containers send and what is sent to their ports",
+                chains.join(", ")
+            ),
+            Some(
+                "let the bridges of the instance wharf through, e.g. beside Docker: iptables -I DOCKER-USER -i wharfb+ \
+                 -j ACCEPT; iptables -I DOCKER-USER -o wharfb+ -j ACCEPT",
+            ),
+        ),
+        Err(error) => check(
+            CheckStatus::Missing,
+            format!("the firewall cannot be looked at: {}", chain(&error)),
+            Some("install the package nftables, and run the agent as root"),
+        ),
+    }
 }
 
 fn memory_total_bytes(meminfo: &str) -> Option<u64> {

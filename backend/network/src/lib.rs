@@ -2,11 +2,13 @@
 //!
 //! Pure: [`ipam`] gives out addresses, [`desired`] says what shall be and finds contradictions, [`names`] makes
 //! kernel names, [`nft::ruleset`] makes the rules' text, [`ports`] decides about ports, [`hosts`] renders files.
+//! [`forwarding`] looks at other programs' firewalls.
 //! With effects: [`attach::Network`] brings it into the kernel through [`nft`] and [`netlink`].
 #![forbid(unsafe_code)]
 
 pub mod attach;
 pub mod desired;
+pub mod forwarding;
 pub mod hosts;
 pub mod ipam;
 pub mod names;

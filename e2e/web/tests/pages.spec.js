@@ -87,6 +87,15 @@ test('markup in a name is text', async ({ page }) => {
   await expect(page.locator('main img')).toHaveCount(0);
 });
 
+test('whatever is not there on this host has a way out beside it', async ({ page }) => {
+  await page.goto('/host');
+  const rows = page.getByTestId('checks').getByRole('row');
+  await expect(rows.filter({ hasText: 'there' }).first()).toBeVisible();
+  for (const row of await rows.filter({ hasText: /▲|✖/ }).all()) await expect(row.getByTestId('remedy')).not.toBeEmpty();
+  await expect(rows.filter({ hasText: '●' }).getByTestId('remedy')).toHaveCount(0);
+  await page.screenshot({ path: artefact('host') });
+});
+
 test('a pull that hangs is cancelled', async ({ page }) => {
   // A registry that lets one in and never says a word.
   const held = new Set();

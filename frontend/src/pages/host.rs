@@ -63,7 +63,10 @@ fn check_table(checks: &[CheckView]) -> AnyView {
                 <tr>
                     <td><span class=format!("chip {}", tone.class())><span aria-hidden="true">{shape}</span>" "{word}</span></td>
                     <th scope="row">{check.name.clone()}</th>
-                    <td>{check.detail.clone()}</td>
+                    <td>
+                        {check.detail.clone()}
+                        {check.remedy.clone().map(|remedy| view! { <div class="muted" data-testid="remedy">{remedy}</div> })}
+                    </td>
                 </tr>
             }
         })

@@ -141,6 +141,11 @@ impl Nft {
         }
     }
 
+    /// Where the program is.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Runs a transaction, together with others that arrived meanwhile.
     ///
     /// The text must be safe to run twice: when the caller whose turn it was is cancelled, those whose parts it
