@@ -25,7 +25,7 @@ pub const ARGUMENTS_MAX_BYTES: usize = 128 * 1024;
     reason = "each is a switch of its own, as users know them from Docker"
 )]
 pub struct ContainerSpec {
-    /// Name, unique within the tenant; made up when absent.
+    /// Name, unique within the tenant; the short id when absent.
     pub name: Option<String>,
     /// Image reference, such as `nginx:1.27` or `registry.example/team/app@sha256:…`.
     pub image: String,

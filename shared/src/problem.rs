@@ -127,7 +127,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.title, self.detail)?;
         for field in &self.fields {
-            write!(f, "; {}: {}", field.field, field.detail)?;
+            let text = format!("{}: {}", field.field, field.detail);
+            // The detail of a single field's problem is often just this.
+            if !self.detail.contains(&text) {
+                write!(f, "; {text}")?;
+            }
         }
         Ok(())
     }

@@ -139,13 +139,13 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let clock = SystemClock::shared();
     let tls = tls::load(&config).context("prepare TLS")?;
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        format!("listen on {}; another agent, or another program, may have the port", config.listen)
-    })?;
-    let address = listener.local_addr().context("ask for the address")?;
     let run_dir = config.run_dir.clone();
     make_private(&run_dir).with_context(|| format!("make the directory {}", run_dir.display()))?;
     let _only_one = lock(&run_dir)?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("listen on {}; if another program has the port, give another with --listen", config.listen)
+    })?;
+    let address = listener.local_addr().context("ask for the address")?;
     let app = App::build(config, clock, tasks.clone()).await?;
 
     app.containers.sweep().await?;
@@ -210,9 +210,17 @@ fn make_private(dir: &Path) -> std::io::Result<()> {
 fn lock(run_dir: &Path) -> anyhow::Result<Flock<File>> {
     let path = run_dir.join(crate::down::PID_FILE);
     let file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
-    let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| errno)
-        .with_context(|| format!("lock {}; another agent of this instance runs", path.display()))?;
+    let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(file) => file,
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => anyhow::bail!(
+            "another agent of this instance runs; stop it first, or give this one a name of its own with \
+             --instance (its process is in {})",
+            path.display()
+        ),
+        Err((_, errno)) => {
+            return Err(errno).with_context(|| format!("lock {}", path.display()));
+        }
+    };
     file.set_len(0)?;
     let own = wharf_shim::process_ref::ProcessRef::current()?;
     file.write_all(serde_json::to_string(&own)?.as_bytes())?;

@@ -280,7 +280,12 @@ async fn find_container(tx: &mut Tx, scope: &Scope, text: &str) -> Result<Contai
         return Ok(id);
     }
     let found = containers::find(tx, scope, text).await?;
-    found.map(|container| container.id).ok_or_else(|| ServiceError::not_found("container", text))
+    found.map(|container| container.id).ok_or_else(|| {
+        ServiceError::new(
+            ProblemKind::NotFound,
+            format!("there is no container {text:?}; one that was removed is asked for by its whole id"),
+        )
+    })
 }
 
 /// What a second like this one counts, by meter.

@@ -104,7 +104,7 @@ def check_usage(row, books, seen, sums):
 def check_total(row, books, sums):
     total, rows = sums.pop(row["tenant"], (None, None))
     require(total is not None, f"a total of {row['tenant']}, which has no rows or two totals")
-    require(number(row["amount"]) == total, f"total {row['amount']} in place of {total:f}")
+    require(number(row["total_amount"]) == total, f"total {row['total_amount']} in place of {total:f}")
     require(row["rows"] == rows, f"{row['rows']} rows in place of {rows}")
     require(row["currency"] == books.currency(), "the currency is not the price books'")
 

@@ -41,7 +41,8 @@ enum Line<'a> {
     Total {
         schema: u32,
         tenant: &'a TenantId,
-        amount: String,
+        /// Not `amount`: who adds that up over all lines gets each once.
+        total_amount: String,
         currency: &'a str,
         rows: u64,
     },
@@ -74,8 +75,8 @@ pub fn line(row: &RatedRow) -> Result<String, serde_json::Error> {
 /// The last lines: what each tenant's rows sum up to.
 pub fn totals(totals: &Totals) -> Result<String, serde_json::Error> {
     let line = |(tenant, total): (&TenantId, &crate::rating::Total)| {
-        let amount = total.amount.to_string();
-        write(&Line::Total { schema: SCHEMA, tenant, amount, currency: &total.currency, rows: total.rows })
+        let (total_amount, currency) = (total.amount.to_string(), total.currency.as_str());
+        write(&Line::Total { schema: SCHEMA, tenant, total_amount, currency, rows: total.rows })
     };
     totals.0.iter().map(line).collect()
 }

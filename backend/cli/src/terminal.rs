@@ -61,7 +61,7 @@ pub(crate) fn secret(prompt: &str, from_stdin: bool) -> Result<String> {
         return not_empty(&line()?);
     }
     if !is_interactive() {
-        bail!("nobody can type here; give it on standard input and say so with the --…-stdin option");
+        bail!("nobody can type here; give it on standard input, and say so with --password-stdin");
     }
     output::write_err(format!("{prompt}: ").as_bytes())?;
     let silent = Changed::silent()?;
@@ -80,10 +80,10 @@ pub(crate) fn new_secret(prompt: &str, from_stdin: bool) -> Result<String> {
     Ok(first)
 }
 
-/// Asks for a line of text.
-pub(crate) fn ask(prompt: &str) -> Result<String> {
+/// Asks for a line of text that could also be given as an option.
+pub(crate) fn ask(prompt: &str, option: &str) -> Result<String> {
     if !is_interactive() {
-        bail!("nobody can type here; give the answer to {prompt:?} as an option");
+        bail!("nobody can type here; give it with {option}");
     }
     output::write_err(format!("{prompt}: ").as_bytes())?;
     not_empty(line()?.trim())

@@ -71,6 +71,19 @@ async fn fails(fake: &Fake, expected: fn(&ImageError) -> bool) {
 }
 
 #[tokio::test]
+async fn a_registry_without_tls_is_named_as_such_and_not_asked_again() {
+    let (layout, image) = one_layer(GZIP, &busybox());
+    let fake = Fake::serve(&layout, &image, honest()).await;
+    let host = Host::new(Limits::default());
+    let error = client(&[])
+        .pull(&host.store, &host.store.lease(), &reference(&fake), PullOptions::default())
+        .await
+        .expect_err("nobody said that it may be asked in the clear");
+    assert!(matches!(error, ImageError::Registry(RegistryError::NoTls { .. })), "{error:?}");
+    assert!(chain(&error).contains("registry.insecure_hosts"), "{}", chain(&error));
+}
+
+#[tokio::test]
 async fn a_token_is_fetched_with_the_password_and_used_without_it() {
     let (layout, image) = one_layer(GZIP, &busybox());
     let realm = Fake::serve(

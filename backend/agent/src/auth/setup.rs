@@ -31,8 +31,11 @@ impl Auth {
 
     /// Makes the first admin and signs it in.
     pub(crate) async fn setup(&self, client: &Client, request: &SetupRequest) -> Result<SessionGrant> {
-        let refuse =
-            || unauthenticated("the link is used or void; the agent prints a new one when it starts");
+        let refuse = || {
+            unauthenticated(
+                "the link is used or void; if there is an admin, sign in, else the agent prints a new link when it starts",
+            )
+        };
         name::check(&request.name).map_err(|error| ServiceError::invalid_field("name", error.to_string()))?;
         self.take_try(None, client.address)?;
         let hash = Secret::received(&request.secret).ok_or_else(refuse)?.hash();

@@ -87,8 +87,7 @@ async fn asked(
     request: Request,
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<(Reply, Vec<OwnedFd>)> {
-    session
-        .ask(request, descriptors)
-        .await
-        .map_err(|error| launch::engine_failed(EngineError::Session(error)))
+    session.ask(request, descriptors).await.map_err(|error| {
+        launch::session_refused("the process cannot be started", EngineError::Session(error))
+    })
 }

@@ -491,6 +491,11 @@ fn disk_failed(what: &str, error: std::io::Error) -> ServiceError {
 
 /// What the engine's refusal means to the caller.
 pub(super) fn engine_failed(error: EngineError) -> ServiceError {
+    session_refused("the container cannot start", error)
+}
+
+/// As [`engine_failed`], in the words of what was asked of a running container's supervisor.
+pub(super) fn session_refused(what: &str, error: EngineError) -> ServiceError {
     const ENOENT: i32 = 2;
     const EACCES: i32 = 13;
     if let Some(failure) = error.failure() {
@@ -500,7 +505,7 @@ pub(super) fn engine_failed(error: EngineError) -> ServiceError {
             ENOENT | EACCES => ProblemKind::Invalid,
             _ => ProblemKind::Conflict,
         };
-        return ServiceError::new(kind, format!("the container cannot start: {text}")).because(error);
+        return ServiceError::new(kind, format!("{what}: {text}")).because(error);
     }
     match error {
         EngineError::Limits(limit) => ServiceError::invalid_field("limits", chain(&limit)),

@@ -22,7 +22,7 @@ pub(crate) use limits::LimitError;
 pub(crate) use session::{Session, SessionError, ShimNotice};
 pub(crate) use sweep::{Remains, RunCgroup};
 use tokio::sync::Mutex;
-use wharf_runtime::cgroup::{Cgroup, DeviceRule, Layout, LayoutKind};
+use wharf_runtime::cgroup::{Cgroup, CgroupError, DeviceRule, Layout, LayoutKind};
 use wharf_runtime::spec::{IdMap, LaunchSpec, default_masked_paths};
 use wharf_shared::container::Limits;
 use wharf_shared::tenant::Quota;
@@ -305,9 +305,11 @@ impl Engine {
     pub(crate) async fn remove_cgroup(&self, path: PathBuf) -> Result<(), EngineError> {
         let layout = self.layout.clone();
         tokio::task::spawn_blocking(move || {
-            Cgroup::open(&layout, &path)
-                .and_then(|cgroup| cgroup.remove())
-                .map_err(|source| EngineError::Cgroup { path, source })
+            match Cgroup::open(&layout, &path).and_then(|cgroup| cgroup.remove()) {
+                // `down` was here before, or a boot.
+                Err(CgroupError::Missing(_)) => Ok(()),
+                removed => removed.map_err(|source| EngineError::Cgroup { path, source }),
+            }
         })
         .await?
     }

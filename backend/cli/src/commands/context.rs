@@ -67,6 +67,7 @@ pub(crate) enum ContextCommand {
         name: String,
     },
     /// List the agents.
+    #[command(visible_alias = "ls")]
     List,
     /// Forget an agent; its token stays good until it is revoked there.
     Remove {
@@ -100,7 +101,7 @@ pub(crate) async fn login(shell: &Shell, arguments: LoginArguments) -> Result<()
     let client = Client::new(&context)?;
     let name = match arguments.user {
         Some(name) => name,
-        None => terminal::ask("User name")?,
+        None => terminal::ask("User name", "--user NAME")?,
     };
     let request = if let Some(secret) = setup_secret {
         let password =

@@ -16,6 +16,7 @@ use crate::output::Table;
 #[derive(Debug, Subcommand)]
 pub(crate) enum PriceCommand {
     /// List the versions of the price book.
+    #[command(visible_alias = "ls")]
     List,
     /// Make a new version of the price book.
     Set(SetArguments),

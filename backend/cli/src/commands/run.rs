@@ -60,7 +60,7 @@ pub(crate) struct CreateArguments {
     /// Remove it when it has ended.
     #[arg(long, conflicts_with = "restart")]
     pub(crate) rm: bool,
-    /// Its name; made up when absent.
+    /// Its name; the short id when absent.
     #[arg(long)]
     name: Option<String>,
     /// Whose it is; your own tenant when absent.
@@ -95,7 +95,7 @@ pub(crate) struct CreateArguments {
     /// Replaces the image's entrypoint; empty for none.
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
-    /// Host name inside; its name when absent.
+    /// Host name inside; the short id when absent.
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
     /// A label.

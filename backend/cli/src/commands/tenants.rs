@@ -21,6 +21,7 @@ pub(crate) enum TenantCommand {
         name: String,
     },
     /// List tenants.
+    #[command(visible_alias = "list")]
     Ls,
     /// Change a tenant's name or quota; what is not given stays.
     Set {

@@ -20,6 +20,7 @@ pub(crate) enum TokenCommand {
         name: String,
     },
     /// List tokens.
+    #[command(visible_alias = "list")]
     Ls,
     /// Revoke a token.
     Rm {

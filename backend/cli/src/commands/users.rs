@@ -27,6 +27,7 @@ pub(crate) enum UserCommand {
         name: String,
     },
     /// List users.
+    #[command(visible_alias = "list")]
     Ls,
     /// Remove a user with their sessions and tokens.
     Rm {

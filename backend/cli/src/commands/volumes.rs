@@ -22,6 +22,7 @@ pub(crate) enum VolumeCommand {
         label: Vec<(String, String)>,
     },
     /// List volumes.
+    #[command(visible_alias = "list")]
     Ls {
         /// Only those of this tenant.
         #[arg(long, value_name = "NAME", env = "WHARF_TENANT")]

@@ -438,6 +438,9 @@ impl Endpoint {
     }
 
     fn unreachable(&self, source: reqwest::Error) -> RegistryError {
+        if is_no_tls(&source) {
+            return RegistryError::NoTls { registry: self.host.clone() };
+        }
         // The address may carry a token of the storage behind the registry.
         RegistryError::Unreachable { registry: self.host.clone(), source: source.without_url() }
     }
@@ -498,6 +501,19 @@ async fn bounded(
         body.extend_from_slice(&piece);
     }
     Ok(body)
+}
+
+/// Whether the other side answered a TLS greeting with something that is none, as plain HTTP is. rustls is told by
+/// its words, because reqwest hides its type.
+fn is_no_tls(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("InvalidContentType") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn secret_header(text: &str) -> Option<HeaderValue> {

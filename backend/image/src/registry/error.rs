@@ -29,6 +29,15 @@ pub enum RegistryError {
         /// What the network said.
         source: reqwest::Error,
     },
+    /// It answers in the clear where TLS was spoken.
+    #[error(
+        "registry {registry} speaks no TLS; if that is meant, the agent must be told: add it to \
+         registry.insecure_hosts"
+    )]
+    NoTls {
+        /// Where.
+        registry: String,
+    },
     /// It answers, but sends nothing or next to nothing.
     #[error("registry {registry} stalled: it sent next to nothing of the {what} for {waited_s} s")]
     Stalled {

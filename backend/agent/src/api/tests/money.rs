@@ -114,7 +114,7 @@ async fn an_export_is_whole_clean_and_only_ones_own() {
     let jsonl = world.get(&admin, "/api/v1/usage/export?format=jsonl").await;
     let lines: Vec<Value> = jsonl.text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let totals: Vec<_> =
-        lines.iter().filter(|line| line["type"] == "total").map(|line| &line["amount"]).collect();
+        lines.iter().filter(|line| line["type"] == "total").map(|line| &line["total_amount"]).collect();
     assert_eq!((lines.len(), totals.len()), (5, 2));
     assert!(totals.contains(&&json!("1")) && totals.contains(&&json!("2")));
 }

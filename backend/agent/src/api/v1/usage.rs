@@ -71,6 +71,7 @@ async fn list(
 ) -> Result<Json<Page<UsageRow>>> {
     let tenant = app.tenants.resolve(&ctx, query.tenant.as_deref()).await?;
     let filter = UsageFilter { tenant, container: query.container, from: query.from, to: query.to };
+    app.metering.roll_up_now(&app.db).await?;
     let page = PageRequest { cursor: query.cursor, limit: query.limit };
     app.billing.usage(&ctx, &filter, &page).await.map(Json)
 }
@@ -85,6 +86,8 @@ async fn export(
 ) -> Result<Response> {
     let tenant = app.tenants.resolve(&ctx, query.tenant.as_deref()).await?;
     let filter = UsageFilter { tenant, container: query.container, from: query.from, to: query.to };
+    // A bill right after an end has that end.
+    app.metering.roll_up_now(&app.db).await?;
     let (file, length_bytes) = app.billing.export(&ctx, &filter, query.format).await?;
     let (content_type, name) = match query.format {
         ExportFormat::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"usage.csv\""),
