@@ -13,6 +13,7 @@ use wharf_shared::auth::CSRF_HEADER;
 use wharf_shared::page::Page;
 use wharf_shared::problem::{FieldProblem, Problem, ProblemKind};
 
+use crate::view::create::of_field;
 use crate::view::route;
 
 /// Pages of a list that are fetched at most; with the limit below, forty thousand items.
@@ -39,6 +40,14 @@ impl Failure {
             Self::Problem(problem) => problem.fields.clone(),
             Self::Unreachable | Self::TooMany | Self::Unexpected(_) => Vec::new(),
         }
+    }
+
+    /// Whether only these fields are wrong.
+    pub(crate) fn is_only_of(&self, wanted: &[&str]) -> bool {
+        let fields = self.fields();
+        let is_wanted =
+            |field| wanted.iter().any(|wanted| of_field(std::slice::from_ref(field), wanted).is_some());
+        !fields.is_empty() && fields.iter().all(is_wanted)
     }
 
     /// The id to look for in the agent's log.

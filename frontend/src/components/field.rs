@@ -12,7 +12,7 @@ pub(crate) fn Field(
     label: String,
     /// What is typed.
     value: RwSignal<String>,
-    /// A word on what may be typed.
+    /// A word on what may be typed; a problem, which says so too, takes its place.
     #[prop(into, optional)]
     help: Option<String>,
     /// What is wrong with it.
@@ -40,8 +40,8 @@ pub(crate) fn Field(
             <input id=id type=kind autocomplete=autocomplete placeholder=placeholder spellcheck="false"
                 autocapitalize="off" required=required aria-describedby=described
                 aria-invalid=move || problem.with(Option::is_some).to_string() bind:value=value/>
-            <p class="help" id=help_id>{help}</p>
-            <p class="problem" id=problem_id>{problem}</p>
+            <p class="help" id=help_id>{move || help.clone().filter(|_| problem.with(Option::is_none))}</p>
+            <p class="problem" id=problem_id aria-live="polite">{problem}</p>
         </div>
     }
     .into_any()
@@ -55,7 +55,7 @@ pub(crate) fn Lines(
     label: String,
     /// What is typed.
     value: RwSignal<String>,
-    /// A word on what may be typed.
+    /// A word on what may be typed, in whose place a problem stands.
     #[prop(into)]
     help: String,
     /// What is wrong with it.
@@ -70,7 +70,7 @@ pub(crate) fn Lines(
             <label for=id.clone()>{label}</label>
             <textarea id=id rows="3" spellcheck="false" autocapitalize="off" aria-describedby=described
                 aria-invalid=move || problem.with(Option::is_some).to_string() bind:value=value></textarea>
-            <p class="help" id=help_id>{help}</p>
+            <p class="help" id=help_id>{move || problem.with(Option::is_none).then(|| help.clone())}</p>
             <p class="problem" id=problem_id>{problem}</p>
         </div>
     }

@@ -44,6 +44,21 @@ pub(crate) fn Skeleton() -> impl IntoView {
     view! { <div class="skeleton" role="status" aria-label="Loading"><i></i><i></i><i></i></div> }.into_any()
 }
 
+/// What failed in a form, unless it all stands beside the fields already.
+#[component]
+pub(crate) fn FormFailure(
+    /// What failed.
+    failure: RwSignal<Option<Failure>>,
+    /// Fields whose problems stand beside them.
+    beside: &'static [&'static str],
+) -> impl IntoView {
+    let said = move || {
+        let failure = failure.get().filter(|failure| !failure.is_only_of(beside));
+        failure.map(|failure| view! { <FailureBox failure/> })
+    };
+    said.into_any()
+}
+
 /// What failed, why, and a way on.
 #[component]
 pub(crate) fn FailureBox(
@@ -56,7 +71,9 @@ pub(crate) fn FailureBox(
     #[prop(optional, into)]
     retry: Option<Callback<()>>,
 ) -> impl IntoView {
-    let (words, request_id, fields) = failure.into_words();
+    let (words, request_id, mut fields) = failure.into_words();
+    // What is wrong with a single field is all that the detail says.
+    fields.retain(|field| !words.contains(&field.detail));
     let has_no_fields = fields.is_empty();
     view! {
         <div class="box tone-bad" role="alert">

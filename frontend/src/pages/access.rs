@@ -10,7 +10,7 @@ use wharf_shared::user::{Role, UserSpec, UserView};
 use super::images::tenant_choice;
 use crate::api::{Api, Failure};
 use crate::browser;
-use crate::components::{Choice, Choose, Copy, Empty, FailureBox, Field, Modal, PageHead, Working, show};
+use crate::components::{Choice, Choose, Copy, Empty, Field, FormFailure, Modal, PageHead, Working, show};
 use crate::state::{Auth, Notices, Question, Questions, Remote};
 use crate::view::create::of_field;
 use crate::view::moment;
@@ -156,7 +156,7 @@ fn CreateUser(close: Callback<()>, users: Remote<Vec<UserView>>) -> impl IntoVie
     view! {
         <Modal title="New user" close>
             <form on:submit=submit>
-                {move || failure.get().map(|failure| view! { <FailureBox failure/> })}
+                <FormFailure failure beside=&["name", "password", "role"]/>
                 <Field label="Name" value=name problem=problem("name") required=true/>
                 <Field label="Password" value=password kind="password" autocomplete="new-password"
                     problem=problem("password") required=true help="At least 12 characters."/>
@@ -247,7 +247,7 @@ fn Tokens() -> impl IntoView {
         <section class="card">
             <h2>"API tokens"</h2>
             {secret}
-            {move || failure.get().map(|failure| view! { <FailureBox failure/> })}
+            <FormFailure failure beside=&["name", "expires_in_days"]/>
             {show(tokens, content)}
             <form class="row end" on:submit=submit>
                 <Field label="Name of a new token" value=name problem=problem("name") required=true/>
@@ -331,7 +331,7 @@ fn Password() -> impl IntoView {
         <section class="card">
             <h2>"Your password"</h2>
             <form class="row end" on:submit=submit>
-                {move || failure.get().map(|failure| view! { <FailureBox failure/> })}
+                <FormFailure failure beside=&["current", "new"]/>
                 <Field label="Present password" value=current kind="password" autocomplete="current-password"
                     problem=problem("current") required=true/>
                 <Field label="New password" value=new kind="password" autocomplete="new-password"

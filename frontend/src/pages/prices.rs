@@ -8,7 +8,7 @@ use wharf_shared::usage::Meter;
 
 use crate::api::{Api, Failure};
 use crate::browser;
-use crate::components::{Check, Empty, FailureBox, Field, Modal, PageHead, Working, show};
+use crate::components::{Check, Empty, Field, FormFailure, Modal, PageHead, Working, show};
 use crate::state::{Auth, Notices, Remote};
 use crate::view::create::of_field;
 use crate::view::{quantity, usage};
@@ -157,7 +157,7 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
     view! {
         <Modal title="New version of the price book" close>
             <form on:submit=submit>
-                {move || failure.get().map(|failure| view! { <FailureBox failure/> })}
+                <FormFailure failure beside=&["currency", "effective_from"]/>
                 <p class="problem" role="alert">{typed_problem}</p>
                 <div class="row">
                     <Field label="Currency" value=currency problem=problem("currency") required=true/>

@@ -6,7 +6,7 @@ use wharf_shared::auth::{LoginRequest, PASSWORD_MIN_BYTES, SetupRequest, SetupVi
 
 use crate::api::{Api, Failure};
 use crate::browser;
-use crate::components::{FailureBox, Field, PageHead, Working};
+use crate::components::{FailureBox, Field, FormFailure, PageHead, Working};
 use crate::state::Auth;
 use crate::view::create::of_field;
 
@@ -119,7 +119,7 @@ pub(crate) fn SetUp() -> impl IntoView {
                 </div>
             }>""</Show>
             <form on:submit=submit>
-                {move || failure.get().map(|failure| view! { <FailureBox failure/> })}
+                <FormFailure failure beside=&["password"]/>
                 <Field label="Name" value=name autocomplete="username" required=true/>
                 <Field label="Password" value=password kind="password" autocomplete="new-password" required=true
                     help=format!("At least {PASSWORD_MIN_BYTES} characters.")

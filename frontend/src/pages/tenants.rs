@@ -10,7 +10,7 @@ use wharf_shared::tenant::{Quota, TenantSpec, TenantUpdate, TenantView};
 
 use crate::api::{Api, Failure};
 use crate::browser;
-use crate::components::{Empty, FailureBox, Field, Modal, PageHead, Working, show};
+use crate::components::{Empty, Field, FormFailure, Modal, PageHead, Working, show};
 use crate::state::{Auth, Notices, Question, Questions, Remote};
 use crate::view::create::of_field;
 use crate::view::{quantity, route};
@@ -205,7 +205,7 @@ fn CreateTenant(close: Callback<()>, tenants: Remote<Vec<TenantView>>) -> impl I
     view! {
         <Modal title="New tenant" close>
             <form on:submit=submit>
-                {move || failure.get().map(|failure| view! { <FailureBox failure/> })}
+                <FormFailure failure beside=&["name", "quota"]/>
                 <Field label="Name" value=name problem required=true/>
                 {quota.fields(problems.into())}
                 <div class="dialog-actions">

@@ -11,7 +11,7 @@ use wharf_shared::volume::{VolumeSpec, VolumeView};
 use super::images::tenant_choice;
 use crate::api::{Api, Failure};
 use crate::browser;
-use crate::components::{Choose, Empty, FailureBox, Field, Modal, PageHead, Working, show};
+use crate::components::{Choose, Empty, Field, FormFailure, Modal, PageHead, Working, show};
 use crate::state::{Auth, Notices, Question, Questions, Remote};
 use crate::view::create::of_field;
 use crate::view::quantity;
@@ -141,7 +141,7 @@ fn CreateVolume(close: Callback<()>, volumes: Remote<Vec<VolumeView>>) -> impl I
     view! {
         <Modal title="New volume" close>
             <form on:submit=submit>
-                {move || failure.get().map(|failure| view! { <FailureBox failure/> })}
+                <FormFailure failure beside=&["name"]/>
                 <Field label="Name" value=name problem required=true/>
                 {with_tenants.then(|| view! { <Choose label="Tenant" value=tenant choices/> })}
                 <div class="dialog-actions">
