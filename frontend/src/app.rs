@@ -11,7 +11,7 @@ use crate::components::{Banner, FailureBox, NoticeList, PageHead, QuestionDialog
 use crate::keys::Keys;
 use crate::lazy::{self, Later};
 use crate::pages::{overview, sign_in};
-use crate::state::{Auth, Containers, Events, Notices, Questions, Session, Theme};
+use crate::state::{Auth, Containers, Dismissed, Events, Notices, Questions, Session, Theme};
 
 /// The dashboard.
 #[component]
@@ -20,6 +20,7 @@ pub(crate) fn App() -> impl IntoView {
     provide_context(api);
     provide_context(Notices::new());
     provide_context(Questions::new());
+    provide_context(Dismissed::new());
     provide_context(Auth::new(api));
     provide_context(Live::new(api));
     Theme::provide();

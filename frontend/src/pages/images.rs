@@ -3,6 +3,7 @@
 use leptos::html;
 use leptos::prelude::*;
 use leptos_router::hooks::{use_navigate, use_query_map};
+use wharf_shared::id::PullId;
 use wharf_shared::image::{
     ImageDetail, ImageView, LayerPhase, PullRequest, PullState, PullView, RegistryCredentials, TagRequest,
 };
@@ -12,8 +13,10 @@ use wharf_shared::tenant::TenantView;
 
 use crate::api::{Api, Failure, Live, Told};
 use crate::browser;
-use crate::components::{Choice, Choose, Copy, Empty, FailureBox, Field, Modal, PageHead, Working, show};
-use crate::state::{Auth, Notices, Question, Questions, Remote};
+use crate::components::{
+    Choice, Choose, Copy, Empty, FailureBox, Field, FormFailure, Modal, PageHead, Working, show,
+};
+use crate::state::{Auth, Dismissed, Notices, Question, Questions, Remote};
 use crate::view::create::of_field;
 use crate::view::state::Tone;
 use crate::view::{command, quantity, route};
@@ -121,15 +124,21 @@ fn image_row(image: &ImageView, with_tenants: bool) -> AnyView {
 /// Pulls under way and those that ended while one looked.
 #[component]
 fn Pulls(pulls: RwSignal<Vec<PullView>>) -> impl IntoView {
-    let (api, notices) = (Api::expect(), Notices::expect());
+    let (api, notices, dismissed) = (Api::expect(), Notices::expect(), Dismissed::expect());
     let may_cancel = Auth::expect().may(Permission::TenantWrite);
     let subscription = Live::expect().subscribe(Topic::Pulls, move |told| {
         let Told::Items(items) = told else { return };
         for item in items {
-            if let TopicItem::Pull(pull) = item {
+            if let TopicItem::Pull(pull) = item
+                && !dismissed.contains(&pull.id)
+            {
                 put(pulls, pull);
             }
         }
+    });
+    let dismiss = Callback::new(move |id: PullId| {
+        pulls.update(|pulls| pulls.retain(|pull| pull.id != id));
+        dismissed.add(id);
     });
     // One that waits for its registry tells nothing; it is in the list all the same.
     leptos::task::spawn_local(async move {
@@ -143,7 +152,7 @@ fn Pulls(pulls: RwSignal<Vec<PullView>>) -> impl IntoView {
         <Show when=move || pulls.with(|pulls| !pulls.is_empty())>
             <section class="card" aria-label="Pulls" data-testid="pulls">
                 {move || pulls.with(|pulls| {
-                    pulls.iter().map(|pull| pull_item(pull, api, notices, may_cancel)).collect_view()
+                    pulls.iter().map(|pull| pull_item(pull, api, notices, may_cancel, dismiss)).collect_view()
                 })}
             </section>
         </Show>
@@ -167,16 +176,23 @@ fn add(pulls: RwSignal<Vec<PullView>>, pull: PullView) {
     }
 }
 
-fn pull_item(pull: &PullView, api: Api, notices: Notices, may_cancel: bool) -> AnyView {
+fn pull_item(
+    pull: &PullView,
+    api: Api,
+    notices: Notices,
+    may_cancel: bool,
+    dismiss: Callback<PullId>,
+) -> AnyView {
     let (words, tone) = match (pull.state, pull.cancelled_by()) {
         (PullState::Resolving, _) => ("asking the registry".to_owned(), Tone::Info),
         (PullState::Pulling, _) => ("pulling".to_owned(), Tone::Info),
         (PullState::Done, _) => ("is here".to_owned(), Tone::Ok),
         (PullState::Failed, Some(who)) => (format!("cancelled by {who}"), Tone::Muted),
-        (PullState::Failed, None) => {
-            (format!("failed: {}", pull.error.clone().unwrap_or_default()), Tone::Bad)
-        }
+        (PullState::Failed, None) => ("failed".to_owned(), Tone::Bad),
     };
+    // Why it failed may take several lines, and no badge has those.
+    let why = pull.error.clone().filter(|_| pull.cancelled_by().is_none());
+    let why = why.map(|why| view! { <p class="problem break">{why}</p> });
     let cancel = (may_cancel && pull.is_running()).then(|| {
         let id = pull.id.clone();
         let cancel = move |_| {
@@ -190,6 +206,12 @@ fn pull_item(pull: &PullView, api: Api, notices: Notices, may_cancel: bool) -> A
         };
         let label = format!("Cancel the pull of {}", pull.image);
         view! { <button type="button" class="quiet" aria-label=label on:click=cancel>"Cancel"</button> }
+    });
+    let dismiss = (!pull.is_running()).then(|| {
+        let id = pull.id.clone();
+        let label = format!("Dismiss the pull of {}", pull.image);
+        let click = move |_| dismiss.run(id.clone());
+        view! { <button type="button" class="quiet" aria-label=label on:click=click>"Dismiss"</button> }
     });
     let layers = (pull.state != PullState::Done && pull.cancelled_by().is_none()).then(|| {
         let layer = |layer: &wharf_shared::image::LayerProgress| {
@@ -225,8 +247,9 @@ fn pull_item(pull: &PullView, api: Api, notices: Notices, may_cancel: bool) -> A
     view! {
         <div class="pull" data-testid="pull">
             <div class="pull-head">
-                <strong class="break">{pull.image.clone()}</strong><span class=format!("chip {}", tone.class())>{words}</span>{cancel}
+                <strong class="break">{pull.image.clone()}</strong><span class=format!("chip {}", tone.class())>{words}</span>{cancel}{dismiss}
             </div>
+            {why}
             {layers}
         </div>
     }
@@ -273,7 +296,7 @@ fn PullDialog(close: Callback<()>, pulls: RwSignal<Vec<PullView>>) -> impl IntoV
     view! {
         <Modal title="Pull an image" close>
             <form on:submit=submit>
-                {move || failure.get().map(|failure| view! { <FailureBox failure/> })}
+                <FormFailure failure beside=&["image"]/>
                 <Field label="Image" value=image problem placeholder="busybox:1.36" required=true
                     help="name:tag or registry.example/team/name@sha256:…"/>
                 {with_tenants.then(|| view! { <Choose label="Tenant" value=tenant choices/> })}

@@ -9,7 +9,7 @@ mod theme;
 
 pub(crate) use containers::{Containers, Row, SPARK_POINTS};
 pub(crate) use events::Events;
-pub(crate) use notices::{Notices, Question, Questions};
+pub(crate) use notices::{Dismissed, Notices, Question, Questions};
 pub(crate) use remote::Remote;
 pub(crate) use session::{Auth, Session};
 pub(crate) use theme::Theme;

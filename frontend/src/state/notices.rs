@@ -1,9 +1,12 @@
-//! What is said to the reader: notices that confirm or report, and questions before something is lost.
+//! What is said to the reader: notices that confirm or report, questions before something is lost, and
+//! what was read and put away.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use leptos::prelude::*;
+use wharf_shared::id::PullId;
 
 use crate::api::Failure;
 
@@ -66,6 +69,34 @@ impl Notices {
         self.next.set_value(id.wrapping_add(1));
         self.list.update(|list| list.push(Notice { id, text, request_id, is_failure }));
         id
+    }
+}
+
+/// Pulls that the reader put away. The agent tells of them for a while yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Dismissed(StoredValue<BTreeSet<PullId>>);
+
+impl Dismissed {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self(StoredValue::new(BTreeSet::new()))
+    }
+
+    /// Those that the app provides.
+    pub(crate) fn expect() -> Self {
+        expect_context()
+    }
+
+    /// Puts one away.
+    pub(crate) fn add(self, id: PullId) {
+        self.0.update_value(|ids| {
+            ids.insert(id);
+        });
+    }
+
+    /// Whether it was put away.
+    pub(crate) fn contains(self, id: &PullId) -> bool {
+        self.0.with_value(|ids| ids.contains(id))
     }
 }
 
