@@ -20,11 +20,18 @@ test('a killed agent: banner, return, no line lost', async ({ page }) => {
   };
   const count = async () => Number.parseInt(await page.getByTestId('log-count').textContent());
   await expect.poll(count).toBeGreaterThan(10);
+  const overview = await page.context().newPage();
+  await overview.goto('/');
+  const sentence = overview.locator('.page-head .sentence');
+  await expect(sentence).toHaveText(/All is well|need/);
   stopAgent(readState());
   await expect(page.getByTestId('reconnecting')).toContainText('Reconnecting… showing data from');
   await expect(page.getByText('Waiting for the connection')).toBeVisible();
   await expect(page.locator('.page-actions').getByRole('button', { name: 'Stop' })).toBeDisabled();
   await page.screenshot({ path: artefact('reconnecting') });
+  await expect(sentence).toContainText('Nothing was heard since');
+  await overview.screenshot({ path: artefact('overview-offline') });
+  await overview.close();
   const frozen = await count();
   await startAgent(readState());
   await expect(page.getByTestId('reconnected')).toBeVisible({ timeout: 30_000 });

@@ -5,7 +5,8 @@ use wharf_shared::host::HostView;
 use wharf_shared::permission::Permission;
 
 use super::events::EventList;
-use crate::api::Api;
+use crate::api::{Api, Live};
+use crate::browser;
 use crate::components::{Empty, FailureBox, PageHead, Spark, StateChip, show, spark_colour};
 use crate::state::{Auth, Containers, Events, Remote, Row};
 use crate::view::money::{self, Sum};
@@ -20,6 +21,7 @@ const BUSIEST: usize = 5;
 pub(crate) fn Overview() -> impl IntoView {
     let containers = Containers::expect();
     let auth = Auth::expect();
+    let lost_at = Live::expect().lost_at();
     let attention = Memo::new(move |_| {
         containers.rows().with(|rows| {
             let wants = |row: &&Row| row.view.with(|view| state::attention(view).is_some());
@@ -34,6 +36,11 @@ pub(crate) fn Overview() -> impl IntoView {
     let sentence = move || {
         if !containers.is_loaded().get() {
             return String::new();
+        }
+        if let Some(lost) = lost_at.get() {
+            let clock = browser::zone().clock(lost);
+            let ran = quantity::plural(running.get(), "container");
+            return format!("Nothing was heard since {clock}; {ran} ran then.");
         }
         match attention.with(Vec::len) {
             0 if running.get() == 0 => "Nothing runs.".to_owned(),
@@ -56,19 +63,21 @@ pub(crate) fn Overview() -> impl IntoView {
         {failure}
         <Totals running/>
         <div class="columns">
-            <section class="card" hidden=move || attention.with(Vec::is_empty)>
-                <h2>"Needs attention"</h2>
-                <ul class="plain">{attention_rows}</ul>
-            </section>
-            <section class="card">
-                <h2>"Most CPU now"</h2>
-                <Busiest/>
-            </section>
+            <div class="stack">
+                <section class="card" hidden=move || attention.with(Vec::is_empty)>
+                    <h2>"Needs attention"</h2>
+                    <ul class="plain">{attention_rows}</ul>
+                </section>
+                <section class="card">
+                    <h2>"Most CPU now"</h2>
+                    <Busiest/>
+                </section>
+                {auth.may(Permission::HostRead).then(|| view! { <section class="card"><Host/></section> })}
+            </div>
             <section class="card">
                 <h2><a href="/events">"What happened"</a></h2>
                 <Recent/>
             </section>
-            {auth.may(Permission::HostRead).then(|| view! { <section class="card"><Host/></section> })}
         </div>
     }
     .into_any()
@@ -94,6 +103,7 @@ fn attention_item(row: &Row) -> AnyView {
 #[component]
 fn Totals(running: Memo<usize>) -> impl IntoView {
     let containers = Containers::expect();
+    let lost_at = Live::expect().lost_at();
     let total = Memo::new(move |_| containers.rows().with(|rows| containers.total(rows.values())));
     let cpu = move || format!("{} cores", total.with(|total| quantity::cpus(total.cpu_millis)));
     let memory = move || total.with(|total| quantity::bytes(total.memory_bytes));
@@ -102,7 +112,7 @@ fn Totals(running: Memo<usize>) -> impl IntoView {
         view! { <div class="figure"><dt>{label}</dt><dd data-testid=test_id>{value}</dd></div> }
     };
     view! {
-        <dl class="figures">
+        <dl class="figures" class:stale=move || lost_at.get().is_some()>
             {figure("Running", Signal::derive(move || {
                 let all = containers.rows().with(std::collections::BTreeMap::len);
                 format!("{} of {all}", running.get())
@@ -220,7 +230,7 @@ pub(crate) fn host_facts(host: Signal<HostView>) -> AnyView {
             ))}</dd>
             <dt>"Kernel"</dt><dd>{fact(|host| format!("{} · cgroup {}", host.kernel, host.cgroup_layout))}</dd>
             <dt>"Agent"</dt><dd>{fact(|host| format!(
-                "{} · since {}", host.version, moment::duration(crate::browser::now().0 - host.agent_started_at.0)
+                "{} · since {}", host.version, moment::duration(browser::now().0 - host.agent_started_at.0)
             ))}</dd>
         </dl>
     }
