@@ -25,6 +25,9 @@ const PERIODS: [(&str, &str); 5] = [
     ("custom", "From … to …"),
 ];
 
+/// How many containers a warning names.
+const NAMED: usize = 5;
+
 /// Begin and end of a period, half open.
 fn period(key: &str, now: Timestamp, from: &str, to: &str) -> Result<(Timestamp, Timestamp), String> {
     let next_hour = Timestamp(now.hour_start().0 + wharf_shared::time::HOUR_US);
@@ -125,17 +128,22 @@ fn usage_content(rows: Signal<Vec<UsageRow>>) -> AnyView {
             .map(|(name, amount)| view! { <div class="figure"><dt>{name}</dt><dd>{amount}</dd></div> })
             .collect_view()
     };
-    let lines = move || rows.with(|rows| usage::lines(rows)).iter().map(line_row).collect_view();
-    let is_partial = move || rows.with(|rows| rows.iter().any(|row| row.quality == Quality::Partial));
+    let lines = Memo::new(move |_| rows.with(|rows| usage::lines(rows)));
+    let partial =
+        move || {
+            let partial = lines.with(|lines| usage::partial(lines));
+            (!partial.is_empty()).then(|| view! {
+            <div class="box tone-warn" role="status">
+                "In the lines marked partial readings are missing, and what is missing is not billed: "
+                {named(&partial)}"."
+            </div>
+        })
+        };
     view! {
         <Show when=move || rows.with(|rows| !rows.is_empty())
             fallback=|| view! { <Empty text="Nothing was measured in this period."/> }>
             <dl class="figures" data-testid="usage-totals">{totals}</dl>
-            <Show when=is_partial>
-                <div class="box tone-warn" role="status">
-                    "Some hours are partial: readings are missing in them, and what is missing is not billed."
-                </div>
-            </Show>
+            {partial}
             <div class="table-frame" tabindex="0" role="region" aria-label="Usage">
             <table data-testid="usage">
                 <thead><tr>
@@ -143,7 +151,7 @@ fn usage_content(rows: Signal<Vec<UsageRow>>) -> AnyView {
                     <th scope="col" class="number">"Quantity"</th><th scope="col">"Quality"</th>
                     <th scope="col" class="number">"Amount"</th>
                 </tr></thead>
-                <tbody>{lines}</tbody>
+                <tbody>{move || lines.with(|lines| lines.iter().map(line_row).collect_view())}</tbody>
             </table>
             </div>
         </Show>
@@ -151,8 +159,18 @@ fn usage_content(rows: Signal<Vec<UsageRow>>) -> AnyView {
     .into_any()
 }
 
+/// The first few, and how many more there are.
+fn named(all: &[String]) -> String {
+    let first = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 fn line_row(line: &Line) -> AnyView {
-    let container = line.container.clone().unwrap_or_else(|| "outside of containers".to_owned());
+    let (name, short) = line.whose();
+    let short = short.map(|short| view! { " "<code class="muted">{short.to_owned()}</code> });
     let quality = match line.quality {
         Quality::Measured => view! { <span class="chip tone-ok">"measured"</span> }.into_any(),
         Quality::Partial => view! { <span class="chip tone-warn">"partial"</span> }.into_any(),
@@ -163,7 +181,7 @@ fn line_row(line: &Line) -> AnyView {
     view! {
         <tr>
             <td>{line.tenant.clone()}</td>
-            <td>{container}</td>
+            <td>{name.to_owned()}{short}</td>
             <td>{usage::meter_name(line.meter)}</td>
             <td class="number">{usage::quantity(line)}</td>
             <td>{quality}</td>

@@ -70,8 +70,12 @@ impl Sum {
         }
     }
 
+    fn is_zero(&self) -> bool {
+        self.digits.iter().all(|digit| *digit == 0)
+    }
+
     fn is_below_zero(&self) -> bool {
-        self.negative && self.digits.iter().any(|digit| *digit != 0)
+        self.negative && !self.is_zero()
     }
 
     fn read(decimal: &Decimal) -> Self {
@@ -133,6 +137,19 @@ impl Sum {
         text
     }
 
+    /// The same, but what is not zero is never shown as zero: `< 0.01`. Zero itself is `0`.
+    pub(crate) fn show_apart(&self, places: usize) -> String {
+        if self.is_zero() {
+            return "0".to_owned();
+        }
+        let shown = self.show(places);
+        if shown.contains(|c| matches!(c, '1'..='9')) {
+            return shown;
+        }
+        let least = Self { negative: self.negative, digits: vec![1], scale: places }.show(places);
+        format!("{}\u{202f}{least}", if self.negative { '>' } else { '<' })
+    }
+
     /// As the wire has it, for sorting and for tests.
     #[cfg(test)]
     fn exact(&self) -> String {
@@ -145,23 +162,20 @@ const NO_CURRENCY: &str = "XXX";
 /// What is shown without a price book.
 const UNPRICED: &str = "no prices";
 
-/// A total with its currency: `12.79 EUR`; what is above zero but rounds to it is said so.
+/// A total with its currency: `12.79 EUR`.
 pub(crate) fn total(sum: &Sum, currency: &str) -> String {
     if currency == NO_CURRENCY {
         return UNPRICED.to_owned();
     }
-    let shown = sum.show(TOTAL_PLACES);
-    let tiny = shown == "0.00" && sum.digits.iter().any(|digit| *digit != 0) && !sum.negative;
-    let shown = if tiny { "<\u{202f}0.01".to_owned() } else { shown };
-    format!("{shown}\u{202f}{currency}")
+    format!("{}\u{202f}{currency}", sum.show_apart(TOTAL_PLACES))
 }
 
-/// A price or a cost per hour: up to six places, trailing zeros cut to two.
+/// A price, a single amount or a cost per hour: up to six places, trailing zeros cut to two.
 pub(crate) fn price(sum: &Sum, currency: &str) -> String {
     if currency == NO_CURRENCY {
         return UNPRICED.to_owned();
     }
-    let mut shown = sum.show(RATE_PLACES);
+    let mut shown = sum.show_apart(RATE_PLACES);
     while shown.ends_with('0') && shown.split_once('.').is_some_and(|(_, places)| places.len() > TOTAL_PLACES)
     {
         shown.pop();
@@ -195,7 +209,7 @@ impl Costs {
         let shown: Vec<_> = priced.map(|(currency, sum)| per_hour(sum, currency)).collect();
         match shown.as_slice() {
             [] => "—".to_owned(),
-            [only] if only == UNPRICED => only.clone(),
+            [only] if only == UNPRICED || only.starts_with('<') => only.clone(),
             _ => format!("≈\u{202f}{}", shown.join(" + ")),
         }
     }
@@ -282,6 +296,8 @@ mod tests {
             all_per_hour(&[("EUR", &one), ("USD", &two), ("XXX", &one)]),
             "≈\u{202f}1.00\u{202f}EUR/h + 2.50\u{202f}USD/h"
         );
+        let tiny = "0.0000001".parse().expect("a decimal");
+        assert_eq!(all_per_hour(&[("EUR", &tiny)]), "<\u{202f}0.000001\u{202f}EUR/h");
         assert_eq!(all_per_hour(&[("XXX", &one)]), "no prices");
         assert_eq!(all_per_hour(&[]), "—");
     }
@@ -298,6 +314,11 @@ mod tests {
     #[test]
     fn a_small_cost_is_not_shown_as_nothing() {
         assert_eq!(total(&sum(&["0.0004"]), "EUR"), "<\u{202f}0.01\u{202f}EUR");
+        assert_eq!(total(&sum(&["0.005"]), "EUR"), "0.01\u{202f}EUR");
+        assert_eq!(total(&sum(&["-0.0004"]), "EUR"), ">\u{202f}\u{2212}0.01\u{202f}EUR");
+        assert_eq!(total(&sum(&["1", "-1"]), "EUR"), "0\u{202f}EUR");
+        assert_eq!(price(&sum(&["0.0000004"]), "EUR"), "<\u{202f}0.000001\u{202f}EUR");
+        assert_eq!(price(&sum(&["0.0"]), "EUR"), "0\u{202f}EUR");
         assert_eq!(price(&sum(&["0.021000"]), "EUR"), "0.021\u{202f}EUR");
         assert_eq!(price(&sum(&["3"]), "EUR"), "3.00\u{202f}EUR");
         assert_eq!(price(&sum(&["0"]), "XXX"), "no prices");

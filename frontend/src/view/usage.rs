@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use wharf_shared::id::ContainerId;
 use wharf_shared::usage::{Meter, Quality, UsageRow};
 
 use super::money::Sum;
@@ -11,8 +12,10 @@ use super::money::Sum;
 pub(crate) struct Line {
     /// The tenant's name.
     pub(crate) tenant: String,
-    /// The container's name; what is outside of containers has none.
-    pub(crate) container: Option<String>,
+    /// Which container; what is outside of containers has none.
+    pub(crate) container: Option<ContainerId>,
+    /// The container's name. A later container may have the same.
+    pub(crate) name: String,
     /// What was metered.
     pub(crate) meter: Meter,
     /// Exact sum of quantities in the meter's smallest unit.
@@ -39,7 +42,8 @@ pub(crate) fn lines(rows: &[UsageRow]) -> Vec<Line> {
         );
         let line = lines.entry(key).or_insert_with(|| Line {
             tenant: row.tenant_name.clone(),
-            container: row.container.is_some().then(|| row.container_name.clone()),
+            container: row.container.clone(),
+            name: row.container_name.clone(),
             meter: row.meter,
             quantity: Sum::default(),
             quality: row.quality,
@@ -51,6 +55,32 @@ pub(crate) fn lines(rows: &[UsageRow]) -> Vec<Line> {
         line.quality = line.quality.and(row.quality);
     }
     lines.into_values().collect()
+}
+
+impl Line {
+    /// Name and short id of its container; a container without a name of its own is called by its id.
+    pub(crate) fn whose(&self) -> (&str, Option<&str>) {
+        match &self.container {
+            Some(id) => (&self.name, Some(id.short()).filter(|short| *short != self.name)),
+            None => ("outside of containers", None),
+        }
+    }
+}
+
+/// Whose lines are partial, each once: `web 4e6e9e98ef78`.
+pub(crate) fn partial(lines: &[Line]) -> Vec<String> {
+    let mut partial: Vec<_> = lines
+        .iter()
+        .filter(|line| line.quality == Quality::Partial)
+        .map(|line| match line.whose() {
+            (name, Some(short)) => format!("{name} {short}"),
+            (name, None) if line.container.is_none() => format!("{} {name}", line.tenant),
+            (name, None) => name.to_owned(),
+        })
+        .collect();
+    // Lines of the same container stand together.
+    partial.dedup();
+    partial
 }
 
 /// All amounts of one currency.
@@ -83,13 +113,13 @@ pub(crate) fn totals(rows: &[UsageRow]) -> Vec<Total> {
         .collect()
 }
 
-/// A quantity in the unit that prices are for: `0.0123 core-hours`.
+/// A quantity in the unit that prices are for: `0.012300 core-s`.
 pub(crate) fn quantity(line: &Line) -> String {
     if line.quality == Quality::NotMeasurable {
         return super::quantity::NOT_MEASURABLE.to_owned();
     }
     let shifted = line.quantity.shifted(line.meter.pricing_unit_exponent());
-    format!("{} {}", shifted.show(6), unit(line.meter))
+    format!("{} {}", shifted.show_apart(6), unit(line.meter))
 }
 
 /// The unit as people write it.
@@ -152,7 +182,31 @@ mod tests {
                 ("not measurable here".to_owned(), Quality::NotMeasurable)
             ]
         );
+        assert_eq!(partial(&lines), ["web abababababab"]);
         let totals = totals(&rows);
         assert_eq!(totals.iter().map(|total| total.sum.show(2)).collect::<Vec<_>>(), ["0.30"]);
+    }
+    #[test]
+    fn a_little_is_not_shown_as_nothing() {
+        let shown = |meter, number| {
+            lines(&[row(0, meter, number, "0", Quality::Measured)]).iter().map(quantity).collect::<String>()
+        };
+        assert_eq!(shown(Meter::NetworkIn, "126"), "<\u{202f}0.000001 GB");
+        assert_eq!(shown(Meter::NetworkIn, "0"), "0 GB");
+        assert_eq!(shown(Meter::CpuUsed, "2951000"), "0.002951 core-s");
+    }
+
+    #[test]
+    fn containers_of_the_same_name_are_told_apart() {
+        let mut later = row(1, Meter::CpuUsed, "1", "0", Quality::Measured);
+        later.container = Some("cd".repeat(32).parse().expect("an id"));
+        let mut nameless = later.clone();
+        nameless.container_name = "cdcdcdcdcdcd".to_owned();
+        let lines = lines(&[row(0, Meter::CpuUsed, "1", "0", Quality::Measured), later, nameless]);
+        let whose: Vec<_> = lines.iter().map(Line::whose).collect();
+        assert_eq!(
+            whose,
+            [("cdcdcdcdcdcd", None), ("web", Some("abababababab")), ("web", Some("cdcdcdcdcdcd"))]
+        );
     }
 }
