@@ -15,7 +15,8 @@ use crate::view::number::{float, pixels};
 use crate::view::quantity::{self, NOT_MEASURABLE};
 
 const HEIGHT: f64 = 150.0;
-const LEFT: f64 = 62.0;
+/// Room for `10.00 cores`.
+const LEFT: f64 = 72.0;
 const BOTTOM: f64 = 18.0;
 const TOP: f64 = 8.0;
 const RIGHT: f64 = 6.0;
@@ -37,7 +38,7 @@ pub(crate) enum ChartKind {
 impl ChartKind {
     fn show(self, value: u64) -> String {
         match self {
-            Self::Cpu => quantity::cpus(value),
+            Self::Cpu => format!("{}\u{202f}cores", quantity::cpus(value)),
             Self::Bytes => quantity::bytes(value),
             Self::Rate => quantity::rate(value),
             Self::Count => value.to_string(),
