@@ -117,12 +117,21 @@ test('a pull that hangs is cancelled', async ({ page }) => {
     await page.screenshot({ path: artefact('pull-running') });
     await pull.getByRole('button', { name: `Cancel the pull of ${image}` }).click();
     await expect(pull).toContainText('cancelled by admin');
-    await expect(pull.getByRole('button')).toHaveCount(0);
+    await expect(pull.getByRole('button')).toHaveText(['Dismiss']);
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme });
       await accessible(page);
       await page.screenshot({ path: artefact(`pull-cancelled-${colorScheme}`) });
     }
+    await pull.getByRole('button', { name: `Dismiss the pull of ${image}` }).click();
+    await expect(pull).toHaveCount(0);
+    // The agent tells of it still, and it stays away.
+    await page.getByRole('link', { name: 'Volumes' }).click();
+    await expect(page.getByRole('heading', { level: 1 })).toHaveText('Volumes');
+    await page.getByRole('link', { name: 'Images' }).click();
+    await expect(page.getByTestId('images')).toBeVisible();
+    await page.waitForTimeout(500);
+    await expect(pull).toHaveCount(0);
   } finally {
     registry.close();
     held.forEach((socket) => socket.destroy());
@@ -148,4 +157,44 @@ test('a container list says how long it is, and moves the focus with its rows', 
   await row.getByRole('link').focus();
   await page.waitForTimeout(3_500);
   await expect(row.getByRole('link')).toBeFocused();
+});
+
+test('a pull that failed says why within its card', async ({ page }) => {
+  await page.goto('/images');
+  await page.getByRole('button', { name: 'Pull an image' }).click();
+  const dialog = page.getByRole('dialog');
+  // Nobody listens there, and the name leaves no place to break.
+  const image = `127.0.0.1:1/library/${'long'.repeat(30)}:1`;
+  await dialog.getByLabel('Image').fill(image);
+  await expect(dialog.getByLabel('Tenant')).toContainText('acme');
+  await dialog.getByRole('button', { name: 'Pull', exact: true }).click();
+  const pull = page.getByTestId('pull').filter({ hasText: image });
+  await expect(pull.locator('.chip')).toHaveText('failed', { timeout: 30_000 });
+  await expect(pull.locator('.problem')).not.toBeEmpty();
+  await accessible(page);
+  for (const width of [1280, 390]) {
+    await page.setViewportSize({ width, height: 800 });
+    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    await expect.poll(overflow).toBeLessThanOrEqual(0);
+    await page.screenshot({ path: artefact(`pull-failed-${width}`) });
+  }
+});
+
+test('on a phone what can be done with a container is in sight', async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 800 });
+  await page.goto('/containers');
+  const row = page.getByTestId('containers').getByRole('row', { name: /ticker/ });
+  const verb = await row.getByRole('button').boundingBox();
+  expect(verb.x + verb.width).toBeLessThanOrEqual(390);
+  const hidden = await page.locator('.grid-frame').evaluate((frame) => frame.scrollWidth - frame.clientWidth);
+  expect(hidden).toBe(0);
+  await page.screenshot({ path: artefact('containers-phone') });
+});
+
+test('the audit trail shows all its columns', async ({ page }) => {
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.goto('/audit');
+  const frame = page.getByRole('region', { name: 'Audit trail' });
+  await expect(frame.getByRole('row').nth(1)).toBeVisible();
+  expect(await frame.evaluate((box) => box.scrollWidth - box.clientWidth)).toBeLessThanOrEqual(0);
 });

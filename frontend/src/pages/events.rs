@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 use wharf_shared::event::{AuditView, EventView};
+use wharf_shared::id::ContainerId;
 use wharf_shared::page::Page;
 
 use crate::api::{Api, Failure};
@@ -168,16 +169,20 @@ pub(crate) fn Audit() -> impl IntoView {
 
 fn audit_row(row: AuditView) -> AnyView {
     let tone = if row.outcome == "done" { Tone::Ok } else { Tone::Warn };
-    let details: Vec<_> = row.detail.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    // A container's id as it is shown elsewhere; the whole one is in the title.
+    let subject =
+        row.subject.parse().map_or_else(|_| row.subject.clone(), |id: ContainerId| id.short().to_owned());
+    let details = row.detail.iter().map(|(key, value)| format!("{key} {value}"));
+    let whole: Vec<_> = std::iter::once(row.subject).chain(details).collect();
     view! {
         <tr>
             <td><time title=row.at.to_string()>{browser::zone().date_time(row.at)}</time></td>
             <td>{row.actor}</td>
             <td>{row.action}</td>
-            <td class="clip" title=details.join(" · ")>{row.subject}</td>
+            <td class="id" title=whole.join(" · ")>{subject}</td>
             <td><span class=format!("chip {}", tone.class())>{row.outcome}</span></td>
             <td>{row.address.unwrap_or_else(|| "—".to_owned())}</td>
-            <td class="clip"><code>{row.request_id}</code></td>
+            <td class="id"><code>{row.request_id}</code></td>
         </tr>
     }
     .into_any()

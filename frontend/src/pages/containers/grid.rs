@@ -116,8 +116,8 @@ pub(super) fn Grid(
                     {with_tenants.then(|| head(Column::Tenant, "Tenant", "wide-only"))}
                     {head(Column::Image, "Image", "wide-only")}
                     {head(Column::Cpu, "CPU", "number")}
-                    {head(Column::Memory, "Memory", "number")}
-                    {head(Column::Cost, "Cost/h", "number")}
+                    {head(Column::Memory, "Memory", "number not-phone")}
+                    {head(Column::Cost, "Cost/h", "number not-phone")}
                     <th scope="col" role="columnheader" class="verbs"><span class="hidden">"Actions"</span></th>
                 </tr></thead>
                 <tbody role="rowgroup" data-testid="containers" style:height=height style:padding-top=above>
@@ -241,8 +241,8 @@ fn list_row(
                 <span>{metric(|point| quantity::measured(point.cpu_millis, quantity::cpus))}</span>
                 <Spark row=row.clone() colour/>
             </td>
-            <td role="cell" class="number">{metric(|point| quantity::measured(point.memory_working_set_bytes, quantity::bytes))}</td>
-            <td role="cell" class="number">{metric(|point| money::price(&Sum::of([&point.cost_per_hour]), &point.currency))}</td>
+            <td role="cell" class="number not-phone">{metric(|point| quantity::measured(point.memory_working_set_bytes, quantity::bytes))}</td>
+            <td role="cell" class="number not-phone">{metric(|point| money::price(&Sum::of([&point.cost_per_hour]), &point.currency))}</td>
             <td role="cell" class="verbs">{verb}</td>
         </tr>
     }
