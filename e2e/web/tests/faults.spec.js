@@ -24,11 +24,14 @@ test('a killed agent: banner, return, no line lost', async ({ page }) => {
   await overview.goto('/');
   const sentence = overview.locator('.page-head .sentence');
   await expect(sentence).toHaveText(/All is well|need/);
+  // A page behind another one is slow to notice anything.
+  await page.bringToFront();
   stopAgent(readState());
   await expect(page.getByTestId('reconnecting')).toContainText('Reconnecting… showing data from');
   await expect(page.getByText('Waiting for the connection')).toBeVisible();
   await expect(page.locator('.page-actions').getByRole('button', { name: 'Stop' })).toBeDisabled();
   await page.screenshot({ path: artefact('reconnecting') });
+  await overview.bringToFront();
   await expect(sentence).toContainText('Nothing was heard since');
   await overview.screenshot({ path: artefact('overview-offline') });
   await overview.close();
