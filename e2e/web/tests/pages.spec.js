@@ -88,7 +88,7 @@ test('markup in a name is text', async ({ page }) => {
 });
 
 test('whatever is not there on this host has a way out beside it', async ({ page }) => {
-  await page.goto('/host');
+  await page.goto('/hosts');
   const rows = page.getByTestId('checks').getByRole('row');
   await expect(rows.filter({ hasText: 'there' }).first()).toBeVisible();
   for (const row of await rows.filter({ hasText: /▲|✖/ }).all()) await expect(row.getByTestId('remedy')).not.toBeEmpty();
