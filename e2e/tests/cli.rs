@@ -2,11 +2,14 @@
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::ffi::OsString;
+use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use wharf_e2e::{Image, World, run};
 use wharf_shared::host::{CheckStatus, CheckView};
 
@@ -166,6 +169,62 @@ fn what_is_piped_into_run_comes_out_whole() -> Result<()> {
             output.stdout.len(),
             text.len()
         );
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn what_is_piped_through_an_exec_comes_out_whole() -> Result<()> {
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        said(world, &["run", "-d", "--name", "echo", &image, "sleep", "1000"])?;
+        // More, both ways at once, than all buffers on the way hold.
+        let file = input_of(world, 24 << 20)?;
+        let output = command(world, &["exec", "-i", "echo", "cat"])?
+            .stdin(std::fs::File::open(&file)?)
+            .output()
+            .context("exec cat")?;
+        ensure!(output.status.success(), "{:?}", String::from_utf8_lossy(&output.stderr));
+        ensure!(output.stdout == std::fs::read(&file)?, "{} bytes came back", output.stdout.len());
+        said(world, &["rm", "-f", "echo"])?;
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn input_that_nobody_reads_holds_nothing_up() -> Result<()> {
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        said(world, &["run", "-d", "--name", "deaf", &image, "sleep", "1000"])?;
+        let run: &[&str] = &["run", "-i", "--rm", &image];
+        for start in [run, &["exec", "-i", "deaf"]] {
+            // Output and the exit code come although the network is full of input.
+            let file = input_of(world, 24 << 20)?;
+            let script = "sleep 1; echo heard; exit 7";
+            let output = command(world, &[start, &["sh", "-c", script]].concat())?
+                .stdin(std::fs::File::open(&file)?)
+                .output()
+                .with_context(|| format!("{start:?}"))?;
+            assert_eq!(output.status.code(), Some(7), "{start:?}: {output:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "heard\n", "{start:?}");
+            // A signal overtakes what fits into the agent's memory.
+            let file = input_of(world, 200 << 10)?;
+            let script = "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done";
+            let mut child = command(world, &[start, &["sh", "-c", script]].concat())?
+                .stdin(std::fs::File::open(&file)?)
+                .stdout(Stdio::piped())
+                .spawn()
+                .with_context(|| format!("{start:?}"))?;
+            let mut ready = String::new();
+            let stdout = child.stdout.take().context("no output")?;
+            std::io::BufReader::new(stdout).read_line(&mut ready)?;
+            assert_eq!(ready, "ready\n", "{start:?}");
+            kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
+            assert_eq!(child.wait()?.code(), Some(9), "{start:?}");
+        }
+        said(world, &["rm", "-f", "deaf"])?;
         world.no_container_is_left()
     })
 }
@@ -394,6 +453,18 @@ fn contexts_refused(world: &World, arguments: &[&str]) -> Result<String> {
     let output = with_contexts(world, arguments, "")?;
     assert_eq!(output.status.code(), Some(1), "wharf {arguments:?}: {output:?}");
     Ok(String::from_utf8(output.stderr)?)
+}
+
+/// A file of so many bytes, no two lines of it alike.
+fn input_of(world: &World, bytes: usize) -> Result<PathBuf> {
+    let file = world.dir().join("input");
+    let mut text: String = (0..bytes / 8).fold(String::new(), |mut text, number| {
+        text.push_str(&format!("{number:x}\n"));
+        text
+    });
+    text.truncate(bytes);
+    std::fs::write(&file, text)?;
+    Ok(file)
 }
 
 fn command(world: &World, arguments: &[&str]) -> Result<Command> {

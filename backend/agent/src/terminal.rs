@@ -36,18 +36,11 @@ impl Terminal {
         (read > 0).then_some(buffer)
     }
 
-    /// Types all bytes.
-    pub(crate) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let written = self
-                .0
-                .async_io(Interest::WRITABLE, |master| {
-                    rustix::io::write(master, bytes).map_err(io::Error::from)
-                })
-                .await?;
-            bytes = bytes.get(written..).unwrap_or_default();
-        }
-        Ok(())
+    /// Types as many bytes as fit, and returns how many; cancel-safe.
+    pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .async_io(Interest::WRITABLE, |master| rustix::io::write(master, bytes).map_err(io::Error::from))
+            .await
     }
 
     /// Sets its size; the foreground process gets SIGWINCH.

@@ -7,7 +7,7 @@ use wharf_shared::live::{StreamInput, StreamOutput};
 
 use crate::client::Client;
 use crate::output;
-use crate::socket::Socket;
+use crate::socket::{Hearing, Saying, Socket};
 use crate::terminal::{self, Changed, DetachKeys};
 
 /// Signals that are passed on to the process when it has no terminal of its own.
@@ -55,7 +55,7 @@ impl Stream {
     }
 
     /// Passes everything on, both ways, until the process ends or the person leaves.
-    pub(crate) async fn join(mut self, joint: Joint) -> Result<Ended> {
+    pub(crate) async fn join(self, joint: Joint) -> Result<Ended> {
         let raw = if joint.terminal && joint.stdin && terminal::is_interactive() {
             Some(Changed::raw()?)
         } else {
@@ -66,52 +66,100 @@ impl Stream {
         ended
     }
 
-    async fn pump(&mut self, joint: Joint, raw: bool) -> Result<Ended> {
-        let mut stdin = tokio::io::stdin();
-        let mut stdin_open = joint.stdin;
-        let mut chunk = vec![0; STDIN_CHUNK_BYTES];
-        let mut keys = DetachKeys::default();
-        let mut resized = signal(SignalKind::window_change()).context("wait for the window's size")?;
-        let mut signals = Signals::new(!raw)?;
-        if joint.terminal {
-            self.resize().await?;
+    async fn pump(self, joint: Joint, raw: bool) -> Result<Ended> {
+        let (saying, hearing, carry) = self.socket.split();
+        let carry = async {
+            carry.await;
+            Ok(())
+        };
+        // Each way goes on by itself: a process that reads nothing is still heard. Once it has ended
+        // there is nobody to say anything to.
+        tokio::select! {
+            ended = hear(hearing) => ended,
+            left = async { tokio::try_join!(say(saying, joint, raw), carry) } => left.map(|_| Ended::Detached),
         }
-        loop {
-            // Every branch takes its item in one step, so none is lost when another branch wins.
-            tokio::select! {
-                frame = self.socket.next() => match frame? {
-                    Some(StreamOutput::Stdout(bytes)) => output::write_out(&bytes)?,
-                    Some(StreamOutput::Stderr(bytes)) => output::write_err(&bytes)?,
-                    Some(StreamOutput::Started) => {}
-                    Some(StreamOutput::Exited(code)) => return Ok(Ended::Exited(code)),
-                    Some(StreamOutput::Refused(problem)) => return Err(problem.into()),
-                    None => bail!("the connection ended before the process did; it may still run"),
-                },
-                read = stdin.read(&mut chunk), if stdin_open => {
-                    let typed = chunk.get(..read.context("read standard input")?).unwrap_or_default();
-                    if typed.is_empty() {
-                        stdin_open = false;
-                        self.socket.send(&StreamInput::CloseStdin).await?;
-                        continue;
-                    }
-                    let (pass, detach) = if raw { keys.feed(typed) } else { (typed.to_vec(), false) };
-                    if !pass.is_empty() {
-                        self.socket.send(&StreamInput::Stdin(pass)).await?;
-                    }
-                    if detach {
-                        return Ok(Ended::Detached);
-                    }
+    }
+}
+
+/// Shows what the process prints until it ends.
+async fn hear(mut hearing: Hearing<StreamOutput>) -> Result<Ended> {
+    loop {
+        match hearing.next().await? {
+            Some(StreamOutput::Stdout(bytes)) => output::write_out(&bytes)?,
+            Some(StreamOutput::Stderr(bytes)) => output::write_err(&bytes)?,
+            Some(StreamOutput::Started) => {}
+            Some(StreamOutput::Exited(code)) => return Ok(Ended::Exited(code)),
+            Some(StreamOutput::Refused(problem)) => return Err(problem.into()),
+            None => bail!("the connection ended before the process did; it may still run"),
+        }
+    }
+}
+
+/// Passes on what is typed, the window's size and signals, until the person leaves.
+async fn say(saying: Saying<StreamInput>, joint: Joint, raw: bool) -> Result<()> {
+    let mut resized = signal(SignalKind::window_change()).context("wait for the window's size")?;
+    let mut signals = Signals::new(!raw)?;
+    let size = || terminal::size().map(|(rows, columns)| StreamInput::Resize { rows, columns });
+    if joint.terminal
+        && let Some(size) = size()
+    {
+        saying.send(&size).await?;
+    }
+    let mut typed = std::pin::pin!(pass_stdin(&saying, joint.stdin, raw));
+    let mut stdin_open = true;
+    loop {
+        // Signals and sizes are taken in one step; standard input goes on where it was.
+        tokio::select! {
+            done = &mut typed, if stdin_open => {
+                if done? == Passed::Left {
+                    return Ok(());
                 }
-                Some(()) = resized.recv(), if joint.terminal => self.resize().await?,
-                number = signals.next() => self.socket.send(&StreamInput::Signal(number)).await?,
+                stdin_open = false;
+            }
+            Some(()) = resized.recv(), if joint.terminal => {
+                // One that has no room is followed by others, or by nobody who looks.
+                if let Some(size) = size() {
+                    saying.try_send(&size)?;
+                }
+            }
+            number = signals.next() => {
+                if !saying.try_send(&StreamInput::Signal(number))? {
+                    bail!("the process does not read its input, and signal {number} cannot overtake it");
+                }
             }
         }
     }
+}
 
-    async fn resize(&mut self) -> Result<()> {
-        match terminal::size() {
-            Some((rows, columns)) => self.socket.send(&StreamInput::Resize { rows, columns }).await,
-            None => Ok(()),
+/// How standard input came to its end.
+#[derive(Debug, PartialEq, Eq)]
+enum Passed {
+    /// It has ended.
+    All,
+    /// The person typed the keys that detach.
+    Left,
+}
+
+async fn pass_stdin(saying: &Saying<StreamInput>, wanted: bool, raw: bool) -> Result<Passed> {
+    if !wanted {
+        return Ok(Passed::All);
+    }
+    let mut stdin = tokio::io::stdin();
+    let mut chunk = vec![0; STDIN_CHUNK_BYTES];
+    let mut keys = DetachKeys::default();
+    loop {
+        let read = stdin.read(&mut chunk).await.context("read standard input")?;
+        let typed = chunk.get(..read).unwrap_or_default();
+        if typed.is_empty() {
+            saying.send(&StreamInput::CloseStdin).await?;
+            return Ok(Passed::All);
+        }
+        let (pass, detach) = if raw { keys.feed(typed) } else { (typed.to_vec(), false) };
+        if !pass.is_empty() {
+            saying.send(&StreamInput::Stdin(pass)).await?;
+        }
+        if detach {
+            return Ok(Passed::Left);
         }
     }
 }

@@ -5,15 +5,18 @@
 //! reader starts at the segment before its cursor and skips what it already has ([`super::lines`]).
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use wharf_shared::live::{LogLine, LogStream};
+use wharf_shared::problem::ProblemKind;
 use wharf_shared::time::Timestamp;
 use wharf_shim::logfile::{Item, LogError, LogReader, Start, Stream as ChunkStream, segments};
 
 use super::lines::{LINE_MAX_BYTES, LineAssembler};
+use crate::error::ServiceError;
 
 /// How often the end of a followed log is looked at.
 const POLL: Duration = Duration::from_millis(40);
@@ -60,8 +63,19 @@ pub(crate) enum LogItem {
 pub(crate) enum TailError {
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error("the container was removed before its log was read to the end")]
+    Removed,
     #[error("a worker thread panicked")]
     Worker(#[from] tokio::task::JoinError),
+}
+
+impl From<TailError> for ServiceError {
+    fn from(error: TailError) -> Self {
+        match error {
+            TailError::Removed => Self::new(ProblemKind::NotFound, error.to_string()),
+            error => Self::internal("the log cannot be read", error),
+        }
+    }
 }
 
 /// One reader's place in a log.
@@ -212,7 +226,7 @@ pub(crate) fn follow(
                     match tokio::task::spawn_blocking(move || LogTail::open(&dir, &query)).await? {
                         Ok(tail) => Box::new(tail),
                         // Its first start makes the log.
-                        Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                        Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                             if !(follow && live) {
                                 return Ok(None);
                             }
@@ -225,11 +239,17 @@ pub(crate) fn follow(
                 }
                 State::Reading(tail) => tail,
             };
-            let (mut tail, more) = tokio::task::spawn_blocking(move || {
+            let read = tokio::task::spawn_blocking(move || {
                 let more = tail.read(BATCH_LINES)?;
                 Ok::<_, LogError>((tail, more))
-            })
-            .await??;
+            });
+            let (mut tail, more) = match read.await? {
+                // It was there when the tail was opened.
+                Err(LogError::Io { call: "list", source, .. }) if source.kind() == ErrorKind::NotFound => {
+                    return Err(TailError::Removed);
+                }
+                read => read?,
+            };
             let at_end = !(more || follow && live);
             if at_end && !live {
                 tail.finish();
@@ -302,6 +322,19 @@ mod tests {
             sizes.push(batch.expect("the log reads").len());
         }
         assert_eq!(sizes, [BATCH_LINES, BATCH_LINES, 7]);
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_removed_under_its_reader_says_so() {
+        let dir = tempfile::tempdir().expect("a directory");
+        written(dir.path(), &["line\n"], 1 << 20);
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        let stream = follow(dir.path().to_owned(), query, || true);
+        pin_mut!(stream);
+        assert_eq!(stream.next().await.expect("a batch").expect("the log reads").len(), 1);
+        std::fs::remove_dir_all(dir.path()).expect("removed");
+        let error = stream.next().await.expect("an answer").expect_err("the log is gone");
+        assert!(matches!(error, TailError::Removed), "{error:?}");
     }
 
     #[tokio::test]

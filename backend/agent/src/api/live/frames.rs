@@ -1,10 +1,15 @@
 //! Frames of either encoding on a WebSocket.
 
+use std::time::Duration;
+
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+/// Whoever was told the last thing has this long to go.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A WebSocket with the encoding that was agreed on.
 pub(super) struct Frames {
@@ -84,5 +89,13 @@ impl Receiving {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => Incoming::Closed,
             };
         }
+    }
+
+    /// Throws away what still comes until the other side is gone: closed over unread frames, the
+    /// connection would be reset, and what was said last could be lost.
+    pub(super) async fn drain(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.0.next().await {} };
+        // A client that does not go has had its time.
+        drop(tokio::time::timeout(FAREWELL, rest).await);
     }
 }

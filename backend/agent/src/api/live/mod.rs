@@ -1,6 +1,7 @@
 //! WebSockets: the multiplexed one of live topics, and those of execs and attached containers.
 
 mod frames;
+mod input;
 mod process;
 mod topics;
 

@@ -2,25 +2,27 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State, WebSocketUpgrade};
 use axum::response::Response;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wharf_shared::live::{LogStream, StreamInput, StreamOutput};
 use wharf_shared::problem::ProblemKind;
 use wharf_shim::protocol::ExitStatus;
 
 use super::frames::{Frames, Incoming, Receiving, Sending};
+use super::input::{Input, Target};
 use super::{HELLO_TIMEOUT, OptionalCaller, authenticate, upgrade};
 use crate::api::extract::{Path, Query};
 use crate::api::problem::problem;
 use crate::app::App;
 use crate::containers::exec::{Running, Stdin, Streams};
-use crate::containers::logs::{LogItem, LogQuery};
+use crate::containers::logs::{LogItem, LogQuery, TailError};
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError, chain};
 use crate::terminal::Terminal;
@@ -29,8 +31,9 @@ use crate::terminal::Terminal;
 const CHUNK_BYTES: usize = 32 * 1024;
 /// Chunks between the process and a slow client; then the process waits.
 const CHUNKS: usize = 8;
-/// Input that is kept for a container that does not run yet; then the client waits.
-const EARLY_MAX_BYTES: usize = 256 * 1024;
+/// A background child may hold the pipes open for ever: so long after the process's end they may
+/// say nothing.
+const LINGER: Duration = Duration::from_millis(500);
 /// The signal of a client that hung up on a terminal.
 const SIGHUP: i32 = 1;
 
@@ -75,10 +78,12 @@ pub(in crate::api) async fn attach(
 ) -> Result<Response> {
     let (parts, _) = request.into_parts();
     upgrade(socket, &parts, caller, move |frames, caller| async move {
-        let Some((mut sending, receiving, ctx)) = greet(&app, frames, caller).await else { return };
-        if let Err(error) = run_attach(&app, &ctx, &container, &query, &mut sending, receiving).await {
+        let Some((mut sending, mut receiving, ctx)) = greet(&app, frames, caller).await else { return };
+        let attached = Box::pin(run_attach(&app, &ctx, &container, &query, &mut sending, &mut receiving));
+        if let Err(error) = attached.await {
             refuse(&mut sending, &error).await;
         }
+        receiving.drain().await;
     })
 }
 
@@ -103,23 +108,6 @@ async fn refuse(sending: &mut Sending, error: &ServiceError) {
     sending.send(&StreamOutput::Refused(problem(error, ""))).await;
 }
 
-/// Where input goes.
-enum Input {
-    Terminal(Arc<Terminal>),
-    Pipe(pipe::Sender),
-    None,
-    /// The container does not run yet.
-    Early(Early),
-}
-
-/// What a client said before the container ran.
-#[derive(Default)]
-struct Early {
-    bytes: Vec<u8>,
-    closed: bool,
-    size: Option<(u16, u16)>,
-}
-
 async fn run_exec(
     app: &Arc<App>,
     container: &wharf_shared::id::ContainerId,
@@ -127,8 +115,9 @@ async fn run_exec(
     mut sending: Sending,
     mut receiving: Receiving,
 ) {
-    let (chunks, mut output) = mpsc::channel::<StreamOutput>(CHUNKS);
-    let started = match running.streams {
+    let (chunks, output) = mpsc::channel::<StreamOutput>(CHUNKS);
+    let has_terminal = matches!(running.streams, Streams::Terminal(_));
+    let target = match running.streams {
         Streams::Terminal(master) => Terminal::new(master).map(Arc::new).map(|terminal| {
             let reader = Arc::clone(&terminal);
             let chunks = chunks.clone();
@@ -139,7 +128,7 @@ async fn run_exec(
                     }
                 }
             });
-            Input::Terminal(terminal)
+            Target::Terminal(terminal)
         }),
         Streams::Pipes { stdin, stdout, stderr } => {
             pump(app, stdout, StreamOutput::Stdout, chunks.clone());
@@ -147,12 +136,12 @@ async fn run_exec(
             stdin
                 .map(pipe::Sender::from_owned_fd)
                 .transpose()
-                .map(|pipe| pipe.map_or(Input::None, Input::Pipe))
+                .map(|pipe| pipe.map_or(Target::Nowhere, Target::Pipe))
         }
     };
     drop(chunks);
-    let mut input = match started {
-        Ok(input) => input,
+    let input = match target {
+        Ok(target) => Input::to(target),
         Err(error) => {
             return refuse(
                 &mut sending,
@@ -164,36 +153,81 @@ async fn run_exec(
     if !sending.send(&StreamOutput::Started).await {
         return;
     }
-    let mut exit = running.exit;
+    // Each way goes on by itself: a process that reads nothing is still heard.
+    tokio::select! {
+        ended = tell_output(output, running.exit, &mut sending) => if ended {
+            return receiving.drain().await;
+        },
+        // What was not passed on when the process ended is nobody's any more.
+        () = feed_exec(app, container, &running.exec_id, input, &mut receiving) => {}
+    }
+    if has_terminal {
+        app.containers.signal_exec(container, running.exec_id, SIGHUP).await;
+    }
+}
+
+/// Sends what a process prints until it has ended, and how; `false` when the client is gone before.
+async fn tell_output(
+    mut output: mpsc::Receiver<StreamOutput>,
+    mut exit: oneshot::Receiver<ExitStatus>,
+    sending: &mut Sending,
+) -> bool {
     let mut ended: Option<ExitStatus> = None;
     let mut drained = false;
     loop {
-        // Chunks and frames are taken only when their branch wins; the exit is asked once.
+        // A chunk is taken only when its branch wins; the exit is asked once; the pause begins anew.
         tokio::select! {
             chunk = output.recv(), if !drained => match chunk {
                 Some(chunk) => {
                     if !sending.send(&chunk).await {
-                        break;
+                        return ended.is_some();
                     }
                 }
                 None => drained = true,
             },
             status = &mut exit, if ended.is_none() => ended = Some(status.unwrap_or(ExitStatus::Unknown)),
-            frame = receiving.next::<StreamInput>() => {
-                if !take_input(app, container, &running.exec_id, &mut input, frame).await {
-                    break;
-                }
-            }
-            // A background child may hold the pipes open for ever; after the process's end they get a moment.
-            () = tokio::time::sleep(std::time::Duration::from_millis(500)), if ended.is_some() && !drained => drained = true,
+            () = tokio::time::sleep(LINGER), if ended.is_some() && !drained => drained = true,
         }
         if drained && let Some(status) = ended {
             sending.send(&StreamOutput::Exited(shell_code(status))).await;
-            return;
+            return true;
         }
     }
-    if ended.is_none() && matches!(input, Input::Terminal(_)) {
-        app.containers.signal_exec(container, running.exec_id, SIGHUP).await;
+}
+
+/// Does what a client asks of an exec until it is gone.
+async fn feed_exec(
+    app: &App,
+    container: &wharf_shared::id::ContainerId,
+    exec_id: &str,
+    mut input: Input,
+    receiving: &mut Receiving,
+) {
+    loop {
+        // Both are cancel-safe.
+        tokio::select! {
+            // The end of the pipe is the end of the input.
+            _ended = input.flow() => {}
+            frame = receiving.next::<StreamInput>(), if !input.is_full() => match frame {
+                Incoming::Closed => return,
+                Incoming::Frame(StreamInput::Signal(signo)) => {
+                    app.containers.signal_exec(container, exec_id.to_owned(), signo).await;
+                }
+                frame => take_input(&mut input, frame),
+            },
+        }
+    }
+}
+
+/// What is the same for every process.
+fn take_input(input: &mut Input, frame: Incoming<StreamInput>) {
+    match frame {
+        Incoming::Frame(StreamInput::Stdin(bytes)) => input.push(&bytes),
+        Incoming::Frame(StreamInput::CloseStdin) => input.end(),
+        Incoming::Frame(StreamInput::Resize { rows, columns }) => input.resize(rows, columns),
+        Incoming::Frame(StreamInput::Hello { .. } | StreamInput::Signal(_))
+        | Incoming::Garbage(_)
+        | Incoming::Closed => {}
     }
 }
 
@@ -213,137 +247,98 @@ fn pump(app: &App, fd: OwnedFd, wrap: fn(Vec<u8>) -> StreamOutput, chunks: mpsc:
     });
 }
 
-/// Does what a frame asks; `false` when the client is gone.
-async fn take_input(
-    app: &App,
-    container: &wharf_shared::id::ContainerId,
-    exec_id: &str,
-    input: &mut Input,
-    frame: Incoming<StreamInput>,
-) -> bool {
-    match frame {
-        Incoming::Closed => return false,
-        Incoming::Garbage(_) | Incoming::Frame(StreamInput::Hello { .. }) => {}
-        Incoming::Frame(StreamInput::Stdin(bytes)) => write_input(input, &bytes).await,
-        Incoming::Frame(StreamInput::CloseStdin) => *input = Input::None,
-        Incoming::Frame(StreamInput::Resize { rows, columns }) => resize(input, rows, columns),
-        Incoming::Frame(StreamInput::Signal(signo)) => {
-            app.containers.signal_exec(container, exec_id.to_owned(), signo).await;
-        }
-    }
-    true
-}
-
-fn resize(input: &mut Input, rows: u16, columns: u16) {
-    match input {
-        Input::Terminal(terminal) => terminal.resize(rows, columns),
-        Input::Early(early) => early.size = Some((rows, columns)),
-        Input::Pipe(_) | Input::None => {}
-    }
-}
-
-async fn write_input(input: &mut Input, bytes: &[u8]) {
-    let written = match input {
-        Input::Early(early) => {
-            early.bytes.extend_from_slice(bytes);
-            return;
-        }
-        Input::Terminal(terminal) => terminal.write(bytes).await,
-        Input::Pipe(pipe) => pipe.write_all(bytes).await,
-        Input::None => return,
-    };
-    if written.is_err() {
-        // The process closed its input; it may go on without.
-        *input = Input::None;
-    }
-}
-
 async fn run_attach(
     app: &Arc<App>,
     ctx: &Ctx,
     container: &str,
     query: &AttachQuery,
     sending: &mut Sending,
-    mut receiving: Receiving,
+    receiving: &mut Receiving,
 ) -> Result<()> {
     let row = app.containers.find(ctx, container).await?;
     let opening = if query.stdin { Some(app.containers.stdin_once_live(ctx, &row)?) } else { None };
+    let tail = if query.logs { None } else { Some(0) };
+    let query = LogQuery { tail, follow: true, raw: true, ..LogQuery::default() };
+    let exit = app.containers.exit(ctx, row.id.as_str(), false).await?;
+    let chunks = app.containers.logs(ctx, row.id.as_str(), query).await?;
+    if !sending.send(&StreamOutput::Started).await {
+        return Ok(());
+    }
+    // Each way goes on by itself. The container's actor may wait for the log to be read before it
+    // removes it, so whoever reads must never wait for the actor.
+    tokio::select! {
+        told = tell_log(chunks, exit, sending) => told,
+        // What was not passed on when the container ended is nobody's any more.
+        fed = feed_container(app, ctx, row.id.as_str(), opening, receiving) => fed,
+    }
+}
+
+/// Sends what a container prints until it has ended, and how.
+async fn tell_log(
+    chunks: impl Stream<Item = Result<Vec<LogItem>, TailError>>,
+    exit: impl Future<Output = Result<wharf_shared::container::ExitView>>,
+    sending: &mut Sending,
+) -> Result<()> {
+    let mut chunks = std::pin::pin!(chunks);
+    while let Some(batch) = chunks.next().await {
+        for item in batch? {
+            let LogItem::Chunk { stream, bytes } = item else { continue };
+            let stderr = stream == LogStream::Stderr;
+            let output = if stderr { StreamOutput::Stderr(bytes) } else { StreamOutput::Stdout(bytes) };
+            if !sending.send(&output).await {
+                return Ok(());
+            }
+        }
+    }
+    sending.send(&StreamOutput::Exited(exit.await?.shell_code())).await;
+    Ok(())
+}
+
+/// Does what a client asks of a container until it is gone. `opening` gives the standard input once
+/// the container runs; without it there is none.
+async fn feed_container(
+    app: &App,
+    ctx: &Ctx,
+    container: &str,
+    opening: Option<impl Future<Output = Option<Stdin>>>,
+    receiving: &mut Receiving,
+) -> Result<()> {
+    let mut input = if opening.is_some() { Input::early() } else { Input::to(Target::Nowhere) };
     // Opened beside the rest: whoever attaches before the start misses no byte of a quick process.
-    let mut opening = Box::pin(async move {
+    let mut opening = std::pin::pin!(async move {
         match opening {
             Some(opening) => opening.await,
             None => std::future::pending().await,
         }
     });
-    let mut input = if query.stdin { Input::Early(Early::default()) } else { Input::None };
-    let tail = if query.logs { None } else { Some(0) };
-    let query = LogQuery { tail, follow: true, raw: true, ..LogQuery::default() };
-    let exit = app.containers.exit(ctx, row.id.as_str(), false).await?;
-    let mut chunks = Box::pin(app.containers.logs(ctx, row.id.as_str(), query).await?);
-    if !sending.send(&StreamOutput::Started).await {
-        return Ok(());
-    }
     loop {
-        let early = matches!(input, Input::Early(_));
-        let full = matches!(&input, Input::Early(early) if early.bytes.len() >= EARLY_MAX_BYTES);
-        // Each takes its item only when it wins; the opening is asked once.
+        // The opening is asked once; the others are cancel-safe.
         tokio::select! {
-            stdin = &mut opening, if early => {
-                input = open_input(stdin, input).await?;
-                if matches!(input, Input::None) {
-                    close_stdin(app, ctx, row.id.as_str()).await;
-                }
-            }
-            batch = chunks.next() => match batch {
-                Some(Ok(batch)) => {
-                    for item in batch {
-                        let LogItem::Chunk { stream, bytes } = item else { continue };
-                        let output = if stream == LogStream::Stderr { StreamOutput::Stderr(bytes) } else { StreamOutput::Stdout(bytes) };
-                        if !sending.send(&output).await {
-                            return Ok(());
-                        }
-                    }
-                }
-                Some(Err(error)) => return Err(ServiceError::internal("the output cannot be read", error)),
-                None => {
-                    sending.send(&StreamOutput::Exited(exit.await?.shell_code())).await;
-                    return Ok(());
-                }
-            },
-            frame = receiving.next::<StreamInput>(), if !full => match frame {
+            stdin = &mut opening, if input.is_early() => input.connect(target(stdin)?),
+            ended = input.flow() => if ended { close_stdin(app, ctx, container).await },
+            frame = receiving.next::<StreamInput>(), if !input.is_full() => match frame {
                 Incoming::Closed => return Ok(()),
-                Incoming::Frame(StreamInput::Signal(signo)) => app.containers.kill(ctx, row.id.as_str(), signo).await?,
-                Incoming::Frame(StreamInput::Stdin(bytes)) => write_input(&mut input, &bytes).await,
-                Incoming::Frame(StreamInput::CloseStdin) => match &mut input {
-                    Input::Early(early) => early.closed = true,
-                    input => {
-                        *input = Input::None;
-                        close_stdin(app, ctx, row.id.as_str()).await;
+                Incoming::Frame(StreamInput::Signal(signo)) => {
+                    // One that has ended needs none, and how it ended is still to be told.
+                    if let Err(error) = app.containers.kill(ctx, container, signo).await {
+                        tracing::debug!(error = chain(&error), "a signal was not passed on");
                     }
-                },
-                Incoming::Frame(StreamInput::Resize { rows, columns }) => resize(&mut input, rows, columns),
-                Incoming::Frame(StreamInput::Hello { .. }) | Incoming::Garbage(_) => {}
+                }
+                frame => take_input(&mut input, frame),
             },
         }
     }
 }
 
-/// Passes on what was said before the container ran; one that has ended already needs no input.
-async fn open_input(stdin: Option<Stdin>, early: Input) -> Result<Input> {
-    let (Some(stdin), Input::Early(early)) = (stdin, early) else { return Ok(Input::None) };
+/// Where a container's input goes; one that has ended needs none.
+fn target(stdin: Option<Stdin>) -> Result<Target> {
+    let Some(stdin) = stdin else { return Ok(Target::Nowhere) };
     let unusable = |error| ServiceError::internal("standard input cannot be used", error);
-    let mut input = if stdin.terminal {
-        Input::Terminal(Arc::new(Terminal::new(stdin.fd).map_err(unusable)?))
+    Ok(if stdin.terminal {
+        Target::Terminal(Arc::new(Terminal::new(stdin.fd).map_err(unusable)?))
     } else {
-        Input::Pipe(pipe::Sender::from_owned_fd(stdin.fd).map_err(unusable)?)
-    };
-    if let Some((rows, columns)) = early.size {
-        resize(&mut input, rows, columns);
-    }
-    if !early.bytes.is_empty() {
-        write_input(&mut input, &early.bytes).await;
-    }
-    Ok(if early.closed { Input::None } else { input })
+        Target::Pipe(pipe::Sender::from_owned_fd(stdin.fd).map_err(unusable)?)
+    })
 }
 
 /// Closes the container's standard input; one that has ended closed it itself.

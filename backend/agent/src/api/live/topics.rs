@@ -162,7 +162,7 @@ async fn subscribe(app: &Arc<App>, ctx: &Ctx, topic: Topic) -> Result<BoxStream<
             lines
                 .map(|batch| match batch {
                     Ok(batch) => items(batch.into_iter().filter_map(log_item).collect()),
-                    Err(error) => failed(&ServiceError::internal("the log cannot be read", error)),
+                    Err(error) => failed(&error.into()),
                 })
                 .boxed()
         }
