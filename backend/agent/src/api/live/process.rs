@@ -34,6 +34,9 @@ const CHUNKS: usize = 8;
 /// A background child may hold the pipes open for ever: so long after the process's end they may
 /// say nothing.
 const LINGER: Duration = Duration::from_millis(500);
+/// After so much silence the client gets a sign of life, sooner than it would ask for one: a question
+/// may lie behind input that the process does not take.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The signal of a client that hung up on a terminal.
 const SIGHUP: i32 = 1;
 
@@ -175,7 +178,7 @@ async fn tell_output(
     let mut ended: Option<ExitStatus> = None;
     let mut drained = false;
     loop {
-        // A chunk is taken only when its branch wins; the exit is asked once; the pause begins anew.
+        // A chunk is taken only when its branch wins; the exit is asked once; the pauses begin anew.
         tokio::select! {
             chunk = output.recv(), if !drained => match chunk {
                 Some(chunk) => {
@@ -187,6 +190,11 @@ async fn tell_output(
             },
             status = &mut exit, if ended.is_none() => ended = Some(status.unwrap_or(ExitStatus::Unknown)),
             () = tokio::time::sleep(LINGER), if ended.is_some() && !drained => drained = true,
+            () = tokio::time::sleep(KEEP_ALIVE) => {
+                if !sending.ping().await {
+                    return ended.is_some();
+                }
+            }
         }
         if drained && let Some(status) = ended {
             sending.send(&StreamOutput::Exited(shell_code(status))).await;
@@ -280,7 +288,15 @@ async fn tell_log(
     sending: &mut Sending,
 ) -> Result<()> {
     let mut chunks = std::pin::pin!(chunks);
-    while let Some(batch) = chunks.next().await {
+    loop {
+        // A stream keeps what it has begun.
+        let Ok(batch) = tokio::time::timeout(KEEP_ALIVE, chunks.next()).await else {
+            if sending.ping().await {
+                continue;
+            }
+            return Ok(());
+        };
+        let Some(batch) = batch else { break };
         for item in batch? {
             let LogItem::Chunk { stream, bytes } = item else { continue };
             let stderr = stream == LogStream::Stderr;
