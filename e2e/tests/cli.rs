@@ -2,6 +2,7 @@
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -462,10 +463,13 @@ fn contexts_refused(world: &World, arguments: &[&str]) -> Result<String> {
 /// A file of so many bytes, no two lines of it alike.
 fn input_of(world: &World, bytes: usize) -> Result<PathBuf> {
     let file = world.dir().join("input");
-    let mut text: String = (0..bytes / 8).fold(String::new(), |mut text, number| {
-        text.push_str(&format!("{number:x}\n"));
-        text
-    });
+    let mut text = String::new();
+    for number in 0..bytes / 2 {
+        writeln!(text, "{number:x}")?;
+        if text.len() >= bytes {
+            break;
+        }
+    }
     text.truncate(bytes);
     std::fs::write(&file, text)?;
     Ok(file)
