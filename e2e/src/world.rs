@@ -26,7 +26,6 @@ use wharf_store::journal::Journal;
 use crate::client::Api;
 use crate::disk::Disk;
 use crate::leftovers;
-use crate::neighbour::HOST_ADDRESS;
 use crate::registry::{Image, Registry, free_port, run as run_program};
 
 /// Anything that a working agent does takes less.
@@ -129,7 +128,6 @@ impl World {
         all.extend(setup.settings.iter().map(|setting| (*setting).to_owned()));
         if setup.tls {
             all.push("tls.mode=generate".to_owned());
-            all.push(format!("access.allowed_hosts=[\"{HOST_ADDRESS}\"]"));
         }
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("make a runtime")?;

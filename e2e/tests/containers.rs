@@ -2,12 +2,14 @@
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::json;
 use wharf_e2e::{Image, Socket, World, run};
-use wharf_shared::container::{ContainerState, ContainerView, ExitView};
+use wharf_shared::container::{ContainerState, ContainerView, ExitView, ProcessView};
+use wharf_shared::event::AuditView;
 use wharf_shared::live::{MetricsPoint, StreamInput};
 use wharf_shared::page::Page;
 use wharf_shared::problem::ProblemKind;
@@ -55,6 +57,49 @@ fn stop_asks_with_the_signal_and_kills_after_the_grace() -> Result<()> {
         let view: ContainerView =
             world.api().post(&format!("/containers/{}/stop", view.id), &json!({ "grace_s": 1 }))?;
         assert_eq!(view.exit.context("an exit")?.signal, Some(9));
+        Ok(())
+    })
+}
+
+#[test]
+fn whoever_asks_later_is_obeyed_while_it_is_being_stopped() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let deaf = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+        let view = world.start(&tenant, &["sh", "-c", deaf], json!({}))?;
+        let path = format!("/containers/{}", view.id);
+        world.logged(view.id.as_str(), "ready")?;
+        let patient = json!({ "grace_s": 3_000 });
+        let leave = |what: &str| -> Result<()> {
+            let after = Duration::from_millis(200);
+            world.api().send_and_leave(Method::POST, &format!("{path}/{what}"), Some(&patient), after);
+            world.container_until(view.id.as_str(), "it is being stopped", |view| {
+                view.state == ContainerState::Stopping
+            })?;
+            Ok(())
+        };
+        // A stop calls a restart off that waits for the end, and may have less patience.
+        leave("restart")?;
+        let stopped: ContainerView = world.api().post(&format!("{path}/stop"), &json!({ "grace_s": 0 }))?;
+        assert_eq!(stopped.exit.context("an exit")?.signal, Some(9));
+        world.pause(Duration::from_millis(500));
+        assert_eq!(world.api().get::<ContainerView>(&path)?.state, ContainerState::Exited);
+
+        let _: ContainerView = world.api().post(&format!("{path}/start"), &json!({}))?;
+        leave("stop")?;
+        world.api().delete(&format!("{path}?force=true"))?;
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn a_followed_log_goes_on_over_every_restart() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let policy = json!({ "restart": { "on_failure": { "max_retries": 3 } } });
+        let view = world.start(&tenant, &["sh", "-c", "echo run; sleep 0.2; exit 5"], policy)?;
+        let text = world.api().text(&format!("/containers/{}/logs?follow=true", view.id))?;
+        assert_eq!(text, "run\n".repeat(4));
         Ok(())
     })
 }
@@ -122,6 +167,32 @@ fn a_paused_container_uses_no_cpu() -> Result<()> {
 }
 
 #[test]
+fn its_processes_are_told_in_its_own_numbers() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = "sleep 1000 & exec sleep 2000";
+        let view = world.start(&tenant, &["sh", "-c", script], json!({ "user": "7:8" }))?;
+        let path = format!("/containers/{}", view.id);
+        let mut found: Vec<ProcessView> = Vec::new();
+        world.until("both sleep", || {
+            found = world.api().get(&format!("{path}/processes"))?;
+            Ok(found.len() == 2 && found.iter().all(|process| process.command.starts_with("sleep")))
+        })?;
+        let facts: Vec<_> = found
+            .iter()
+            .map(|process| (process.pid, process.parent, process.user, process.command.as_str()))
+            .collect();
+        let child = found.last().context("no process")?.pid;
+        assert_eq!(facts, [(1, None, Some(7), "sleep 2000"), (child, Some(1), Some(7), "sleep 1000")]);
+        assert!(child > 1 && found.iter().all(|process| process.memory_bytes > 0), "{found:?}");
+        let _: ContainerView = world.api().post(&format!("{path}/stop"), &json!({ "grace_s": 0 }))?;
+        let problem = world.api().refused(Method::GET, &format!("{path}/processes"), None)?;
+        assert_eq!(problem.kind, ProblemKind::Conflict, "{problem:?}");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_cpu_quota_holds() -> Result<()> {
     run(|world| {
         let tenant = world.tenant("acme")?;
@@ -178,6 +249,11 @@ fn exec_passes_streams_and_the_exit_code() -> Result<()> {
         socket.send(&StreamInput::CloseStdin)?;
         assert_eq!(socket.exit_code()?, 42);
         assert!(socket.output.contains("rest") && socket.output.contains("oops"), "{:?}", socket.output);
+
+        let trail: Page<AuditView> = world.api().get("/audit")?;
+        let entry = trail.items.iter().find(|entry| entry.action == "container.exec");
+        let entry = entry.context("the exec is not in the trail")?;
+        assert_eq!((entry.subject.as_str(), entry.detail["program"].as_str()), (id, "sh"), "{entry:?}");
 
         let mut absent = Socket::exec(world.api(), id, &json!({ "command": ["/nope"] }))?;
         let refused = absent.exit_code().map_err(|error| format!("{error:#}"));

@@ -321,6 +321,27 @@ pub struct ExecSpec {
     pub terminal_size: Option<(u16, u16)>,
 }
 
+/// A process in a container, in the container's own numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProcessView {
+    /// Process id.
+    pub pid: u32,
+    /// The parent's; absent for what was started from outside.
+    pub parent: Option<u32>,
+    /// Effective user id; absent for one that the container has no number for.
+    pub user: Option<u32>,
+    /// As in `proc_pid_stat(5)`: `R` runs, `S` sleeps, `D` waits for a disk, `T` is stopped, `Z` has
+    /// ended.
+    pub state: String,
+    /// CPU time used so far, user and system.
+    pub cpu_ms: u64,
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Its command line, cut at 4,096 bytes; its name in brackets when it has none.
+    pub command: String,
+}
+
 /// An exec that was prepared; open its WebSocket within 30 seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

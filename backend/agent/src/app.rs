@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf_shared::id::HostId;
 use wharf_store::Db;
 use wharf_store::journal::Journal;
@@ -170,21 +170,54 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     crate::say(&format!("listening: {scheme}://{address}"));
 
     let stopper = tasks.clone();
-    let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
-    let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
+    let mut signals = Signals::new()?;
     tasks.spawn("signals", crate::tasks::OnEnd::Fine, async move {
-        // Whichever comes first; the other is no different.
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.next().await;
         tracing::info!("stopping; containers go on");
         stopper.stopping().cancel();
     });
-    api::serve(Arc::clone(&app), listener, tls.map(|identity| identity.config)).await;
-    tasks.stop(STOP_GRACE).await;
-    app.db.close().await;
-    Ok(())
+    let stopped = async {
+        api::serve(Arc::clone(&app), listener, tls.map(|identity| identity.config)).await;
+        tasks.stop(STOP_GRACE).await;
+        app.db.close().await;
+        Ok(())
+    };
+    let stopping = tasks.stopping();
+    let cut_short = async {
+        stopping.cancelled().await;
+        Signals::new()?.next().await;
+        Ok(())
+    };
+    // What is not finished is found and finished by the next agent, as after a power cut.
+    tokio::select! {
+        stopped = stopped => stopped,
+        cut_short = cut_short => {
+            tracing::warn!("stopping at once");
+            cut_short
+        }
+    }
+}
+
+/// What asks the agent to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Those that come from now on.
+    fn new() -> anyhow::Result<Self> {
+        let open = |kind| signal(kind).context("wait for signals");
+        Ok(Self { interrupt: open(SignalKind::interrupt())?, terminate: open(SignalKind::terminate())? })
+    }
+
+    /// Whichever comes first; the other is no different.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// The supervisor's executable: the one that is set, or the one beside ours.

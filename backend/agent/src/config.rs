@@ -100,7 +100,8 @@ pub(crate) enum TlsMode {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Access {
-    /// Names in the Host header that are accepted besides loopback's and the listening address.
+    /// Names in the Host header that are accepted besides loopback's and the listening address (where
+    /// that is every address: besides any address and the machine's own name).
     pub(crate) allowed_hosts: Vec<String>,
     /// Origins of browsers that are accepted besides the agent's own, such as `https://wharf.example`.
     pub(crate) allowed_origins: Vec<String>,

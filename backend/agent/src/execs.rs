@@ -1,6 +1,6 @@
 //! Execs that were asked for and wait for their socket: single use, for 30 seconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wharf_shared::container::{ExecSpec, ExecView};
@@ -49,13 +49,16 @@ impl Execs {
         spec: ExecSpec,
     ) -> Result<ExecView> {
         ctx.require(Permission::TenantWrite)?;
-        if spec.command.first().is_none_or(String::is_empty) {
+        let Some(program) = spec.command.first().filter(|program| !program.is_empty()) else {
             return Err(ServiceError::invalid_field("command", "say what to run"));
-        }
+        };
         let row = containers.find(ctx, container).await?;
         if !row.observed.state.is_live() {
             return Err(ServiceError::conflict("the container does not run; start it first"));
         }
+        // Its arguments may hold secrets.
+        let detail = BTreeMap::from([("program".to_owned(), program.clone())]);
+        containers.audit(ctx, "container.exec", &row, detail).await?;
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|error| ServiceError::internal("no random numbers", error))?;
         let exec_id = hex::encode(secret);

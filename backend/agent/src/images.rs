@@ -40,6 +40,8 @@ const PULLS_KEPT: usize = 50;
 const PULLS_PER_TENANT: usize = 4;
 /// Progress that a slow watcher may lag behind; it is given the latest anyway.
 const PULL_BACKLOG: usize = 64;
+/// How often a moment without pulls is looked for.
+const COLLECT_RETRY: Duration = Duration::from_millis(250);
 
 /// The service.
 #[derive(Clone)]
@@ -550,7 +552,18 @@ impl Images {
 
     /// Removes content that no tenant names and no container runs.
     async fn collect(&self) -> Result<()> {
-        let _alone = self.0.collecting.write().await;
+        // Whoever waits in the lock's queue holds up every pull behind it; pulls come and go, so a
+        // moment without any is looked for from outside.
+        let _alone = loop {
+            if let Ok(alone) = self.0.collecting.try_write() {
+                break alone;
+            }
+            let stopping = self.0.tasks.stopping();
+            tokio::select! {
+                () = tokio::time::sleep(COLLECT_RETRY) => {}
+                () = stopping.cancelled() => return Ok(()),
+            }
+        };
         let mut tx = self.0.db.read().await?;
         let mut roots: BTreeSet<String> = rows::digests(&mut tx).await?.into_iter().collect();
         let all = containers::list(&mut tx, &Scope::All, &ContainerFilter::default(), &PageRequest::whole())

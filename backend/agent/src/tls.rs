@@ -63,9 +63,7 @@ fn names(config: &Config) -> Vec<String> {
     if !listen.is_unspecified() {
         names.push(listen.to_string());
     }
-    if let Ok(Ok(name)) = nix::unistd::gethostname().map(std::ffi::OsString::into_string) {
-        names.push(name);
-    }
+    names.push(crate::host::name());
     names.extend(config.tls.names.iter().cloned());
     names.extend(config.access.allowed_hosts.iter().cloned());
     names.sort_unstable();

@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Wait(containers::NamesArguments),
     /// Show what containers use, live.
     Stats(stats::StatsArguments),
+    /// Show what runs in a container.
+    Top(containers::TopArguments),
     /// Pull an image from a registry.
     Pull(images::PullArguments),
     /// List images.

@@ -6,7 +6,7 @@
 //! carry the headers that keep a browser from guessing types, framing and running foreign code.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
@@ -29,6 +29,9 @@ pub(crate) struct Names {
     hosts: BTreeSet<String>,
     origins: BTreeSet<String>,
     scheme: &'static str,
+    /// It listens on every address of the machine. A page whose name was rebound to one of them still
+    /// sends its name, so any address may be the Host, as seen through whatever translates addresses.
+    any_address: bool,
 }
 
 /// An Origin that was checked; kept in the request's extensions for [`check_origin`].
@@ -39,8 +42,9 @@ impl Names {
     /// Loopback, the listening address, and what the configuration adds.
     pub(crate) fn new(config: &Config) -> Self {
         let mut hosts: BTreeSet<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).into();
+        let any_address = config.listen.ip().is_unspecified();
         match config.listen.ip() {
-            address if address.is_unspecified() => {}
+            _ if any_address => drop(hosts.insert(crate::host::name().to_ascii_lowercase())),
             IpAddr::V4(address) => drop(hosts.insert(address.to_string())),
             IpAddr::V6(address) => drop(hosts.insert(format!("[{address}]"))),
         }
@@ -48,7 +52,7 @@ impl Names {
         let origins =
             config.access.allowed_origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
         let scheme = if config.tls.mode == TlsMode::Off { "http" } else { "https" };
-        Self { hosts, origins, scheme }
+        Self { hosts, origins, scheme, any_address }
     }
 
     /// Refuses a request that is not meant for this agent or comes from a foreign page.
@@ -58,7 +62,8 @@ impl Names {
             Ok(Some(host)) => host.to_ascii_lowercase(),
             Ok(None) | Err(()) => return refuse("a request has one Host header"),
         };
-        if !self.hosts.contains(without_port(&host)) {
+        let name = without_port(&host);
+        if !(self.hosts.contains(name) || self.any_address && is_address(name)) {
             return refuse("this agent does not answer to this Host; see access.allowed_hosts");
         }
         match one(&parts.headers, &ORIGIN) {
@@ -121,6 +126,11 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> std::result::Result<Opt
     }
 }
 
+fn is_address(name: &str) -> bool {
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    bare.map_or_else(|| name.parse::<Ipv4Addr>().is_ok(), |bare| bare.parse::<Ipv6Addr>().is_ok())
+}
+
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -171,6 +181,23 @@ mod tests {
         }
         assert!(names().admit(&mut parts(&[])).is_err(), "no Host at all");
         assert!(names().admit(&mut parts(&[("host", "localhost"), ("host", "evil")])).is_err(), "two");
+    }
+
+    #[test]
+    fn who_listens_everywhere_answers_to_addresses_and_its_own_name_but_to_no_other() {
+        let listen = "0.0.0.0:8443".parse().expect("an address");
+        let names = Names::new(&Config { listen, ..Config::default() });
+        let own = crate::host::name();
+        for good in ["192.0.2.7:8443", "192.0.2.7", "[2001:db8::7]:8443", "localhost", own.as_str()] {
+            assert!(names.admit(&mut parts(&[("host", good)])).is_ok(), "{good}");
+        }
+        for bad in ["evil.example", "192.0.2.7.evil.example", "2001:db8::7", "[evil]", "0x7f000001"] {
+            assert!(names.admit(&mut parts(&[("host", bad)])).is_err(), "{bad}");
+        }
+        let listen = "192.0.2.7:8443".parse().expect("an address");
+        let names = Names::new(&Config { listen, ..Config::default() });
+        assert!(names.admit(&mut parts(&[("host", "192.0.2.7:8443")])).is_ok());
+        assert!(names.admit(&mut parts(&[("host", "192.0.2.8:8443")])).is_err());
     }
 
     #[test]

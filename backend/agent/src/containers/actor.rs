@@ -89,6 +89,8 @@ pub(super) enum Command {
         signo: i32,
     },
     Stdin(Answer<Stdin>),
+    /// Where its processes are.
+    Cgroup(Answer<PathBuf>),
     CloseStdin(Answer<()>),
     /// The names of the tenant's containers changed.
     RefreshHosts,
@@ -100,6 +102,8 @@ pub(super) struct Seen {
     pub(super) row: Arc<ContainerRecord>,
     /// It was removed; the actor has ended.
     pub(super) gone: bool,
+    /// It has ended, and is about to be started again.
+    pub(super) goes_on: bool,
 }
 
 /// A start of the container that is there now.
@@ -135,8 +139,10 @@ pub(super) struct Actor {
     /// Answered when it has ended.
     stopping: Vec<Answer<()>>,
     restart_after_stop: bool,
-    remove_after_stop: Option<(Ctx, bool, Answer<()>)>,
+    remove_after_stop: Vec<(Ctx, bool, Answer<()>)>,
     restarts_in_a_row: u32,
+    /// From the end of a run to what follows it.
+    goes_on: bool,
     done: bool,
     readers: Arc<RwLock<()>>,
 }
@@ -172,8 +178,9 @@ impl Actor {
             starting: Vec::new(),
             stopping: Vec::new(),
             restart_after_stop: false,
-            remove_after_stop: None,
+            remove_after_stop: Vec::new(),
             restarts_in_a_row: 0,
+            goes_on: false,
             done: false,
         }
     }
@@ -263,7 +270,11 @@ impl Actor {
     }
 
     fn show(&self) {
-        self.seen.send_replace(Seen { row: Arc::new(self.row.clone()), gone: self.done });
+        self.seen.send_replace(Seen {
+            row: Arc::new(self.row.clone()),
+            gone: self.done,
+            goes_on: self.goes_on,
+        });
     }
 
     /// As [`Self::save`]; a store that fails is told in the log, because the deed is done already.
@@ -277,7 +288,10 @@ impl Actor {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Start(ctx, answer) => self.start(&ctx, answer).await,
-            Command::Stop { ctx, grace, answer } => self.stop(&ctx, grace, answer).await,
+            Command::Stop { ctx, grace, answer } => {
+                self.call_restart_off().await;
+                self.stop(&ctx, grace, answer).await;
+            }
             Command::Restart { ctx, grace, answer } => {
                 if self.live.is_some() {
                     self.restart_after_stop = true;
@@ -301,6 +315,7 @@ impl Actor {
                     tracing::debug!(container.id = %self.row.id, error = chain(&error), "an exec was not signalled");
                 }
             }
+            Command::Cgroup(answer) => reply(answer, self.running().map(|live| live.cgroup.clone())),
             Command::Stdin(answer) => reply(answer, self.stdin().await),
             Command::CloseStdin(answer) => {
                 let closed = match self.running() {
@@ -340,13 +355,14 @@ impl Actor {
                 self.begin(&ctx).await;
             }
             Then::Kill => {
+                let mut patience = KILL_PATIENCE;
                 if let Some(live) = &self.live
-                    && let Err(error) =
-                        live.session.ask(Request::Signal { signo: SIGKILL, all: true }, &[]).await
+                    && let Err(error) = kill(&live.session).await
                 {
                     tracing::warn!(container.id = %self.row.id, error = chain(&error), "the supervisor did not kill");
+                    patience = Duration::ZERO;
                 }
-                self.deadline = Some((Instant::now() + KILL_PATIENCE, Then::KillHarder));
+                self.deadline = Some((Instant::now() + patience, Then::KillHarder));
             }
             Then::KillHarder => {
                 if let Some(live) = &self.live {
@@ -500,7 +516,14 @@ impl Actor {
             return reply(answer, saved);
         }
         self.stopping.push(answer);
+        let grace =
+            grace.unwrap_or_else(|| Duration::from_secs(self.row.spec.stop_grace_s.unwrap_or(10).into()));
+        let kill_at = Instant::now() + grace;
         if self.row.observed.state == ContainerState::Stopping {
+            // It was asked already; whoever asks again may have less patience, never more.
+            if let Some((at, Then::Kill)) = &mut self.deadline {
+                *at = kill_at.min(*at);
+            }
             return;
         }
         let frozen = self.row.observed.state == ContainerState::Paused;
@@ -512,8 +535,15 @@ impl Actor {
                 row.observed.state = ContainerState::Stopping;
             })
             .await;
-        if let Err(error) = saved {
-            return self.answer_stopping(&Err(error));
+        if saved.is_err() {
+            // Nothing is to follow from some later end.
+            if std::mem::take(&mut self.restart_after_stop) {
+                self.answer_starting(&saved);
+            }
+            for (_, _, answer) in self.remove_after_stop.drain(..) {
+                reply(answer, copy(&saved));
+            }
+            return self.answer_stopping(&saved);
         }
         let Some(live) = &self.live else { return };
         let signo = launch::stop_signal(&self.deps, &self.row).await;
@@ -523,9 +553,16 @@ impl Actor {
         if frozen && let Err(error) = self.deps.engine.thaw(live.cgroup.clone()).await {
             tracing::warn!(container.id = %self.row.id, error = chain(&error), "a paused container was not thawed");
         }
-        let grace =
-            grace.unwrap_or_else(|| Duration::from_secs(self.row.spec.stop_grace_s.unwrap_or(10).into()));
-        self.deadline = Some((Instant::now() + grace, Then::Kill));
+        self.deadline = Some((kill_at, Then::Kill));
+    }
+
+    /// A restart that still waits for the end goes no further than that.
+    async fn call_restart_off(&mut self) {
+        if !std::mem::take(&mut self.restart_after_stop) {
+            return;
+        }
+        self.answer_starting(&Err(ServiceError::conflict("the container was stopped before it ran again")));
+        self.note(None, |row| row.desired = Desired::Stopped).await;
     }
 
     fn answer_stopping(&mut self, outcome: &Result<()>) {
@@ -668,7 +705,7 @@ impl Actor {
             self.preparing = None;
             self.deadline = None;
             self.answer_starting(&Err(ServiceError::conflict("the container was removed")));
-            return self.remove_now(&ctx, volumes, answer).await;
+            return self.remove_now(&ctx, volumes, vec![answer]).await;
         }
         if !force {
             return reply(
@@ -676,19 +713,31 @@ impl Actor {
                 Err(ServiceError::conflict("the container runs; stop it first, or remove it with force")),
             );
         }
-        self.remove_after_stop = Some((ctx.clone(), volumes, answer));
+        self.remove_after_stop.push((ctx.clone(), volumes, answer));
         let (ignored, _) = oneshot::channel();
         self.stop(&ctx, Some(Duration::ZERO), ignored).await;
     }
 
-    async fn remove_now(&mut self, ctx: &Ctx, volumes: bool, answer: Answer<()>) {
+    async fn remove_now(&mut self, ctx: &Ctx, volumes: bool, mut answers: Vec<Answer<()>>) {
         let removed = self.delete(ctx, volumes).await;
         if removed.is_ok() {
             self.done = true;
             self.show();
             self.deps.names_changed(&self.row.tenant, Some(self.id()));
         }
-        reply(answer, removed);
+        // The last one gets the error with its cause.
+        let last = answers.pop();
+        for answer in answers {
+            reply(answer, copy(&removed));
+        }
+        match last {
+            Some(answer) => reply(answer, removed),
+            None => {
+                if let Err(error) = removed {
+                    tracing::error!(container.id = %self.row.id, error = chain(&error), "a container was not removed after its end");
+                }
+            }
+        }
     }
 
     /// One that removes itself takes its own volumes with it, as Docker's does.
@@ -769,6 +818,13 @@ fn copy(outcome: &Result<()>) -> Result<()> {
             Err(copy)
         }
     }
+}
+
+/// Has the supervisor kill all; one that does not answer is not waited for.
+async fn kill(session: &Session) -> std::result::Result<(), SessionError> {
+    let asking = session.ask(Request::Signal { signo: SIGKILL, all: true }, &[]);
+    let asked = tokio::time::timeout(KILL_PATIENCE, asking).await;
+    asked.map_err(|_elapsed| SessionError::Timeout { waited_for: "the supervisor" })?.map(drop)
 }
 
 fn session_failed(error: SessionError) -> ServiceError {

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
 use wharf_network::{Desired as DesiredNetwork, TenantNetwork};
 use wharf_shared::container::{
     ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExitView, NetworkMode,
+    ProcessView,
 };
 use wharf_shared::id::{ContainerId, TenantId, VolumeId};
 use wharf_shared::page::Page;
@@ -43,7 +44,7 @@ use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::engine::Engine;
 use crate::error::{Result, ServiceError, chain};
-use crate::events::{Change, EventBus};
+use crate::events::{Change, Deed, EventBus};
 use crate::images::Images;
 use crate::metering::Metering;
 use crate::tasks::{OnEnd, Tasks};
@@ -175,7 +176,8 @@ impl Containers {
 
     fn spawn(&self, row: ContainerRecord, booted: bool) -> Handle {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
-        let (seen, receiver) = watch::channel(Seen { row: Arc::new(row.clone()), gone: false });
+        let (seen, receiver) =
+            watch::channel(Seen { row: Arc::new(row.clone()), gone: false, goes_on: false });
         let readers = Arc::new(RwLock::new(()));
         let handle = Handle { mailbox: sender, seen: receiver, readers: Arc::clone(&readers) };
         let id = row.id.clone();
@@ -387,6 +389,7 @@ impl Containers {
                 let state = seen.row.observed.state;
                 !seen.gone
                     && (state.is_live()
+                        || seen.goes_on
                         || matches!(
                             state,
                             ContainerState::Created | ContainerState::Pulling | ContainerState::Restarting
@@ -530,13 +533,39 @@ impl Containers {
         };
         Ok(async move {
             let found = seen.wait_for(done).await.map(|seen| Arc::clone(&seen.row));
-            let row = found.unwrap_or_else(|_closed| Arc::new(row));
+            // Nobody looks after it any more, and it is not gone: the agent ends before the container.
+            let row = found.map_err(|_closed| {
+                ServiceError::new(
+                    ProblemKind::Unavailable,
+                    "the agent is stopping; ask again when it is back",
+                )
+            })?;
             match (&row.observed.exit, &row.observed.error) {
                 (Some(exit), _) => Ok(exit.clone()),
                 (None, Some(error)) => Err(ServiceError::conflict(format!("the container failed: {error}"))),
                 (None, None) => Err(ServiceError::conflict("the container was removed before it ran")),
             }
         })
+    }
+
+    /// Writes down that somebody reached into the container.
+    pub(crate) async fn audit(
+        &self,
+        ctx: &Ctx,
+        action: &'static str,
+        row: &ContainerRecord,
+        detail: BTreeMap<String, String>,
+    ) -> Result<()> {
+        let deed = Deed {
+            action,
+            tenant: Some(row.tenant.clone()),
+            subject: row.id.to_string(),
+            detail,
+            ..Deed::default()
+        };
+        let mut tx = self.deps.db.begin().await?;
+        self.deps.events.audit(&mut tx, ctx, deed).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Starts a further process in the container.
@@ -558,6 +587,21 @@ impl Containers {
         {
             tracing::debug!(container.id = %container, "the container was removed before its exec was signalled");
         }
+    }
+
+    /// What runs in a container.
+    pub(crate) async fn processes(&self, ctx: &Ctx, container: &str) -> Result<Vec<ProcessView>> {
+        let row = self.find(ctx, container).await?;
+        let mut tx = self.deps.db.read().await?;
+        let id_base = tenants::get(&mut tx, &row.tenant).await?.id_base;
+        drop(tx);
+        let handle = self.actors().get(&row.id).cloned();
+        let gone = || ServiceError::not_found("container", container);
+        let handle = handle.ok_or_else(gone)?;
+        let (answer, outcome) = oneshot::channel();
+        handle.mailbox.send(Command::Cgroup(answer)).await.map_err(|_closed| gone())?;
+        let cgroup = outcome.await.map_err(|_dropped| gone())??;
+        self.deps.engine.processes(cgroup, id_base).await.map_err(launch::engine_failed)
     }
 
     /// The container's standard input.

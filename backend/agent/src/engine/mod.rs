@@ -7,6 +7,7 @@
 
 mod adopt;
 mod limits;
+mod processes;
 mod session;
 pub(crate) mod sweep;
 
@@ -24,7 +25,7 @@ pub(crate) use sweep::{Remains, RunCgroup};
 use tokio::sync::Mutex;
 use wharf_runtime::cgroup::{Cgroup, CgroupError, DeviceRule, Layout, LayoutKind};
 use wharf_runtime::spec::{IdMap, LaunchSpec, default_masked_paths};
-use wharf_shared::container::Limits;
+use wharf_shared::container::{Limits, ProcessView};
 use wharf_shared::tenant::Quota;
 use wharf_shim::client;
 use wharf_shim::connection::Connection;
@@ -319,6 +320,15 @@ impl Engine {
         self.with_cgroup(path, Cgroup::kill).await
     }
 
+    /// What runs in a cgroup.
+    pub(crate) async fn processes(
+        &self,
+        path: PathBuf,
+        id_base: u32,
+    ) -> Result<Vec<ProcessView>, EngineError> {
+        self.with_cgroup(path, move |cgroup| processes::list(cgroup, id_base)).await
+    }
+
     /// Stops every process of a cgroup where it stands.
     pub(crate) async fn freeze(&self, path: PathBuf) -> Result<(), EngineError> {
         self.with_cgroup(path, Cgroup::freeze).await
@@ -329,11 +339,11 @@ impl Engine {
         self.with_cgroup(path, Cgroup::thaw).await
     }
 
-    async fn with_cgroup(
+    async fn with_cgroup<T: Send + 'static>(
         &self,
         path: PathBuf,
-        act: fn(&Cgroup) -> Result<(), wharf_runtime::cgroup::CgroupError>,
-    ) -> Result<(), EngineError> {
+        act: impl FnOnce(&Cgroup) -> Result<T, CgroupError> + Send + 'static,
+    ) -> Result<T, EngineError> {
         let layout = self.layout.clone();
         tokio::task::spawn_blocking(move || {
             Cgroup::open(&layout, &path)

@@ -7,12 +7,16 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use wharf_shim::connection::{Connection, ConnectionError, Received};
 use wharf_shim::protocol::{ExitStatus, Failure, Message, Notice, Reply, Request};
+
+/// A supervisor answers at once, unless it is held up.
+const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The conversation broke, or what was asked was refused.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +88,18 @@ impl Session {
         })))
     }
 
-    /// Asks and waits for the answer; a refusal is an error.
+    /// Asks and waits for the answer; a refusal is an error. A supervisor may be held up by what runs
+    /// in its container, so there is an end to waiting.
     pub(crate) async fn ask(
+        &self,
+        request: Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>), SessionError> {
+        let answer = tokio::time::timeout(ANSWER_PATIENCE, self.ask_patiently(request, descriptors)).await;
+        answer.unwrap_or(Err(SessionError::Timeout { waited_for: "the supervisor's answer" }))
+    }
+
+    async fn ask_patiently(
         &self,
         request: Request,
         descriptors: &[BorrowedFd<'_>],

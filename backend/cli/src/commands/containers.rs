@@ -7,7 +7,7 @@ use clap::Args;
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use wharf_shared::container::{
-    ContainerState, ContainerUpdate, ContainerView, ExitView, Limits, RestartPolicy, StopRequest,
+    ContainerState, ContainerUpdate, ContainerView, ExitView, Limits, ProcessView, RestartPolicy, StopRequest,
 };
 use wharf_shared::time::Timestamp;
 
@@ -15,7 +15,7 @@ use super::Shell;
 use super::run::{LimitArguments, signal};
 use crate::client::{Client, read};
 use crate::output::{self, Table};
-use crate::quantity::show_span;
+use crate::quantity::{show_bytes, show_span};
 use crate::{clock, docker, failure};
 
 /// How long one question of a long wait may take; a server or proxy may cut it shorter.
@@ -85,6 +85,13 @@ pub(crate) struct RemoveArguments {
     names: NamesArguments,
 }
 
+/// `wharf top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArguments {
+    /// Name or id.
+    container: String,
+}
+
 /// `wharf update`.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArguments {
@@ -121,6 +128,29 @@ pub(crate) async fn list(shell: &Shell, arguments: ListArguments) -> Result<()> 
         return views.iter().try_for_each(|view| output::line(view.id.as_str()));
     }
     shell.output.list(&views, |views| table(views, clock::now()))
+}
+
+/// Lists what runs in a container.
+pub(crate) async fn top(shell: &Shell, arguments: TopArguments) -> Result<()> {
+    let views: Vec<ProcessView> =
+        shell.client()?.get(&["containers", &arguments.container, "processes"], &[]).await?;
+    shell.output.list(&views, |views| {
+        let mut table = Table::new(&["PID", "PARENT", "USER", "STATE", "CPU", "MEMORY", "COMMAND"]);
+        // What the container has no number for.
+        let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        for view in views {
+            table.row([
+                view.pid.to_string(),
+                number(view.parent),
+                number(view.user),
+                view.state.clone(),
+                format!("{}.{:02} s", view.cpu_ms / 1000, view.cpu_ms % 1000 / 10),
+                show_bytes(view.memory_bytes),
+                view.command.clone(),
+            ]);
+        }
+        table
+    })
 }
 
 fn table(views: &[ContainerView], now: Timestamp) -> Table {

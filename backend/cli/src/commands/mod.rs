@@ -89,6 +89,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Update(given) => containers::update(shell, given).await,
         Command::Rm(given) => containers::remove(shell, given).await,
         Command::Stats(given) => stats::stats(shell, given).await,
+        Command::Top(given) => containers::top(shell, given).await,
         Command::Pull(given) => images::pull(shell, given).await,
         Command::Images(given) => images::list(shell, given).await,
         Command::Image(command) => images::image(shell, command).await,

@@ -1,5 +1,6 @@
 //! Sockets of one process: an exec, or the container's own first process.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -264,7 +265,13 @@ async fn run_attach(
     receiving: &mut Receiving,
 ) -> Result<()> {
     let row = app.containers.find(ctx, container).await?;
-    let opening = if query.stdin { Some(app.containers.stdin_once_live(ctx, &row)?) } else { None };
+    let opening = if query.stdin {
+        let opening = app.containers.stdin_once_live(ctx, &row)?;
+        app.containers.audit(ctx, "container.attach", &row, BTreeMap::new()).await?;
+        Some(opening)
+    } else {
+        None
+    };
     let tail = if query.logs { None } else { Some(0) };
     let query = LogQuery { tail, follow: true, raw: true, ..LogQuery::default() };
     let exit = app.containers.exit(ctx, row.id.as_str(), false).await?;

@@ -111,6 +111,7 @@ fn operations(things: &Things) -> Vec<Operation> {
         get("/containers/{container}/metrics", Tenant),
         get("/containers/{container}/metrics/history", Tenant),
         ask("post", "/containers/{container}/pause", Tenant, None),
+        get("/containers/{container}/processes", Tenant),
         ask("post", "/containers/{container}/restart", Tenant, None),
         ask("post", "/containers/{container}/resume", Tenant, None),
         ask("post", "/containers/{container}/start", Tenant, None),

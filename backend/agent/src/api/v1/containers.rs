@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wharf_shared::container::{
-    ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExecView, ExitView,
+    ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExecView, ExitView, ProcessView,
     SignalRequest, StopRequest, signal_number,
 };
 use wharf_shared::live::{LogLine, LogStream, MetricsPoint};
@@ -49,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(wait))
         .routes(routes!(exec))
         .routes(routes!(logs))
+        .routes(routes!(processes))
         .routes(routes!(metrics))
         .routes(routes!(history))
         .routes(routes!(exec_socket))
@@ -386,6 +387,18 @@ fn write_item(text: &mut String, item: &LogItem, json: bool, timestamps: bool) {
         }
         LogItem::Gap { .. } | LogItem::Chunk { .. } => {}
     }
+}
+
+/// What runs in a container, in its own process and user ids.
+#[utoipa::path(get, path = "/containers/{container}/processes", tag = "containers",
+    params(("container" = String, Path)),
+    responses((status = 200, body = Vec<ProcessView>), (status = "default", body = Problem)))]
+async fn processes(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(container): Path<String>,
+) -> Result<Json<Vec<ProcessView>>> {
+    app.containers.processes(&ctx, &container).await.map(Json)
 }
 
 /// The latest metrics of a running container.

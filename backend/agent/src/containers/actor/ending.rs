@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wharf_shared::container::{ContainerState, ExitView};
 use wharf_shared::time::Timestamp;
@@ -199,7 +198,8 @@ impl Actor {
         let exit = exit_view(ending.record.as_ref(), ending.lost_status);
         let seen = ending.record.as_ref().map(|record| Timestamp(record.exited.realtime_us));
         let at = seen.unwrap_or_else(|| self.deps.clock.now());
-        let stays_down = self.stays_down(&exit);
+        let (goes_on, stays_down) = self.follows(&exit);
+        self.goes_on = goes_on;
         self.save(Some((&Ctx::system("containers"), "container.exited")), |row| {
             if stays_down {
                 row.desired = Desired::Stopped;
@@ -216,19 +216,29 @@ impl Actor {
         Ok(())
     }
 
-    /// Nothing follows from this end: in the same transaction it is what is asked for from now on.
-    fn stays_down(&self, exit: &ExitView) -> bool {
+    /// What follows from this end: whether it is started again, and whether nothing does, which in the
+    /// same transaction is what is asked for from now on.
+    fn follows(&self, exit: &ExitView) -> (bool, bool) {
         let by_hand = self.row.desired == Desired::Stopped;
-        !self.restart_after_stop
-            && self.remove_after_stop.is_none()
-            && !self.row.spec.auto_remove
-            && restart::after_exit(self.row.spec.restart, exit, by_hand, self.restarts_in_a_row).is_none()
+        let by_policy =
+            restart::after_exit(self.row.spec.restart, exit, by_hand, self.restarts_in_a_row).is_some();
+        let is_removed = !self.remove_after_stop.is_empty();
+        let goes_on = !is_removed && (self.restart_after_stop || by_policy);
+        (goes_on, !goes_on && !is_removed && !self.row.spec.auto_remove)
     }
 
     pub(super) async fn after_end(&mut self) {
+        // Whatever follows is told in its own words.
+        self.goes_on = false;
         self.answer_stopping(&Ok(()));
-        if let Some((ctx, volumes, answer)) = self.remove_after_stop.take() {
-            return self.remove_now(&ctx, volumes, answer).await;
+        let mut removals = std::mem::take(&mut self.remove_after_stop).into_iter();
+        if let Some((ctx, mut volumes, answer)) = removals.next() {
+            let mut answers = vec![answer];
+            for (_, also_volumes, answer) in removals {
+                volumes |= also_volumes;
+                answers.push(answer);
+            }
+            return self.remove_now(&ctx, volumes, answers).await;
         }
         if std::mem::take(&mut self.restart_after_stop) {
             return self.begin(&Ctx::system("restart")).await;
@@ -248,8 +258,7 @@ impl Actor {
         }
         self.answer_starting(&Err(ServiceError::conflict("the container ended")));
         if self.row.spec.auto_remove {
-            let (ignored, _) = oneshot::channel();
-            self.remove_now(&Ctx::system("auto-remove"), true, ignored).await;
+            self.remove_now(&Ctx::system("auto-remove"), true, Vec::new()).await;
         }
     }
 }

@@ -50,8 +50,7 @@ impl Actor {
         }
         match self.row.observed.state {
             ContainerState::Removing => {
-                let (ignored, _) = oneshot::channel();
-                self.remove_now(&Ctx::system("recover"), false, ignored).await;
+                self.remove_now(&Ctx::system("recover"), false, Vec::new()).await;
             }
             ContainerState::Pulling | ContainerState::Starting if self.row.desired == Desired::Running => {
                 self.begin(&Ctx::system("recover")).await;
