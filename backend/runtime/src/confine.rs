@@ -1,8 +1,8 @@
-//! Makes this process no more than the description says, for ever: the last steps before execve.
+//! Makes this process no more than the description says, for ever: the last steps before the filter.
 //!
-//! Order: limits → keyring → capabilities → user → `no_new_privs` → seccomp → close-on-exec. Without
-//! `no_new_privs` the filter needs `CAP_SYS_ADMIN` over the user namespace and so comes before the
-//! capabilities go. Sources: capabilities(7), credentials(7), seccomp(2).
+//! Order: limits → keyring → capabilities → user → `no_new_privs` → close-on-exec; the system call
+//! filter follows. Without `no_new_privs` that needs `CAP_SYS_ADMIN` over the user namespace and so is
+//! loaded here, before the capabilities go. Sources: capabilities(7), credentials(7), seccomp(2).
 
 use nix::errno::Errno;
 use nix::sys::prctl::{set_dumpable, set_no_new_privs, set_pdeathsig};
@@ -15,10 +15,12 @@ use crate::error::{AtStage, Stage, StepError};
 use crate::spec::{ProcessSpec, Rlimit};
 use crate::user::Identity;
 
-/// Takes all privileges away that the description does not name.
+/// Takes all privileges away that the description does not name. `filter` is loaded where it would be
+/// too late afterwards; with `outlives` the parent's death is not this process's.
 pub(crate) fn confine(
     spec: &ProcessSpec,
     identity: &Identity,
+    outlives: bool,
     filter: Option<&[Instruction]>,
 ) -> Result<(), StepError> {
     for limit in &spec.rlimits {
@@ -30,29 +32,62 @@ pub(crate) fn confine(
         Ok(()) | Err(Errno::ENOSYS) => {}
         Err(errno) => return Err(errno).at(Stage::DropPrivileges, "session keyring"),
     }
-    let wanted = caps::set_of(&spec.capabilities);
-    bound_capabilities(wanted)?;
-    let load = |filter: Option<&[Instruction]>| {
-        filter.map_or(Ok(()), wharf_sys::seccomp::load).at(Stage::LoadSeccomp, "")
-    };
-    if !spec.no_new_privs {
-        load(filter)?;
+    bound_capabilities(caps::set_of(&spec.capabilities))?;
+    filter.map_or(Ok(()), wharf_sys::seccomp::load).at(Stage::LoadSeccomp, "")?;
+    let sets = Sets::of(spec);
+    if sets.ambient != 0 {
+        caps::keep_over_user_change().at(Stage::DropPrivileges, "capabilities")?;
     }
     become_user(identity)?;
-    let permitted = caps::permitted().at(Stage::DropPrivileges, "capabilities")?;
-    // A user other than root has lost its capabilities with setresuid; execve would not keep them.
-    caps::set(wanted & permitted).at(Stage::DropPrivileges, "capabilities")?;
-    // Both are undone by a change of user; the supervisor's death must be the container's.
-    set_pdeathsig(Signal::SIGKILL).at(Stage::DropPrivileges, "death signal")?;
+    sets.apply().at(Stage::DropPrivileges, "capabilities")?;
+    // Both are undone by a change of user.
+    if !outlives {
+        set_pdeathsig(Signal::SIGKILL).at(Stage::DropPrivileges, "death signal")?;
+    }
     set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
     if spec.no_new_privs {
         set_no_new_privs().at(Stage::DropPrivileges, "no_new_privs")?;
     }
-    process::close_on_exec_from(3).at(Stage::DropPrivileges, "descriptors")?;
-    if spec.no_new_privs {
-        load(filter)?;
+    process::close_on_exec_from(3).at(Stage::DropPrivileges, "descriptors")
+}
+
+/// Capability sets as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sets {
+    permitted: u64,
+    effective: u64,
+    inheritable: u64,
+    ambient: u64,
+}
+
+impl Sets {
+    /// What the description wants, each set within those that bound it.
+    fn of(spec: &ProcessSpec) -> Self {
+        let bounding = caps::set_of(&spec.capabilities);
+        let Some(sets) = &spec.capability_sets else {
+            return Self { permitted: bounding, effective: bounding, inheritable: 0, ambient: 0 };
+        };
+        let permitted = caps::set_of(&sets.permitted);
+        let inheritable = caps::set_of(&sets.inheritable);
+        let effective = caps::set_of(&sets.effective) & permitted;
+        Self {
+            permitted,
+            effective,
+            inheritable,
+            ambient: caps::set_of(&sets.ambient) & permitted & inheritable,
+        }
     }
-    Ok(())
+
+    /// Sets them. A user other than root has lost what it had with setresuid, unless it was told to keep
+    /// it; execve would not keep it either, but for what is ambient.
+    fn apply(self) -> Result<(), SysError> {
+        let had = caps::permitted()?;
+        caps::set(self.permitted & had, self.effective & had, self.inheritable & had)?;
+        let ambient = self.ambient & had;
+        (0..64)
+            .filter(|capability| ambient & caps::set_of(&[*capability]) != 0)
+            .try_for_each(caps::raise_ambient)
+    }
 }
 
 /// Sets a limit, as far down as this process's own hard limit; the parent then raises what it may.

@@ -24,8 +24,9 @@ use crate::cgroup::{Cgroup, Entrance, Layout};
 use crate::error::{AtStage, LaunchError, Stage, StepError};
 use crate::init;
 use crate::launch::{
-    Attempt, HalfMade, Stdio, Streams, await_gate, connect, finish, raise_limits, retry_stillborn,
+    Attempt, HalfMade, Last, Stdio, Streams, await_gate, connect, finish, raise_limits, retry_stillborn,
 };
+use crate::program::Program;
 use crate::rootfs::resolve::{Links, open_path};
 use crate::spec::{ExecSpec, IdMap};
 use crate::sync::{Answer, Channel};
@@ -150,17 +151,22 @@ fn sequence(
     let root = open("/", directory, Mode::empty()).at(Stage::EnterNamespaces, "/")?;
     let dev = open_path(root.as_fd(), Path::new("/dev"), Links::Refuse).at(Stage::ConnectStreams, "/dev")?;
     let devpts = devpts(root.as_fd()).at(Stage::OpenTerminal, "/dev/pts")?;
-    let identity = user::find(root.as_fd(), &spec.process.user, &spec.process.groups)?;
+    let identity = user::find(root.as_fd(), &spec.process)?;
     let streams = Streams { stdio, dev: dev.as_fd(), devpts: devpts.as_fd(), console: false };
     let master = connect(&spec.process, streams, &identity)?;
     let filter = crate::seccomp::program(&spec.process);
-    finish(&spec.process, root.as_fd(), &identity, filter.as_deref(), |program| {
-        init::lead_session(spec.process.terminal)?;
-        channel.ready(master.as_ref().map(AsFd::as_fd))?;
-        drop(master);
-        channel.await_order()?;
-        Ok(program.execute())
-    })
+    let last = Last {
+        outlives: false,
+        filter: filter.as_deref(),
+        wait: || {
+            init::lead_session(spec.process.terminal)?;
+            channel.ready(master.as_ref().map(AsFd::as_fd))?;
+            drop(master);
+            channel.await_order().map(drop)
+        },
+        go: Program::execute,
+    };
+    finish(&spec.process, root.as_fd(), &identity, last)
 }
 
 /// Opens the container's devpts, and makes sure that it is one.

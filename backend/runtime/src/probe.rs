@@ -252,6 +252,7 @@ impl Scratch {
             layer_root: self.0.join("layers"),
             layers: vec!["a".into()],
             writable: self.0.clone(),
+            ephemeral: false,
             read_only: false,
         }
     }

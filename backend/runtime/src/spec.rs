@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The shape of [`LaunchSpec`] and [`ExecSpec`] as this build writes and reads it.
-pub const SPEC_VERSION: u16 = 1;
+pub const SPEC_VERSION: u16 = 2;
 
 /// Capabilities of a container by default: Docker's less `MKNOD` and `NET_RAW`, by kernel number:
 /// `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`,
@@ -88,7 +88,7 @@ pub enum SpecError {
 pub struct LaunchSpec {
     /// [`SPEC_VERSION`] of the writer.
     pub version: u16,
-    /// The container's id: 64 lower-case hexadecimal characters.
+    /// The container's id: at most 255 letters, digits and `_ + - .`, the first a letter or digit.
     pub id: String,
     /// Counts starts of this container from 1; a launch is idempotent by `(id, generation)`.
     pub generation: u64,
@@ -123,6 +123,8 @@ pub struct LaunchSpec {
     pub devices: Vec<DeviceNode>,
     /// Size limit of `/dev/shm` in bytes.
     pub shm_size_bytes: u64,
+    /// Show the container its own cgroups below `/sys/fs/cgroup`, read-only.
+    pub show_cgroups: bool,
     /// Keep a small init of ours as pid 1 that reaps orphans and forwards signals.
     pub init: bool,
 }
@@ -140,8 +142,13 @@ pub struct ProcessSpec {
     pub user: String,
     /// Additional groups, by name or number.
     pub groups: Vec<String>,
-    /// Capabilities by kernel number: bounding, permitted, effective.
+    /// What `user` and `groups` mean.
+    pub ids: IdSource,
+    /// Capabilities by kernel number: bounding, and unless `capability_sets` says otherwise, permitted
+    /// and effective.
     pub capabilities: Vec<u8>,
+    /// The other sets, where they are not just what `capabilities` says.
+    pub capability_sets: Option<CapabilitySets>,
     /// `no_new_privs`.
     pub no_new_privs: bool,
     /// The seccomp policy.
@@ -156,6 +163,29 @@ pub struct ProcessSpec {
     pub stdin: bool,
     /// Wanted `oom_score_adj`; best effort when it would have to go below the caller's.
     pub oom_score_adj: Option<i32>,
+}
+
+/// What says who a process runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdSource {
+    /// The container's own `/etc/passwd` and `/etc/group`.
+    Files,
+    /// The numbers, as they are: `uid:gid` and groups. Only the home directory comes from the files.
+    Numbers,
+}
+
+/// The capability sets that execve(2) looks at, by kernel number. The kernel keeps a capability out of
+/// ambient that is not in permitted and inheritable too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilitySets {
+    /// What may be used.
+    pub permitted: Vec<u8>,
+    /// What is in use.
+    pub effective: Vec<u8>,
+    /// What a program with file capabilities may inherit.
+    pub inheritable: Vec<u8>,
+    /// What a user other than root keeps over execve(2).
+    pub ambient: Vec<u8>,
 }
 
 /// A process that joins a running container.
@@ -174,10 +204,14 @@ pub struct ExecSpec {
 pub struct RootfsSpec {
     /// Directory above all layers; it is idmapped once per tenant, layers are opened beneath it.
     pub layer_root: PathBuf,
-    /// Layer directories relative to `layer_root`, uppermost first. Never empty.
+    /// Layer directories relative to `layer_root`, uppermost first. Without any, `layer_root` itself is
+    /// the root, as it is on disk, and changes go there.
     pub layers: Vec<PathBuf>,
     /// Holds `upper` and `work`; made and chowned to the mapped root by the agent.
     pub writable: PathBuf,
+    /// What is written may be lost with the host: it is thrown away with the container, so neither the
+    /// overlay's own syncs nor its unmounting wait for the disk.
+    pub ephemeral: bool,
     /// Mount the whole root read-only.
     pub read_only: bool,
 }
@@ -191,6 +225,10 @@ pub struct MountSpec {
     pub target: String,
     /// Read-only, recursively.
     pub read_only: bool,
+    /// Nothing in it can be executed.
+    pub no_exec: bool,
+    /// What is mounted below the source on the host does not show.
+    pub shallow: bool,
 }
 
 /// What a mount shows.
@@ -223,12 +261,14 @@ pub struct IdMap {
 }
 
 /// Where the network namespace comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetworkNamespace {
     /// A new one; its descriptor is handed to the agent before the process starts.
     Private,
     /// The host's (operators only).
     Host,
+    /// The one that this path shows (operators only); it is used as it is.
+    Path(PathBuf),
 }
 
 /// Which system calls are refused.
@@ -301,18 +341,10 @@ impl LaunchSpec {
     pub fn validate(&self) -> Result<(), SpecError> {
         check_version(self.version)?;
         self.process.validate()?;
-        let id_is_hex =
-            self.id.len() == 64 && self.id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        require(id_is_hex, "id", &self.id, "is not 64 lower-case hexadecimal characters")?;
+        require(is_id(&self.id), "id", &self.id, "is not 1 to 255 letters, digits, `_`, `+`, `-` and `.`")?;
         let host_fits = (1..=64).contains(&self.hostname.len()) && !self.hostname.contains('\0');
         require(host_fits, "hostname", &self.hostname, "is not 1 to 64 bytes")?;
-        let layers = self.rootfs.layers.iter().all(|layer| is_plain(layer));
-        require(
-            layers && !self.rootfs.layers.is_empty(),
-            "rootfs.layers",
-            "",
-            "is empty or leaves the layer root",
-        )?;
+        self.rootfs.validate()?;
         for mount in &self.mounts {
             require(
                 is_target(&mount.target),
@@ -377,6 +409,15 @@ impl ExecSpec {
     }
 }
 
+impl RootfsSpec {
+    fn validate(&self) -> Result<(), SpecError> {
+        let inside = self.layers.iter().all(|layer| is_plain(layer));
+        require(inside, "rootfs.layers", "", "leaves the layer root")?;
+        let root = self.layer_root.to_string_lossy();
+        require(self.layer_root.is_absolute(), "rootfs.layer_root", &root, "is not an absolute path")
+    }
+}
+
 impl ProcessSpec {
     fn validate(&self) -> Result<(), SpecError> {
         let program = self.args.first().map(String::as_str).unwrap_or_default();
@@ -385,7 +426,11 @@ impl ProcessSpec {
         for text in self.args.iter().chain(&self.env).chain([&self.cwd]) {
             require(!text.contains('\0'), "process", text, "has a NUL byte")?;
         }
-        let known = self.capabilities.iter().all(|capability| *capability < 64);
+        let sets = self.capability_sets.iter();
+        let more = sets.flat_map(|sets| {
+            [&sets.permitted, &sets.effective, &sets.inheritable, &sets.ambient].into_iter().flatten()
+        });
+        let known = self.capabilities.iter().chain(more).all(|capability| *capability < 64);
         require(known, "process.capabilities", "", "has a number above 63")
     }
 }
@@ -407,6 +452,12 @@ fn require(holds: bool, name: &'static str, value: &str, problem: &'static str) 
 
 fn field(field: &'static str, value: &str, problem: &'static str) -> SpecError {
     SpecError::Field { field, value: value.to_owned(), problem }
+}
+
+/// Letters, digits and a few signs: what may be a name of a file and of a cgroup.
+fn is_id(id: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-' | b'.');
+    (1..=255).contains(&id.len()) && id.bytes().all(plain) && id.as_bytes()[0].is_ascii_alphanumeric()
 }
 
 /// A relative path of names only.

@@ -36,6 +36,21 @@ impl Channel {
         made.map(|(one, other)| (Self(one), Self(other))).at(Stage::Sync, "")
     }
 
+    /// An end that came into being otherwise: a connection at a gate.
+    pub(crate) fn of(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Child: takes the next connection of a gate.
+    pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Self, StepError> {
+        loop {
+            match wharf_sys::socket::accept(listener) {
+                Err(error) if error.errno == Errno::EINTR => {}
+                other => return other.map(Self).at(Stage::Sync, "the gate"),
+            }
+        }
+    }
+
     /// Parent: hands the mounts over, or opens the gate (with none).
     pub(crate) fn order(&self, fds: &[BorrowedFd<'_>]) -> Result<(), StepError> {
         send_with_fds(self.0.as_fd(), b"go", fds).map(drop).at(Stage::Sync, "")

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use crate::error::{AtStage, Stage, StepError};
 use crate::rootfs::resolve::read_text;
+use crate::spec::{IdSource, ProcessSpec};
 
 /// Longest file that is read; both files are the tenant's.
 const FILE_LIMIT_BYTES: u64 = 1024 * 1024;
@@ -25,17 +26,31 @@ pub(crate) struct Identity {
     pub(crate) home: Option<String>,
 }
 
-/// Looks a user up in the files below `root`.
-pub(crate) fn find(root: BorrowedFd<'_>, user: &str, groups: &[String]) -> Result<Identity, StepError> {
+/// Looks a process's user up in the files below `root`.
+pub(crate) fn find(root: BorrowedFd<'_>, process: &ProcessSpec) -> Result<Identity, StepError> {
     let read = |path| match read_text(root, path, FILE_LIMIT_BYTES) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(String::new()),
         other => other.at(Stage::FindUser, path),
     };
-    resolve(&read("etc/passwd")?, &read("etc/group")?, user, groups).map_err(|name| StepError {
-        stage: Stage::FindUser,
-        detail: name,
-        errno: Errno::EINVAL,
-    })
+    let (user, groups) = (process.user.as_str(), process.groups.as_slice());
+    let found = if process.ids == IdSource::Numbers {
+        let home_is_given = process.env.iter().any(|pair| pair.starts_with("HOME="));
+        let passwd = if home_is_given { String::new() } else { read("etc/passwd")? };
+        exact(&passwd, user, groups)
+    } else {
+        resolve(&read("etc/passwd")?, &read("etc/group")?, user, groups)
+    };
+    found.map_err(|name| StepError { stage: Stage::FindUser, detail: name, errno: Errno::EINVAL })
+}
+
+/// Takes `uid:gid` and groups as they are; the error is what is no number.
+fn exact(passwd: &str, user: &str, groups: &[String]) -> Result<Identity, String> {
+    let number = |text: &str| id(text).ok_or_else(|| text.to_owned());
+    let (uid, gid) = user.split_once(':').ok_or_else(|| user.to_owned())?;
+    let (uid, gid) = (number(uid)?, number(gid)?);
+    let groups = groups.iter().map(|group| number(group)).collect::<Result<_, _>>()?;
+    let entry = Entry::all(passwd).find(|entry| entry.id == uid);
+    Ok(Identity { uid, gid, groups, home: entry.and_then(|entry| entry.home()) })
 }
 
 /// Resolves against the texts of both files; the error is the name that is not known.
@@ -69,8 +84,7 @@ fn resolve(passwd: &str, group: &str, user: &str, groups: &[String]) -> Result<I
     all.push(gid);
     all.sort_unstable();
     all.dedup();
-    let home = entry.and_then(|entry| entry.rest.get(2).map(|home| (*home).to_owned()));
-    Ok(Identity { uid, gid, groups: all, home: home.filter(|home| home.starts_with('/')) })
+    Ok(Identity { uid, gid, groups: all, home: entry.and_then(|entry| entry.home()) })
 }
 
 /// Reads an id: decimal, and not the one number that means "no change" to the kernel.
@@ -94,6 +108,11 @@ impl<'text> Entry<'text> {
             let named = !name.is_empty() && !name.starts_with('#');
             Some(Self { name, id: id(number)?, rest: fields.collect() }).filter(|_| named)
         })
+    }
+
+    /// The home directory, where the line names one.
+    fn home(&self) -> Option<String> {
+        self.rest.get(2).filter(|home| home.starts_with('/')).map(|home| (*home).to_owned())
     }
 
     /// Matches by name, and by number for what looks like one.
@@ -131,6 +150,17 @@ mod tests {
         assert_eq!(run("33", &[]).expect("listed number").gid, 44);
         let both = run("web:root", &["log", "77"]).expect("both");
         assert_eq!((both.gid, both.groups), (0, vec![0, 55, 77]));
+    }
+
+    #[test]
+    fn exact_numbers_stay_what_they_are_whatever_the_files_say() {
+        let passwd = "0:x:1000:1000::/evil:/bin/sh\nroot:x:0:0::/root:/bin/sh\n";
+        let groups = ["5".to_owned()];
+        let expected = Identity { uid: 0, gid: 0, groups: vec![5], home: Some("/root".into()) };
+        assert_eq!(exact(passwd, "0:0", &groups), Ok(expected));
+        for bad in ["0", "root:0", "0:root", "0:4294967295", ":"] {
+            assert!(exact(passwd, bad, &[]).is_err(), "{bad}");
+        }
     }
 
     #[test]

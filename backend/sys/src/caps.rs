@@ -38,21 +38,46 @@ pub fn permitted() -> Result<u64, SysError> {
     Ok(u64::from(low.permitted) | u64::from(high.permitted) << 32)
 }
 
-/// Sets permitted and effective to `set`, inheritable to nothing.
+/// Sets all three sets of this process.
 ///
 /// # Errors
 /// `EPERM` for a capability that is not permitted now.
-pub fn set(set: u64) -> Result<(), SysError> {
+pub fn set(permitted: u64, effective: u64, inheritable: u64) -> Result<(), SysError> {
     let mut header = Header { version: VERSION_3, pid: 0 };
-    let words = [half(set), half(set >> 32)];
+    let word = |shift| Word {
+        effective: half(effective >> shift),
+        permitted: half(permitted >> shift),
+        inheritable: half(inheritable >> shift),
+    };
+    let words = [word(0), word(32)];
     // SAFETY: version 3 reads two words; both structs live over the call.
     let done = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) };
     check("capset", done).map(drop)
 }
 
-fn half(set: u64) -> Word {
-    let bits = u32::try_from(set & u64::from(u32::MAX)).unwrap_or_default();
-    Word { effective: bits, permitted: bits, inheritable: 0 }
+fn half(set: u64) -> u32 {
+    u32::try_from(set & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// Keeps the permitted set over the next change from root to another user.
+///
+/// # Errors
+/// What prctl(2) says.
+pub fn keep_over_user_change() -> Result<(), SysError> {
+    // SAFETY: PR_SET_KEEPCAPS takes an integer and touches no memory.
+    check_int("prctl(PR_SET_KEEPCAPS)", unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Adds `capability` to the ambient set.
+///
+/// # Errors
+/// `EPERM` when it is not both permitted and inheritable.
+pub fn raise_ambient(capability: u8) -> Result<(), SysError> {
+    let raise = libc::c_ulong::from(libc::PR_CAP_AMBIENT_RAISE.cast_unsigned());
+    let number = libc::c_ulong::from(capability);
+    // SAFETY: PR_CAP_AMBIENT takes integers and touches no memory.
+    check_int("prctl(PR_CAP_AMBIENT)", unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, 0, 0) })
+        .map(drop)
 }
 
 /// Removes `capability` from the bounding set, for this process and all that it executes.

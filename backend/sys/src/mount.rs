@@ -145,6 +145,19 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), SysEr
     check("move_mount", done).map(drop)
 }
 
+/// Attaches a detached mount on `name` beneath `dir`. Links are not followed at the end of `name`, but on
+/// the way: for a file system that holds none.
+///
+/// # Errors
+/// What `move_mount(2)` says.
+pub fn attach_at(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), SysError> {
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH;
+    let (from, to) = (mount.as_raw_fd(), dir.as_raw_fd());
+    // SAFETY: both paths are strings that end in NUL and live over the call; both descriptors are open.
+    let done = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, name.as_ptr(), flags) };
+    check("move_mount", done).map(drop)
+}
+
 /// Adds properties to a mount, and to all mounts below it when `recursive`.
 ///
 /// # Errors

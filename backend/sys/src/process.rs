@@ -2,7 +2,7 @@
 //!
 //! A copy of a process may only go on in Rust (and allocate) when the original had one thread:
 //! another thread could have held the allocator's lock, for ever held in the copy. So [`clone3`] and
-//! [`fork`] read `/proc/self/status` and refuse when there is a second thread. Both run a closure in
+//! [`fork`] ask the kernel, and refuse when there is a second thread. Both run a closure in
 //! the copy and end it with `_exit`, so that a copy never returns into its parent's code.
 //! Sources: clone(2), `close_range(2)`, `pidfd_open(2)`, `PIDFD_GET_INFO` in `linux/pidfd.h`.
 
@@ -95,11 +95,21 @@ fn run_and_exit(child: impl FnOnce() -> i32) -> ! {
     exit_now(catch_unwind(AssertUnwindSafe(child)).unwrap_or(PANICKED))
 }
 
-/// Refuses with `EBUSY` unless `/proc/self/status` says `Threads: 1`.
+/// Refuses with `EBUSY` unless this process has one thread, and its memory for itself.
+///
+/// To unshare what a thread shares does nothing for a process with one, and is refused for others
+/// (unshare(2), `CLONE_THREAD`). Behind a system call filter that question may be refused too; then
+/// `/proc/self/status` is asked, which takes longer.
 fn require_one_thread(call: &'static str) -> Result<(), SysError> {
-    let status =
-        std::fs::read_to_string("/proc/self/status").map_err(|error| SysError::from_io(call, &error))?;
-    let one = status.lines().any(|line| line.strip_prefix("Threads:").is_some_and(|n| n.trim() == "1"));
+    let one = match nix::sched::unshare(CloneFlags::CLONE_THREAD) {
+        Ok(()) => true,
+        Err(Errno::EINVAL) => false,
+        Err(_) => {
+            let status = std::fs::read_to_string("/proc/self/status")
+                .map_err(|error| SysError::from_io(call, &error))?;
+            status.lines().any(|line| line.strip_prefix("Threads:").is_some_and(|n| n.trim() == "1"))
+        }
+    };
     if one { Ok(()) } else { Err(SysError::new(call, Errno::EBUSY)) }
 }
 

@@ -10,7 +10,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, accept4, recvmsg, sendmsg};
 
 use crate::SysError;
 
@@ -60,6 +60,15 @@ pub fn recv_with_fds(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize
         return Err(SysError::new("recvmsg", Errno::EMSGSIZE));
     }
     Ok((message.bytes, fds))
+}
+
+/// Takes the next connection of a listening socket; it is close-on-exec.
+///
+/// # Errors
+/// What accept4(2) says.
+pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, SysError> {
+    let number = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC).map_err(SysError::on("accept4"))?;
+    adopt("accept4", number.into())
 }
 
 /// Owns a descriptor that a system call returned.

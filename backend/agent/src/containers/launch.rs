@@ -71,12 +71,14 @@ pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Pre
             VolumeSource::Host(path) => MountSource::Bind { path: host_path(path)?, idmap: false },
             VolumeSource::Tmpfs(bytes) => MountSource::Tmpfs { size_bytes: *bytes, mode: 0o1777 },
         };
-        mounts.push(MountSpec { source, target: mount.target.clone(), read_only: mount.read_only });
+        let (target, read_only) = (mount.target.clone(), mount.read_only);
+        mounts.push(MountSpec { source, target, read_only, no_exec: false, shallow: false });
     }
     let own = plan::image_volumes(&row.spec, &image.config)
         .map_err(|error| ServiceError::invalid_field("volumes", error.to_string()))?;
     for (target, path) in deps.volumes.anonymous(&row, &own).await? {
-        mounts.push(MountSpec { source: MountSource::Bind { path, idmap: true }, target, read_only: false });
+        let source = MountSource::Bind { path, idmap: true };
+        mounts.push(MountSpec { source, target, read_only: false, no_exec: false, shallow: false });
     }
     let devices = row.spec.limits.devices.iter().map(|path| device(path)).collect::<Result<_>>()?;
     Ok(Prepared {

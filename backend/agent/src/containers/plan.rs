@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use wharf_image::ImageConfig;
 use wharf_runtime::spec::{
-    DEFAULT_READ_ONLY_PATHS, DeviceNode, IdMap, LaunchSpec, LogSpec, MountSource, MountSpec,
+    DEFAULT_READ_ONLY_PATHS, DeviceNode, IdMap, IdSource, LaunchSpec, LogSpec, MountSource, MountSpec,
     NetworkNamespace, ProcessSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp,
 };
 use wharf_shared::container::{
@@ -108,6 +108,8 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
                 source: MountSource::Bind { path: state.join(file), idmap: false },
                 target: format!("/etc/{file}"),
                 read_only: true,
+                no_exec: false,
+                shallow: false,
             });
         }
     }
@@ -139,7 +141,9 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
             cwd: workdir(spec.workdir.as_deref(), facts.image),
             user: spec.user.clone().unwrap_or_else(|| facts.image.config.user.clone()),
             groups: Vec::new(),
+            ids: IdSource::Files,
             capabilities: capabilities(spec),
+            capability_sets: None,
             no_new_privs: true,
             seccomp: Seccomp::Default,
             rlimits: rlimits(spec),
@@ -153,6 +157,7 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
             layer_root: facts.layer_root,
             layers: facts.layers,
             writable: state,
+            ephemeral: false,
             read_only: spec.read_only,
         },
         mounts,
@@ -167,6 +172,7 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
         sysctls,
         devices: facts.devices,
         shm_size_bytes: spec.limits.shm_bytes.unwrap_or(SHM_DEFAULT_BYTES),
+        show_cgroups: true,
         init: spec.init,
     })
 }
@@ -189,7 +195,9 @@ pub(crate) fn exec_process(
         cwd: exec.workdir.clone().unwrap_or_else(|| workdir(spec.workdir.as_deref(), image)),
         user: exec.user.clone().or_else(|| spec.user.clone()).unwrap_or_else(|| image.config.user.clone()),
         groups: Vec::new(),
+        ids: IdSource::Files,
         capabilities: capabilities(spec),
+        capability_sets: None,
         no_new_privs: true,
         seccomp: Seccomp::Default,
         rlimits: rlimits(spec),

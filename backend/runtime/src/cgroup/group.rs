@@ -400,11 +400,6 @@ impl Entrance {
         }
         Ok(())
     }
-
-    /// Returns whether there is something to enter.
-    pub(crate) fn has_joins(&self) -> bool {
-        !self.joins.is_empty()
-    }
 }
 
 /// Hands every available controller that is used here down to the children of a v2 group.

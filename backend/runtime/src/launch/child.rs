@@ -3,6 +3,7 @@
 //! It runs in a copy of the supervisor's memory and never returns into the supervisor's code. What
 //! fails is told over the channel; the exit status is then of no interest.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -17,72 +18,85 @@ use wharf_sys::process::{reset_signals, set_standard_stream};
 use wharf_sys::seccomp::Instruction;
 use wharf_sys::{net, tty};
 
-use super::parent::{Stdio, is_pipe_or_socket};
-use crate::cgroup::{Entrance, Layout};
+use super::parent::{Gate, Plan, Stdio, is_pipe_or_socket};
+use crate::cgroup::Entrance;
 use crate::confine::confine;
 use crate::error::{AtStage, Stage, StepError};
 use crate::init;
 use crate::program::Program;
-use crate::rootfs::attach::{Trees, enter};
+use crate::rootfs::attach::{OwnTrees, Trees, enter};
 use crate::rootfs::resolve::{Links, make_directory, open, open_path};
-use crate::spec::{LaunchSpec, NetworkNamespace, ProcessSpec};
+use crate::spec::{NetworkNamespace, ProcessSpec};
 use crate::sync::Channel;
 use crate::user::{self, Identity};
 
 /// Runs the whole sequence; returns only when it failed.
-pub(super) fn run(
-    spec: &LaunchSpec,
-    layout: &Layout,
-    stdio: &Stdio,
-    entrance: &Entrance,
-    channel: &Channel,
-) -> i32 {
-    let error = match sequence(spec, layout, stdio, entrance, channel) {
+pub(super) fn run(plan: Plan<'_>, entrance: &Entrance, channel: &Channel) -> i32 {
+    let passed = OnceCell::new();
+    let error = match sequence(plan, entrance, channel, &passed) {
         Ok(error) | Err(error) => error,
     };
-    channel.failed(&error);
+    // Who built the container may have gone; who let it through waits for its word.
+    passed.get().unwrap_or(channel).failed(&error);
     127
 }
 
+/// `passed` is filled with the connection that opened the gate, where it was not the supervisor's.
 fn sequence(
-    spec: &LaunchSpec,
-    layout: &Layout,
-    stdio: &Stdio,
+    plan: Plan<'_>,
     entrance: &Entrance,
     channel: &Channel,
+    passed: &OnceCell<Channel>,
 ) -> Result<StepError, StepError> {
+    let Plan { spec, layout, stdio, gate } = plan;
     set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
-    if entrance.has_joins() {
-        // First of all, while the kernel takes the short way: one thread that moves itself.
-        entrance.enter().at(Stage::EnterCgroup, "")?;
-        unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::EnterCgroup, "namespace")?;
-    }
+    // First of all, while the kernel takes the short way: one thread that moves itself.
+    entrance.enter().at(Stage::EnterCgroup, "")?;
+    let mut namespaces = CloneFlags::CLONE_NEWCGROUP;
+    namespaces.set(CloneFlags::CLONE_NEWNET, spec.network == NetworkNamespace::Private);
+    unshare(namespaces).at(Stage::EnterNamespaces, "cgroup, network")?;
     reset_signals().at(Stage::Sync, "signals")?;
-    let trees = Trees::of_fds(channel.await_order()?, spec)?;
     if spec.id_map.is_some() {
+        channel.await_order()?;
         become_root().at(Stage::BecomeRoot, "")?;
     }
     umask(Mode::from_bits_truncate(0o022));
-    let attached = enter(spec, layout, trees)?;
+    let own = OwnTrees::make(spec, layout)?;
     sethostname(&spec.hostname).at(Stage::SetHostname, spec.hostname.as_str())?;
     if spec.network == NetworkNamespace::Private {
         net::set_loopback_up().at(Stage::SetLoopback, "")?;
     }
-    let identity = user::find(attached.root.as_fd(), &spec.process.user, &spec.process.groups)?;
+    let filter = crate::seccomp::program(&spec.process);
+    let trees = Trees::of_fds(channel.await_order()?, spec)?;
+    let attached = enter(spec, own, trees)?;
+    let identity = user::find(attached.root.as_fd(), &spec.process)?;
     let streams =
         Streams { stdio, dev: attached.dev.as_fd(), devpts: attached.devpts.as_fd(), console: true };
     let master = connect(&spec.process, streams, &identity)?;
-    let filter = crate::seccomp::program(&spec.process);
-    finish(&spec.process, attached.root.as_fd(), &identity, filter.as_deref(), |program| {
-        if !spec.init {
-            init::lead_session(spec.process.terminal)?;
-        }
-        channel.ready(master.as_ref().map(AsFd::as_fd))?;
-        drop(master);
-        channel.await_order()?;
-        let terminal = spec.process.terminal;
-        Ok(if spec.init { init::run(program, channel, terminal) } else { program.execute() })
-    })
+    let terminal = spec.process.terminal;
+    let last = Last {
+        outlives: matches!(gate, Gate::Socket(_)),
+        filter: filter.as_deref(),
+        wait: || {
+            if !spec.init {
+                init::lead_session(terminal)?;
+            }
+            channel.ready(master.as_ref().map(AsFd::as_fd))?;
+            drop(master);
+            match gate {
+                Gate::Supervisor => channel.await_order().map(drop),
+                Gate::Socket(listener) => {
+                    let connection = Channel::accept(listener.as_fd())?;
+                    passed.get_or_init(|| connection).await_order().map(drop)
+                }
+            }
+        },
+        go: |program: &Program| {
+            let channel = passed.get().unwrap_or(channel);
+            if spec.init { init::run(program, channel, terminal) } else { program.execute() }
+        },
+    };
+    finish(&spec.process, attached.root.as_fd(), &identity, last)
 }
 
 /// Becomes user and group 0 of the own user namespace, whose capabilities it has from birth.
@@ -152,18 +166,41 @@ fn null_device(dev: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     if character && stat.st_rdev == makedev(1, 3) { Ok(null) } else { Err(Errno::ENODEV) }
 }
 
-/// The last steps, the same for a container and an exec: directory, confinement, program.
+/// How the last steps go, where a container and an exec differ.
+#[derive(Debug)]
+pub(crate) struct Last<'all, Wait, Go> {
+    /// The process lives on when its parent dies.
+    pub(crate) outlives: bool,
+    /// The system call filter.
+    pub(crate) filter: Option<&'all [Instruction]>,
+    /// Waits at the gate.
+    pub(crate) wait: Wait,
+    /// Executes the program; returns only when that failed.
+    pub(crate) go: Go,
+}
+
+/// The last steps, the same for a container and an exec: directory, confinement, gate, program.
 pub(crate) fn finish(
     spec: &ProcessSpec,
     root: BorrowedFd<'_>,
     identity: &Identity,
-    filter: Option<&[Instruction]>,
-    last: impl FnOnce(&Program) -> Result<StepError, StepError>,
+    last: Last<'_, impl FnOnce() -> Result<(), StepError>, impl FnOnce(&Program) -> StepError>,
 ) -> Result<StepError, StepError> {
     enter_directory(root, &spec.cwd).at(Stage::EnterDirectory, spec.cwd.as_str())?;
     let program = Program::prepare(spec, identity)?;
-    confine(spec, identity, filter)?;
-    last(&program)
+    match last.filter {
+        // This one needs privileges to load, and the gate lies before the filter.
+        Some(filter) if !spec.no_new_privs => {
+            (last.wait)()?;
+            confine(spec, identity, last.outlives, Some(filter))?;
+        }
+        filter => {
+            confine(spec, identity, last.outlives, None)?;
+            (last.wait)()?;
+            filter.map_or(Ok(()), wharf_sys::seccomp::load).at(Stage::LoadSeccomp, "")?;
+        }
+    }
+    Ok((last.go)(&program))
 }
 
 /// Enters the working directory, and makes it when it is missing. A magic link (`/proc/self/fd/7`)

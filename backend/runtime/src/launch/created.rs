@@ -41,7 +41,8 @@ impl HalfMade {
 
     /// Returns whether the child was killed, and that is why it did not answer.
     pub(crate) fn is_stillborn(&self, error: &StepError) -> bool {
-        let silent = error.stage == Stage::Sync && matches!(error.errno, Errno::EPIPE | Errno::ECHILD);
+        let silent = error.stage == Stage::Sync
+            && matches!(error.errno, Errno::EPIPE | Errno::ECHILD | Errno::ECONNRESET);
         // Its end of the channel is closed, so it has ended or is about to. It stays to be waited for.
         silent
             && self.pidfd.as_ref().is_some_and(|pidfd| {
@@ -104,12 +105,7 @@ impl Created {
     /// Stage [`Stage::Execute`] when there is no such program or it cannot be executed. The process
     /// has ended then and nothing of it is left.
     pub fn start(self) -> Result<Running, LaunchError> {
-        self.channel.order(&[])?;
-        match self.channel.await_answer()? {
-            Answer::Closed => {}
-            Answer::Failed(error) => return Err(error.into()),
-            Answer::Ready(_) => return Err(Errno::EBADMSG).at(Stage::Sync, "").map_err(Into::into),
-        }
+        pass(&self.channel)?;
         let init = self.pidfd.try_clone().at(Stage::Sync, "")?;
         self.half_made.release();
         Ok(Running {
@@ -123,6 +119,12 @@ impl Created {
         })
     }
 
+    /// Leaves the container waiting for whoever opens its gate ([`super::Gate::Socket`]); it is the
+    /// child of this process until that ends.
+    pub fn leave(self) {
+        self.half_made.release();
+    }
+
     /// Ends the process, which has executed nothing, and waits for its end.
     ///
     /// # Errors
@@ -131,6 +133,25 @@ impl Created {
         self.half_made.end().at(Stage::Sync, "")?;
         Ok(())
     }
+}
+
+/// Tells the process at the other end to go on, and waits until its program is executed.
+fn pass(channel: &Channel) -> Result<(), StepError> {
+    channel.order(&[])?;
+    match channel.await_answer()? {
+        Answer::Closed => Ok(()),
+        Answer::Failed(error) => Err(error),
+        Answer::Ready(_) => Err(Errno::EBADMSG).at(Stage::Sync, ""),
+    }
+}
+
+/// Opens the gate of a container that was left waiting, by a connection to its socket, and waits until
+/// its program is executed.
+///
+/// # Errors
+/// As for [`Created::start`].
+pub fn open_gate(connection: OwnedFd) -> Result<(), LaunchError> {
+    pass(&Channel::of(connection)).map_err(Into::into)
 }
 
 /// A container whose program was executed. Its end is seen by waiting for `pidfd`.

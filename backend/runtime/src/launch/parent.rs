@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sched::CloneFlags;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::SFlag;
 use nix::unistd::{Gid, Uid, fchown};
 use wharf_sys::limits;
@@ -54,20 +54,53 @@ pub(super) fn is_pipe_or_socket(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     kind_of(fd).map(|kind| kind == SFlag::S_IFIFO || kind == SFlag::S_IFSOCK)
 }
 
-/// Builds a container up to its gate. The caller has one thread; its cgroup exists, with limits.
+/// Who lets a container that waits at its gate through.
+#[derive(Debug)]
+pub enum Gate {
+    /// This process, whose death is also the container's.
+    Supervisor,
+    /// Whoever connects to this listening `SOCK_SEQPACKET` socket, by [`super::open_gate`]; the
+    /// container outlives this process.
+    Socket(OwnedFd),
+}
+
+/// Builds a container up to its gate, in all hierarchies of this host. The caller has one thread; its
+/// cgroup exists, with limits.
 ///
 /// # Errors
 /// A description that cannot work, a cgroup that is not there, or the step that failed. Nothing is
 /// left behind then but directories that were made in the container's own upper directory.
 pub fn create(spec: &LaunchSpec, stdio: Stdio) -> Result<Created, LaunchError> {
+    create_in(&Layout::detect()?, spec, stdio, &Gate::Supervisor)
+}
+
+/// As [`create`], in the hierarchies of this layout only.
+///
+/// # Errors
+/// As for [`create`].
+pub fn create_in(
+    layout: &Layout,
+    spec: &LaunchSpec,
+    stdio: Stdio,
+    gate: &Gate,
+) -> Result<Created, LaunchError> {
     spec.validate()?;
-    let layout = Layout::detect()?;
-    let group = Cgroup::open(&layout, &spec.cgroup)?;
+    let group = Cgroup::open(layout, &spec.cgroup)?;
     stdio.give_to(spec.id_map)?;
-    let made = retry_stillborn(&group, |birth| attempt(spec, &layout, &stdio, &group.entrance(birth)?));
+    let plan = Plan { spec, layout, stdio: &stdio, gate };
+    let made = retry_stillborn(&group, |birth| attempt(plan, &group.entrance(birth)?));
     // From now on the child alone holds its ends.
     drop(stdio);
     made
+}
+
+/// What both halves know before they part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan<'all> {
+    pub(super) spec: &'all LaunchSpec,
+    pub(super) layout: &'all Layout,
+    pub(super) stdio: &'all Stdio,
+    pub(super) gate: &'all Gate,
 }
 
 /// What came of a child.
@@ -97,25 +130,21 @@ pub(crate) fn retry_stillborn<T>(
     }
 }
 
-fn attempt(
-    spec: &LaunchSpec,
-    layout: &Layout,
-    stdio: &Stdio,
-    entrance: &Entrance,
-) -> Result<Attempt<Created>, LaunchError> {
+fn attempt(plan: Plan<'_>, entrance: &Entrance) -> Result<Attempt<Created>, LaunchError> {
+    let spec = plan.spec;
     let (ours, theirs) = Channel::pair()?;
     let ours = Cell::new(Some(ours));
-    let args = CloneArgs {
-        namespaces: namespaces(spec, entrance.has_joins()),
-        cgroup: entrance.unified.as_ref().map(AsFd::as_fd),
-    };
-    let (pid, pidfd) = clone3(args, || {
+    let args = CloneArgs { namespaces: namespaces(spec), cgroup: entrance.unified.as_ref().map(AsFd::as_fd) };
+    let joined = JoinedNetwork::enter(&spec.network)?;
+    let cloned = clone3(args, || {
         // The child must not hold the parent's end, or it would never see its parent go.
         drop(ours.take());
-        child::run(spec, layout, stdio, entrance, &theirs)
-    })
-    .at(Stage::Clone, "")?;
+        child::run(plan, entrance, &theirs)
+    });
+    let returned = joined.leave();
+    let (pid, pidfd) = cloned.at(Stage::Clone, "")?;
     let half_made = HalfMade::new(&pidfd)?;
+    returned?;
     drop(theirs);
     let Some(channel) = ours.take() else { return Err(Errno::EBADF).at(Stage::Sync, "").map_err(Into::into) };
     let pty_master = match bring_to_gate(spec, pid, &channel) {
@@ -128,7 +157,7 @@ fn attempt(
     };
     let netns = match spec.network {
         NetworkNamespace::Private => Some(namespace("net")?),
-        NetworkNamespace::Host => None,
+        NetworkNamespace::Host | NetworkNamespace::Path(_) => None,
     };
     Ok(Attempt::Made(Created {
         pid,
@@ -148,6 +177,8 @@ fn attempt(
 fn bring_to_gate(spec: &LaunchSpec, pid: i32, channel: &Channel) -> Result<Option<OwnedFd>, StepError> {
     if let Some(map) = spec.id_map {
         map_ids(pid, map).at(Stage::MapIds, format!("{} + {}", map.host_base, map.size))?;
+        // The child makes its own file systems while this process makes the others.
+        channel.order(&[])?;
     }
     channel.order(&make_trees(spec, pid)?.as_fds())?;
     let pty_master = await_gate(channel)?;
@@ -155,16 +186,36 @@ fn bring_to_gate(spec: &LaunchSpec, pid: i32, channel: &Channel) -> Result<Optio
     Ok(pty_master)
 }
 
-/// A child that enters a hierarchy itself makes its cgroup namespace afterwards.
-fn namespaces(spec: &LaunchSpec, joins: bool) -> CloneFlags {
+/// The child makes the others itself: its cgroup namespace once it is in its cgroups, and that of the
+/// network, the most costly of all, while this process makes file systems.
+fn namespaces(spec: &LaunchSpec) -> CloneFlags {
     let mut flags = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC;
-    flags.set(CloneFlags::CLONE_NEWNET, spec.network == NetworkNamespace::Private);
     flags.set(CloneFlags::CLONE_NEWUSER, spec.id_map.is_some());
-    flags.set(CloneFlags::CLONE_NEWCGROUP, !joins);
     flags
+}
+
+/// This process in the network namespace that its child is to be born in: only it has the right to
+/// enter one that does not belong to the child's user namespace.
+#[derive(Debug)]
+struct JoinedNetwork(Option<File>);
+
+impl JoinedNetwork {
+    fn enter(network: &NetworkNamespace) -> Result<Self, StepError> {
+        let NetworkNamespace::Path(path) = network else { return Ok(Self(None)) };
+        let detail = || path.display().to_string();
+        let own = File::open("/proc/self/ns/net").at(Stage::EnterNamespaces, "/proc/self/ns/net")?;
+        let wanted = File::open(path).at(Stage::EnterNamespaces, detail())?;
+        setns(&wanted, CloneFlags::CLONE_NEWNET).at(Stage::EnterNamespaces, detail())?;
+        Ok(Self(Some(own)))
+    }
+
+    fn leave(self) -> Result<(), StepError> {
+        let Some(own) = self.0 else { return Ok(()) };
+        setns(&own, CloneFlags::CLONE_NEWNET).at(Stage::EnterNamespaces, "/proc/self/ns/net")
+    }
 }
 
 fn map_ids(pid: i32, map: IdMap) -> Result<(), std::io::Error> {
@@ -192,7 +243,7 @@ fn make_trees(spec: &LaunchSpec, pid: i32) -> Result<Trees, StepError> {
         root: overlay::make(&spec.rootfs, user_namespace)?,
         dev: devices::make(spec)?,
         sys: match spec.network {
-            NetworkNamespace::Host => Some(devices::host_sys()?),
+            NetworkNamespace::Host | NetworkNamespace::Path(_) => Some(devices::host_sys()?),
             NetworkNamespace::Private => None,
         },
         binds,

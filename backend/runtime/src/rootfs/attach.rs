@@ -1,7 +1,6 @@
 //! Puts the container's mounts together, in its own namespaces, and leaves the host's behind.
 //!
-//! Order: root → `/proc` `/dev` `/sys` → parameters → mounts of the description → masks →
-//! read-only root → pivot. Nothing is reached by a path of the host, and the image's own files are
+//! Order: root → `/proc` `/dev` `/sys` → mounts of the description → masks → read-only root → pivot. Nothing is reached by a path of the host, and the image's own files are
 //! reached only as [`super::resolve`] does.
 
 use std::ffi::{CStr, CString};
@@ -12,18 +11,18 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag};
+use nix::sys::stat::{Mode, SFlag, mkdirat};
 use nix::sys::statfs::{
     CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs,
 };
 use nix::unistd::{chdir, fchdir, pivot_root};
 use wharf_sys::SysError;
-use wharf_sys::mount::{Attributes, FsContext, attach, clone_tree, set_attributes};
+use wharf_sys::mount::{Attributes, FsContext, attach, attach_at, clone_tree, set_attributes};
 
-use super::devices::is_directory;
+use super::devices::{attributes_of, is_directory};
 use super::populate::populate;
 use super::resolve::{Links, kind_of, make_directory, make_target, open_path};
-use crate::cgroup::{Layout, LayoutKind};
+use crate::cgroup::{Controller, Layout, LayoutKind};
 use crate::error::{AtStage, Stage, StepError};
 use crate::spec::{LaunchSpec, MountSource, MountSpec, NetworkNamespace};
 
@@ -32,7 +31,7 @@ use crate::spec::{LaunchSpec, MountSource, MountSpec, NetworkNamespace};
 pub(crate) struct Trees {
     pub(crate) root: OwnedFd,
     pub(crate) dev: OwnedFd,
-    /// Only for containers in the host's network.
+    /// Only for containers in a network that is not theirs.
     pub(crate) sys: Option<OwnedFd>,
     /// One for each mount of the description that is a bind.
     pub(crate) binds: Vec<OwnedFd>,
@@ -47,11 +46,103 @@ impl Trees {
         let missing = || Err(Errno::EBADMSG).at(Stage::Sync, "");
         let mut fds = fds.into_iter();
         let (Some(root), Some(dev)) = (fds.next(), fds.next()) else { return missing() };
-        let sys = if spec.network == NetworkNamespace::Host { fds.next() } else { None };
+        let sys = if spec.network == NetworkNamespace::Private { None } else { fds.next() };
         let binds: Vec<OwnedFd> = fds.collect();
         let wanted =
             spec.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Bind { .. })).count();
         if binds.len() == wanted { Ok(Self { root, dev, sys, binds }) } else { missing() }
+    }
+}
+
+/// The mounts that belong to the child's own namespaces, made while the parent makes the others.
+#[derive(Debug)]
+pub(crate) struct OwnTrees {
+    /// The host's root directory, on which the container's is put.
+    host: OwnedFd,
+    proc: OwnedFd,
+    devpts: OwnedFd,
+    shm: OwnedFd,
+    mqueue: OwnedFd,
+    /// Unless the parent makes it.
+    sys: Option<OwnedFd>,
+    cgroups: Option<Cgroups>,
+    /// What covers masked directories.
+    empty: Option<OwnedFd>,
+}
+
+/// What is to be seen below `/sys/fs/cgroup`: copies of the host's mounts, each rooted at the container's
+/// own group. A mount of its own for each hierarchy would be a file system of its own, made and taken
+/// apart at every start.
+#[derive(Debug)]
+enum Cgroups {
+    /// The one tree.
+    Unified(OwnedFd),
+    /// Directories on a small file system, as programs of the v1 age look for them.
+    Each { base: OwnedFd, trees: Vec<(String, OwnedFd)> },
+}
+
+impl OwnTrees {
+    /// Makes them all, detached. From here on nothing that is mounted shows outside.
+    pub(crate) fn make(spec: &LaunchSpec, layout: &Layout) -> Result<Self, StepError> {
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).at(Stage::Mount, "/")?;
+        let host = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .at(Stage::Mount, "/")?;
+        let proc = make(c"proc", &[], KERNEL_FS).at(Stage::Mount, "/proc")?;
+        for (key, value) in &spec.sysctls {
+            set_parameter(proc.as_fd(), key, value, spec.network == NetworkNamespace::Private)
+                .at(Stage::SetParameter, key.as_str())?;
+        }
+        let nosuid_noexec = Attributes::NO_SUID.with(Attributes::NO_EXEC);
+        // Group 5 is `tty` everywhere; a range too small to hold it gets root's.
+        let group = if spec.id_map.is_none_or(|map| map.size > 5) { "5" } else { "0" };
+        let options = [(c"newinstance", ""), (c"ptmxmode", "0666"), (c"mode", "0620"), (c"gid", group)];
+        let size = spec.shm_size_bytes.to_string();
+        let read_only = KERNEL_FS.with(Attributes::READ_ONLY);
+        Ok(Self {
+            host,
+            proc,
+            devpts: make(c"devpts", &options, nosuid_noexec).at(Stage::Mount, "/dev/pts")?,
+            shm: make(c"tmpfs", &[(c"mode", "1777"), (c"size", &size)], KERNEL_FS)
+                .at(Stage::Mount, "/dev/shm")?,
+            mqueue: make(c"mqueue", &[], KERNEL_FS).at(Stage::Mount, "/dev/mqueue")?,
+            sys: match spec.network {
+                NetworkNamespace::Private => Some(make(c"sysfs", &[], KERNEL_FS).at(Stage::Mount, "/sys")?),
+                NetworkNamespace::Host | NetworkNamespace::Path(_) => None,
+            },
+            cgroups: if spec.show_cgroups { Some(Cgroups::make(spec, layout)?) } else { None },
+            empty: if spec.masked_paths.is_empty() {
+                None
+            } else {
+                let options = [(c"mode", "555"), (c"nr_inodes", "1")];
+                Some(make(c"tmpfs", &options, read_only).at(Stage::Mask, "")?)
+            },
+        })
+    }
+}
+
+impl Cgroups {
+    fn make(spec: &LaunchSpec, layout: &Layout) -> Result<Self, StepError> {
+        let own = |root: &Path| {
+            let path = root.join(&spec.cgroup);
+            let detail = || path.display().to_string();
+            let group = open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .at(Stage::Mount, detail())?;
+            clone_tree(group.as_fd(), c"", false).at(Stage::Mount, detail())
+        };
+        if let (LayoutKind::V2, Some(unified)) = (layout.kind(), layout.unified()) {
+            return own(unified).map(Self::Unified);
+        }
+        let options = [(c"mode", "755"), (c"size", "64k")];
+        let base = make(c"tmpfs", &options, KERNEL_FS).at(Stage::Mount, "/sys/fs/cgroup")?;
+        let mut trees = Vec::new();
+        for (name, root) in legacy_groups(layout) {
+            trees.push((name, own(root)?));
+        }
+        if let Some(unified) = layout.unified() {
+            trees.push(("unified".to_owned(), own(unified)?));
+        }
+        Ok(Self::Each { base, trees })
     }
 }
 
@@ -67,28 +158,28 @@ pub(crate) struct Attached {
 }
 
 /// Puts everything together and makes it the root of this process.
-pub(crate) fn enter(spec: &LaunchSpec, layout: &Layout, trees: Trees) -> Result<Attached, StepError> {
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).at(Stage::Mount, "/")?;
+pub(crate) fn enter(spec: &LaunchSpec, own: OwnTrees, trees: Trees) -> Result<Attached, StepError> {
     let Trees { root, dev, sys, binds } = trees;
-    let host = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .at(Stage::Mount, "/")?;
-    attach(root.as_fd(), host.as_fd()).at(Stage::Mount, "/")?;
-
-    let proc = make(c"proc", &[], KERNEL_FS).at(Stage::Mount, "/proc")?;
-    attach_own(&root, &proc, "/proc")?;
+    let sys = own.sys.or(sys).ok_or(Errno::EBADMSG).at(Stage::Sync, "")?;
+    attach(root.as_fd(), own.host.as_fd()).at(Stage::Mount, "/")?;
+    attach_own(&root, &own.proc, "/proc")?;
     attach_own(&root, &dev, "/dev")?;
-    let devpts = attach_dev(spec, &dev)?;
-    attach_sys(&root, sys, layout)?;
-    for (key, value) in &spec.sysctls {
-        set_parameter(proc.as_fd(), key, value, spec.network == NetworkNamespace::Private)
-            .at(Stage::SetParameter, key.as_str())?;
+    for (tree, name) in [(&own.devpts, c"pts"), (&own.shm, c"shm"), (&own.mqueue, c"mqueue")] {
+        attach_at(tree.as_fd(), dev.as_fd(), name).at(Stage::Mount, "/dev")?;
     }
+    attach_own(&root, &sys, "/sys")?;
+    if let Some(cgroups) = own.cgroups {
+        attach_cgroups(&sys, &cgroups)?;
+    }
+    let read_only = KERNEL_FS.with(Attributes::READ_ONLY);
+    set_attributes(sys.as_fd(), read_only, true).at(Stage::Mount, "/sys")?;
     let mut binds = binds.into_iter();
     for wanted in &spec.mounts {
         attach_wanted(&root, wanted, &mut binds).at(Stage::Mount, wanted.target.as_str())?;
     }
-    hide(&root, &dev, &spec.masked_paths)?;
+    if let Some(empty) = own.empty {
+        hide(&root, &dev, &empty, &spec.masked_paths)?;
+    }
     for path in &spec.read_only_paths {
         protect(&root, path).at(Stage::Mask, path.as_str())?;
     }
@@ -96,7 +187,7 @@ pub(crate) fn enter(spec: &LaunchSpec, layout: &Layout, trees: Trees) -> Result<
         set_attributes(root.as_fd(), Attributes::READ_ONLY, false).at(Stage::Mount, "/")?;
     }
     pivot(&root).at(Stage::PivotRoot, "")?;
-    Ok(Attached { root, dev, devpts })
+    Ok(Attached { root, dev, devpts: own.devpts })
 }
 
 const KERNEL_FS: Attributes = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
@@ -117,79 +208,37 @@ fn attach_own(root: &OwnedFd, tree: &OwnedFd, path: &str) -> Result<(), StepErro
     attach(tree.as_fd(), target.as_fd()).at(Stage::Mount, path)
 }
 
-fn attach_dev(spec: &LaunchSpec, dev: &OwnedFd) -> Result<OwnedFd, StepError> {
-    let under = |tree: &OwnedFd, name: &str| {
-        let target = open_path(dev.as_fd(), Path::new(name), Links::Refuse).at(Stage::Mount, name)?;
-        attach(tree.as_fd(), target.as_fd()).at(Stage::Mount, name)
+fn attach_cgroups(sys: &OwnedFd, cgroups: &Cgroups) -> Result<(), StepError> {
+    let on = |tree: &OwnedFd| match attach_at(tree.as_fd(), sys.as_fd(), c"fs/cgroup") {
+        // This kernel shows no such place.
+        Err(error) if error.errno == Errno::ENOENT => Ok(false),
+        other => other.map(|()| true).at(Stage::Mount, "/sys/fs/cgroup"),
     };
-    let nosuid_noexec = Attributes::NO_SUID.with(Attributes::NO_EXEC);
-    // Group 5 is `tty` everywhere; a range too small to hold it gets root's.
-    let group = if spec.id_map.is_none_or(|map| map.size > 5) { "5" } else { "0" };
-    let options = [(c"newinstance", ""), (c"ptmxmode", "0666"), (c"mode", "0620"), (c"gid", group)];
-    let devpts = make(c"devpts", &options, nosuid_noexec).at(Stage::Mount, "/dev/pts")?;
-    under(&devpts, "pts")?;
-    let size = spec.shm_size_bytes.to_string();
-    let shm =
-        make(c"tmpfs", &[(c"mode", "1777"), (c"size", &size)], KERNEL_FS).at(Stage::Mount, "/dev/shm")?;
-    under(&shm, "shm")?;
-    let mqueue = make(c"mqueue", &[], KERNEL_FS).at(Stage::Mount, "/dev/mqueue")?;
-    under(&mqueue, "mqueue")?;
-    Ok(devpts)
+    match cgroups {
+        Cgroups::Unified(tree) => on(tree).map(drop),
+        Cgroups::Each { base, trees } => {
+            if !on(base)? {
+                return Ok(());
+            }
+            for (name, tree) in trees {
+                let detail = || format!("/sys/fs/cgroup/{name}");
+                let text =
+                    CString::new(name.as_str()).map_err(|_nul| Errno::EINVAL).at(Stage::Mount, detail())?;
+                mkdirat(base, text.as_c_str(), Mode::from_bits_truncate(0o755)).at(Stage::Mount, detail())?;
+                attach_at(tree.as_fd(), base.as_fd(), &text).at(Stage::Mount, detail())?;
+            }
+            Ok(())
+        }
+    }
 }
 
-fn attach_sys(root: &OwnedFd, host_sys: Option<OwnedFd>, layout: &Layout) -> Result<(), StepError> {
-    let read_only = KERNEL_FS.with(Attributes::READ_ONLY);
-    let sys = match host_sys {
-        Some(tree) => tree,
-        None => make(c"sysfs", &[], read_only).at(Stage::Mount, "/sys")?,
-    };
-    attach_own(root, &sys, "/sys")?;
-    let place = match open_path(sys.as_fd(), Path::new("fs/cgroup"), Links::Refuse) {
-        Err(Errno::ENOENT) => return Ok(()),
-        other => other.at(Stage::Mount, "/sys/fs/cgroup")?,
-    };
-    let on = |tree: &OwnedFd, target: BorrowedFd<'_>, name: &str| {
-        attach(tree.as_fd(), target).at(Stage::Mount, format!("/sys/fs/cgroup/{name}"))
-    };
-    if layout.kind() == LayoutKind::V2 {
-        let tree = make(c"cgroup2", &[], read_only).at(Stage::Mount, "/sys/fs/cgroup")?;
-        return on(&tree, place.as_fd(), "");
-    }
-    // Programs of the v1 age look for `/sys/fs/cgroup/<controller>`.
-    let tree = make(c"tmpfs", &[(c"mode", "755"), (c"size", "64k")], KERNEL_FS)
-        .at(Stage::Mount, "/sys/fs/cgroup")?;
-    on(&tree, place.as_fd(), "")?;
-    for (controllers, name) in legacy_groups(layout) {
-        let names: Vec<CString> = controllers.iter().filter_map(|name| CString::new(*name).ok()).collect();
-        let options: Vec<(&CStr, &str)> = names.iter().map(|name| (name.as_c_str(), "")).collect();
-        let hierarchy = make(c"cgroup", &options, read_only).at(Stage::Mount, name.as_str())?;
-        let target =
-            make_directory(tree.as_fd(), Path::new(&name), Links::Refuse).at(Stage::Mount, name.as_str())?;
-        on(&hierarchy, target.as_fd(), &name)?;
-    }
-    if layout.unified().is_some() {
-        let unified = make(c"cgroup2", &[], read_only).at(Stage::Mount, "unified")?;
-        let target =
-            make_directory(tree.as_fd(), Path::new("unified"), Links::Refuse).at(Stage::Mount, "unified")?;
-        on(&unified, target.as_fd(), "unified")?;
-    }
-    set_attributes(tree.as_fd(), Attributes::READ_ONLY, false).at(Stage::Mount, "/sys/fs/cgroup")
-}
-
-/// Returns the controllers of each v1 hierarchy and the name of its directory.
-fn legacy_groups(layout: &Layout) -> Vec<(Vec<&'static str>, String)> {
-    let all = crate::cgroup::Controller::ALL;
-    let hierarchies = layout.legacy_hierarchies();
+/// Returns the name of each v1 hierarchy's directory, all of its controllers, and where it is mounted.
+fn legacy_groups(layout: &Layout) -> Vec<(String, &Path)> {
     let group = |path: &Path| {
-        let names: Vec<&str> = all
-            .iter()
-            .filter(|c| layout.legacy(**c) == Some(path))
-            .map(|controller| controller.name())
-            .collect();
-        let joined = names.join(",");
-        (names, joined)
+        let all = Controller::ALL.iter().filter(|controller| layout.legacy(**controller) == Some(path));
+        all.map(|controller| controller.name()).collect::<Vec<_>>().join(",")
     };
-    hierarchies.into_iter().map(|(_, path)| group(path)).collect()
+    layout.legacy_hierarchies().into_iter().map(|(_, path)| (group(path), path)).collect()
 }
 
 /// Writes a parameter through our own procfs; the path crosses no mount and no link.
@@ -222,9 +271,7 @@ fn attach_wanted(
         MountSource::Tmpfs { size_bytes, mode } => {
             let options = [(c"size", size_bytes.to_string()), (c"mode", format!("{mode:o}"))];
             let options = options.each_ref().map(|(key, value)| (*key, value.as_str()));
-            let base = Attributes::NO_SUID.with(Attributes::NO_DEV);
-            let attributes = if wanted.read_only { base.with(Attributes::READ_ONLY) } else { base };
-            (make(c"tmpfs", &options, attributes)?, true)
+            (make(c"tmpfs", &options, attributes_of(wanted, wanted.read_only))?, true)
         }
     };
     let target = make_target(root.as_fd(), Path::new(&wanted.target), directory, Links::Inside)?;
@@ -244,12 +291,7 @@ fn attach_wanted(
 }
 
 /// Covers paths by an empty directory or the null device of ours; what is not there needs no cover.
-fn hide(root: &OwnedFd, dev: &OwnedFd, paths: &[String]) -> Result<(), StepError> {
-    if paths.is_empty() {
-        return Ok(());
-    }
-    let read_only = KERNEL_FS.with(Attributes::READ_ONLY);
-    let empty = make(c"tmpfs", &[(c"mode", "555"), (c"nr_inodes", "1")], read_only).at(Stage::Mask, "")?;
+fn hide(root: &OwnedFd, dev: &OwnedFd, empty: &OwnedFd, paths: &[String]) -> Result<(), StepError> {
     let mut covered_any = false;
     for path in paths {
         let target = match open_path(root.as_fd(), Path::new(path), Links::Refuse) {
@@ -262,7 +304,7 @@ fn hide(root: &OwnedFd, dev: &OwnedFd, paths: &[String]) -> Result<(), StepError
         if kind_of(&target).at(Stage::Mask, path.as_str())? != SFlag::S_IFDIR {
             cover(copy(dev, c"null")?.as_fd())?;
         } else if covered_any {
-            cover(copy(&empty, c"")?.as_fd())?;
+            cover(copy(empty, c"")?.as_fd())?;
         } else {
             // The first is covered by itself: before Linux 6.15 only what is attached can be copied.
             cover(empty.as_fd())?;

@@ -53,6 +53,9 @@ fn tmpfs(options: &[(&str, String)], owner: u32) -> Result<OwnedFd, Errno> {
 
 fn fill(dev: BorrowedFd<'_>, spec: &LaunchSpec, owner: u32) -> Result<(), StepError> {
     let own = |name: &str| {
+        if owner == 0 {
+            return Ok(());
+        }
         let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
         fchownat(dev, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
     };
@@ -86,10 +89,16 @@ fn make_node(dev: BorrowedFd<'_>, node: &DeviceNode) -> Result<(), Errno> {
     let path = Path::new(&node.path);
     let parent = path.parent().ok_or(Errno::EINVAL)?;
     let name = path.file_name().ok_or(Errno::EINVAL)?;
-    let parent = make_directory(dev, parent, Links::Refuse)?;
+    let below;
+    let parent = if parent.as_os_str().is_empty() {
+        dev
+    } else {
+        below = make_directory(dev, parent, Links::Refuse)?;
+        below.as_fd()
+    };
     let kind = if node.character { SFlag::S_IFCHR } else { SFlag::S_IFBLK };
     let number = makedev(node.major.into(), node.minor.into());
-    mknodat(&parent, Path::new(name), kind, Mode::from_bits_truncate(node.mode & 0o777), number)
+    mknodat(parent, Path::new(name), kind, Mode::from_bits_truncate(node.mode & 0o777), number)
 }
 
 /// Makes the detached copy of a host's directory or file that a mount shows.
@@ -104,11 +113,10 @@ pub(crate) fn bind(
     let source = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).at(Stage::Mount, detail())?;
     // An idmapped copy cannot carry mounts below it that do not know id maps.
     let shift = user_namespace.filter(|_| *idmap);
-    let recursive = shift.is_none();
+    let recursive = shift.is_none() && !mount.shallow;
     let tree = clone_tree(source.as_fd(), c"", recursive).at(Stage::Mount, detail())?;
-    let base = Attributes::NO_SUID.with(Attributes::NO_DEV);
     // A volume becomes read-only in the child, once it was filled.
-    let attributes = if mount.read_only && !*idmap { base.with(Attributes::READ_ONLY) } else { base };
+    let attributes = attributes_of(mount, mount.read_only && !*idmap);
     set_attributes(tree.as_fd(), attributes, recursive).at(Stage::Mount, detail())?;
     if let Some(user_namespace) = shift {
         set_id_map(tree.as_fd(), user_namespace).at(Stage::MapIds, detail())?;
@@ -116,19 +124,23 @@ pub(crate) fn bind(
     Ok(Some(tree))
 }
 
+/// Returns the properties of a mount of the description.
+pub(crate) fn attributes_of(mount: &MountSpec, read_only: bool) -> Attributes {
+    let base = Attributes::NO_SUID.with(Attributes::NO_DEV);
+    let base = if read_only { base.with(Attributes::READ_ONLY) } else { base };
+    if mount.no_exec { base.with(Attributes::NO_EXEC) } else { base }
+}
+
 /// Returns whether a bound thing is a directory.
 pub(crate) fn is_directory(tree: BorrowedFd<'_>) -> Result<bool, Errno> {
     kind_of(tree).map(|kind| kind == SFlag::S_IFDIR)
 }
 
-/// Makes a detached, read-only copy of the host's `/sys`: for containers in the host's network,
-/// whose own user namespace may not mount one.
+/// Makes a detached copy of the host's `/sys`: for containers in a network that is not theirs, whose own
+/// user namespace may not mount one. The child makes it read-only.
 pub(crate) fn host_sys() -> Result<OwnedFd, StepError> {
     let sys = open("/sys", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .at(Stage::Mount, "/sys")?;
     let tree = clone_tree(sys.as_fd(), c"", false).at(Stage::Mount, "/sys")?;
-    let attributes =
-        Attributes::READ_ONLY.with(Attributes::NO_SUID).with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
-    set_attributes(tree.as_fd(), attributes, false).at(Stage::Mount, "/sys")?;
     Ok(tree)
 }

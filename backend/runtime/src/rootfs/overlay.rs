@@ -30,6 +30,9 @@ use crate::sync::{Answer, Channel};
 const OPTIONS: [(&std::ffi::CStr, &std::ffi::CStr); 4] =
     [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off"), (c"index", c"off"), (c"xino", c"off")];
 
+/// No sync of the file system below, ever (Linux 5.10).
+const VOLATILE: &std::ffi::CStr = c"volatile";
+
 /// How the layers get into the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OverlayMethod {
@@ -40,8 +43,11 @@ pub(crate) enum OverlayMethod {
     Attached,
 }
 
-/// Makes the overlay by the first method that this kernel has.
+/// Makes the root file system, an overlay by the first method that this kernel has.
 pub(crate) fn make(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
+    if spec.layers.is_empty() {
+        return directory(spec);
+    }
     match make_by(OverlayMethod::Descriptors, spec, user_namespace) {
         // 6.1 answers EOPNOTSUPP, kernels that know `lowerdir+` by path only EINVAL.
         Err(error) if matches!(error.errno, Errno::EINVAL | Errno::EOPNOTSUPP) => {
@@ -49,6 +55,16 @@ pub(crate) fn make(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) ->
         }
         other => other,
     }
+}
+
+/// Returns a detached copy of a directory, as it is: nothing is shifted or put on top. What is mounted
+/// below it on the host does not show.
+fn directory(spec: &RootfsSpec) -> Result<OwnedFd, StepError> {
+    let detail = || spec.layer_root.display().to_string();
+    let tree =
+        clone_tree(open_directory(&spec.layer_root)?.as_fd(), c"", false).at(Stage::MakeRootfs, detail())?;
+    set_attributes(tree.as_fd(), Attributes::NO_DEV, false).at(Stage::MakeRootfs, detail())?;
+    Ok(tree)
 }
 
 /// Makes the overlay by one method.
@@ -75,6 +91,9 @@ fn by_descriptors(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> 
     text(c"source", c"overlay")?;
     for (key, value) in OPTIONS {
         text(key, value)?;
+    }
+    if spec.ephemeral {
+        context.set_flag(VOLATILE).at(Stage::MakeRootfs, "overlay option")?;
     }
     let directory = |key, fd: &OwnedFd, path: &Path| {
         context.set_fd(key, fd.as_fd()).at(Stage::MakeRootfs, path.display().to_string())
@@ -161,6 +180,9 @@ fn mount_by_paths(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> 
     for (key, value) in OPTIONS {
         // Writing to a String cannot fail.
         write!(options, ",{}={}", key.to_string_lossy(), value.to_string_lossy()).ok();
+    }
+    if spec.ephemeral {
+        write!(options, ",{}", VOLATILE.to_string_lossy()).ok();
     }
     let options = CString::new(options).map_err(|_nul| Errno::EINVAL).at(Stage::MakeRootfs, "overlay")?;
     let detail = || spec.writable.display().to_string();

@@ -38,7 +38,7 @@ fn kernel_links() {
 
 fn bind(source: &std::path::Path, target: &str) -> MountSpec {
     let source = MountSource::Bind { path: source.to_owned(), idmap: true };
-    MountSpec { source, target: target.into(), read_only: false }
+    MountSpec { source, target: target.into(), read_only: false, no_exec: false, shallow: false }
 }
 
 fn target_links() {
@@ -102,6 +102,8 @@ fn read_only() {
         source: MountSource::Tmpfs { size_bytes: 4096, mode: 0o1777 },
         target: "/run/made".into(),
         read_only: false,
+        no_exec: false,
+        shallow: false,
     }];
     sandbox.script("echo x >/run/made/file && cat /run/made/file; echo x >/file || echo refused");
     assert_eq!(sandbox.run().success(), "x\nrefused\n");
@@ -128,6 +130,8 @@ fn tmpfs() {
         source: MountSource::Tmpfs { size_bytes: 65_536, mode: 0o700 },
         target: "/scratch".into(),
         read_only: false,
+        no_exec: false,
+        shallow: false,
     }];
     sandbox.script("stat -c %a /scratch; df -k /scratch /dev/shm | awk 'NR>1{print $2}'; dd if=/dev/zero of=/scratch/f bs=4k count=20 2>/dev/null || echo full");
     assert_eq!(sandbox.run().success(), "700\n64\n1024\nfull\n");

@@ -19,8 +19,8 @@ use wharf_runtime::cgroup::{Cgroup, DeviceRule, Layout};
 use wharf_runtime::exec::{ExecStarted, exec};
 use wharf_runtime::launch::{Created, Running, Stdio, create};
 use wharf_runtime::spec::{
-    DEFAULT_CAPABILITIES, DEFAULT_READ_ONLY_PATHS, ExecSpec, IdMap, LaunchSpec, LogSpec, NetworkNamespace,
-    ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp, default_masked_paths,
+    DEFAULT_CAPABILITIES, DEFAULT_READ_ONLY_PATHS, ExecSpec, IdMap, IdSource, LaunchSpec, LogSpec,
+    NetworkNamespace, ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp, default_masked_paths,
 };
 
 /// First id of the test tenant; far from those that an agent gives out.
@@ -81,6 +81,7 @@ impl Sandbox {
                 layer_root: layers,
                 layers: vec!["top".into(), "base".into()],
                 writable,
+                ephemeral: false,
                 read_only: false,
             },
             mounts: Vec::new(),
@@ -92,6 +93,7 @@ impl Sandbox {
             sysctls: BTreeMap::new(),
             devices: Vec::new(),
             shm_size_bytes: 1 << 20,
+            show_cgroups: true,
             init: false,
         };
         Self { dir, layout, cgroup, spec }
@@ -179,7 +181,9 @@ pub fn process(args: &[&str]) -> ProcessSpec {
         cwd: "/".into(),
         user: String::new(),
         groups: Vec::new(),
+        ids: IdSource::Files,
         capabilities: DEFAULT_CAPABILITIES.into(),
+        capability_sets: None,
         no_new_privs: true,
         seccomp: Seccomp::Default,
         rlimits: Vec::new(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, pidfd_send_signal};
 use wharf_runtime::cgroup::{Cgroup, Layout};
 use wharf_runtime::spec::{
-    ExecSpec, LaunchSpec, LogSpec, NetworkNamespace, ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp,
+    ExecSpec, IdSource, LaunchSpec, LogSpec, NetworkNamespace, ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp,
 };
 use wharf_shim::client::{Client, ensure_forge};
 use wharf_shim::exit::{ExitRecord, ExitStatus};
@@ -87,6 +87,7 @@ impl Host {
                 layer_root: self.dir.path().join("layers"),
                 layers: vec!["busybox".into()],
                 writable,
+                ephemeral: false,
                 read_only: false,
             },
             mounts: Vec::new(),
@@ -97,6 +98,7 @@ impl Host {
             sysctls: std::collections::BTreeMap::new(),
             devices: Vec::new(),
             shm_size_bytes: 1024 * 1024,
+            show_cgroups: true,
             init: false,
         }
     }
@@ -216,7 +218,9 @@ pub(crate) fn process(args: &[&str]) -> ProcessSpec {
         cwd: "/".to_owned(),
         user: String::new(),
         groups: Vec::new(),
+        ids: IdSource::Files,
         capabilities: Vec::new(),
+        capability_sets: None,
         no_new_privs: true,
         seccomp: Seccomp::Default,
         rlimits: Vec::new(),
