@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ContainerId, TenantId};
+use crate::id::{CheckpointId, ContainerId, TenantId};
 use crate::name;
 use crate::network::PortMapping;
 use crate::problem::FieldProblem;
@@ -75,6 +75,8 @@ pub struct ContainerSpec {
     pub stop_grace_s: Option<u32>,
     /// Bounds of the log.
     pub log: LogLimits,
+    /// The checkpoint that its first start restores; set by a restore, never in a request.
+    pub checkpoint: Option<CheckpointId>,
 }
 
 /// Which network a container joins.

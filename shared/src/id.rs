@@ -108,6 +108,10 @@ id!(
     VolumeId, "a volume id (`vol_` and a UUID)", |text| is_prefixed_uuid(text, "vol_")
 );
 id!(
+    /// A checkpoint.
+    CheckpointId, "a checkpoint id (`chk_` and a UUID)", |text| is_prefixed_uuid(text, "chk_")
+);
+id!(
     /// A host.
     HostId, "a host id (`hst_` and a UUID)", |text| is_prefixed_uuid(text, "hst_")
 );

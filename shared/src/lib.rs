@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod billing;
+pub mod checkpoint;
 pub mod container;
 pub mod decimal;
 pub mod event;

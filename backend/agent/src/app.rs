@@ -17,6 +17,7 @@ use wharf_store::journal::Journal;
 
 use crate::auth::{Auth, Passwords};
 use crate::billing::Billing;
+use crate::checkpoints::{Archives, Checkpoints, Criu, Tools};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::containers::{Containers, Deps};
@@ -49,6 +50,7 @@ pub(crate) struct App {
     pub(crate) images: Images,
     pub(crate) volumes: Volumes,
     pub(crate) containers: Containers,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) metering: Metering,
     pub(crate) networks: networks::Networks,
     pub(crate) execs: Execs,
@@ -98,6 +100,7 @@ impl App {
         let network =
             wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
                 .context("prepare the network")?;
+        let archives = Archives::new(&config.state_dir);
         let deps = Arc::new(Deps {
             config: Arc::clone(&config),
             clock: Arc::clone(&clock),
@@ -109,6 +112,10 @@ impl App {
             volumes: volumes.clone(),
             network: Arc::new(network),
             metering: metering.clone(),
+            checkpoints: Tools {
+                criu: Arc::new(Criu::new(&config.checkpoints.criu)),
+                archives: archives.clone(),
+            },
             actors: std::sync::Mutex::default(),
         });
         let containers = Containers::new(Arc::clone(&deps));
@@ -127,6 +134,7 @@ impl App {
             billing,
             images,
             volumes,
+            checkpoints: Checkpoints::new(containers.clone(), archives),
             containers,
             metering,
             host,
@@ -150,6 +158,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
     app.containers.sweep().await?;
     app.volumes.recover().await?;
+    app.checkpoints.recover().await?;
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
     app.containers.recover(booted).await?;
     app.containers.guard_network();

@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) registry: Registry,
     pub(crate) network: Network,
     pub(crate) containers: Containers,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) metering: Metering,
     pub(crate) billing: Billing,
     pub(crate) retention: Retention,
@@ -206,6 +207,14 @@ impl Default for Containers {
     }
 }
 
+/// How containers are saved and restored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Checkpoints {
+    /// CRIU's program, 4.1 or later; looked for in the usual places when empty.
+    pub(crate) criu: PathBuf,
+}
+
 /// How often counters are read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -307,6 +316,7 @@ impl Default for Config {
             registry: Registry::default(),
             network: Network::default(),
             containers: Containers::default(),
+            checkpoints: Checkpoints::default(),
             metering: Metering::default(),
             billing: Billing::default(),
             retention: Retention::default(),

@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    containers, context, events, exec, host, images, logs, prices, run, stats, tenants, tokens, usage, users,
-    volumes,
+    checkpoints, containers, context, events, exec, host, images, logs, prices, run, stats, tenants, tokens,
+    usage, users, volumes,
 };
 
 /// Runs containers on a host you can bill from.
@@ -81,6 +81,9 @@ pub(crate) enum Command {
     Image(images::ImageCommand),
     /// Import a Docker or OCI archive, or a plain root file system, from a tar file.
     Import(images::ImportArguments),
+    /// Checkpoints: running containers in files.
+    #[command(subcommand)]
+    Checkpoint(checkpoints::CheckpointCommand),
     /// Volumes.
     #[command(subcommand)]
     Volume(volumes::VolumeCommand),

@@ -56,10 +56,12 @@ pub enum Stage {
     LoadSeccomp,
     /// Executing the program.
     Execute,
+    /// Restoring a checkpoint.
+    Restore,
 }
 
 impl Stage {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Sync,
         Self::Clone,
         Self::EnterCgroup,
@@ -82,6 +84,7 @@ impl Stage {
         Self::DropPrivileges,
         Self::LoadSeccomp,
         Self::Execute,
+        Self::Restore,
     ];
 
     /// Returns the number that stands for the step between processes.
@@ -119,6 +122,7 @@ impl Stage {
             Self::DropPrivileges => "give up privileges",
             Self::LoadSeccomp => "load the seccomp filter",
             Self::Execute => "execute",
+            Self::Restore => "restore the checkpoint",
         }
     }
 }
@@ -148,6 +152,12 @@ pub enum LaunchError {
     /// The container's cgroup is not as it must be.
     #[error("the container's cgroup is not usable")]
     Cgroup(#[from] CgroupError),
+    /// CRIU did not restore the checkpoint.
+    #[error("CRIU cannot restore the processes: {reason}")]
+    Restore {
+        /// In its own words.
+        reason: String,
+    },
     /// A step failed.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -159,6 +169,7 @@ impl LaunchError {
         match self {
             Self::Step(step) => Some(step.stage),
             Self::Layout(_) | Self::Cgroup(_) => Some(Stage::EnterCgroup),
+            Self::Restore { .. } => Some(Stage::Restore),
             Self::Spec(_) => None,
         }
     }
@@ -167,7 +178,7 @@ impl LaunchError {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Step(step) => Some(SysError::new("", step.errno).raw()),
-            Self::Spec(_) | Self::Layout(_) | Self::Cgroup(_) => None,
+            Self::Spec(_) | Self::Layout(_) | Self::Cgroup(_) | Self::Restore { .. } => None,
         }
     }
 }

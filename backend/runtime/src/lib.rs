@@ -6,6 +6,7 @@
 //! - [`spec`]: what to launch, complete in itself.
 //! - [`launch`]: [`launch::create`] builds everything and leaves the process at a gate;
 //!   [`launch::Created::start`] opens it.
+//! - [`checkpoint`]: processes into files and back, by CRIU.
 //! - [`exec`]: a further process in a running container.
 //! - [`cgroup`]: one group in every hierarchy of the host: make, kill, freeze, devices, remove.
 //! - [`usage`]: the counters that bills and charts are made of.
@@ -24,6 +25,7 @@ mod sysctl;
 mod user;
 
 pub mod cgroup;
+pub mod checkpoint;
 pub mod exec;
 pub mod launch;
 pub mod probe;

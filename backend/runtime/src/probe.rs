@@ -5,21 +5,18 @@
 //! threads are started: the ones that need a process of their own say that they were not tried
 //! otherwise.
 
-use std::cell::Cell;
-use std::fs::{self, File};
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sched::CloneFlags;
-use wharf_sys::process::{CloneArgs, clone3, pidfd_exit_status, pidfd_open};
+use wharf_sys::process::{pidfd_exit_status, pidfd_open};
 use wharf_sys::{bpf, caps, image, limits};
 
 use crate::cgroup::{Controller, DeviceRule, Layout, LayoutKind, device_program};
-use crate::launch::HalfMade;
+use crate::rootfs::id_map::user_namespace;
 use crate::rootfs::overlay::{OverlayMethod, make_by};
-use crate::spec::RootfsSpec;
-use crate::sync::Channel;
+use crate::spec::{IdMap, RootfsSpec};
 
 /// How well the host does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +185,8 @@ fn overlay() -> Check {
     const NAME: &str = "overlay with shifted layers";
     let directory = Scratch::new();
     let outcome = directory.and_then(|scratch| {
-        let namespace = user_namespace()?;
+        let map = IdMap { host_base: 1_000_000, size: 65_536 };
+        let namespace = user_namespace(map).map_err(|error| error.errno)?;
         let spec = scratch.spec();
         let attempt =
             |method| make_by(method, &spec, Some(namespace.as_fd())).map(drop).map_err(|error| error.errno);
@@ -212,26 +210,6 @@ fn overlay() -> Check {
                  (user.max_user_namespaces)",
         ),
     }
-}
-
-/// Makes a user namespace with a map, and lets its only process go.
-fn user_namespace() -> Result<OwnedFd, Errno> {
-    let (ours, theirs) = Channel::pair().map_err(|error| error.errno)?;
-    let ours = Cell::new(Some(ours));
-    let args = CloneArgs { namespaces: CloneFlags::CLONE_NEWUSER, cgroup: None };
-    let (pid, pidfd) = clone3(args, || {
-        drop(ours.take());
-        // Until the parent has gone from the other end.
-        i32::from(theirs.await_order().is_err())
-    })
-    .map_err(|error| error.errno)?;
-    // It ends with this function, also when what follows fails.
-    let _child = HalfMade::new(&pidfd).map_err(|error| error.errno)?;
-    let io = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    for map in ["gid_map", "uid_map"] {
-        fs::write(format!("/proc/{pid}/{map}"), "0 1000000 65536\n").map_err(io)?;
-    }
-    File::open(format!("/proc/{pid}/ns/user")).map(OwnedFd::from).map_err(io)
 }
 
 /// Directories for one overlay, removed again.

@@ -10,6 +10,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Outside;
+
 /// The shape of [`LaunchSpec`] and [`ExecSpec`] as this build writes and reads it.
 pub const SPEC_VERSION: u16 = 2;
 
@@ -127,6 +129,21 @@ pub struct LaunchSpec {
     pub show_cgroups: bool,
     /// Keep a small init of ours as pid 1 that reaps orphans and forwards signals.
     pub init: bool,
+    /// Processes to restore, in place of executing the program of `process`.
+    pub restore: Option<RestoreSpec>,
+}
+
+/// A checkpoint to start from ([`crate::checkpoint`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreSpec {
+    /// CRIU's program, an absolute path.
+    pub criu: PathBuf,
+    /// Directory of the images.
+    pub images: PathBuf,
+    /// The mounts that CRIU finds ready.
+    pub outside: Vec<Outside>,
+    /// Inodes of the pipes that were standard input, output and error.
+    pub pipes: [Option<u64>; 3],
 }
 
 /// One process: the container's first, or an exec.

@@ -38,6 +38,9 @@ pub struct StateFile {
     pub phase: Phase,
     /// The container's cgroup, relative to the root of each hierarchy.
     pub cgroup: std::path::PathBuf,
+    /// Inodes of the pipes that are its standard input, output and error, where they are pipes.
+    #[serde(default)]
+    pub pipes: [Option<u64>; 3],
 }
 
 /// A state file that cannot be written or must not be believed.
@@ -137,6 +140,7 @@ mod tests {
             init: Some(ProcessRef { pid: 101, start_time_ticks: 6 }),
             phase: Phase::Running,
             cgroup: "wharf/tenant/c1".into(),
+            pipes: [None; 3],
         }
     }
 

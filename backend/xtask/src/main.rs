@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod criu;
 mod debian;
 mod guest;
 mod packages;

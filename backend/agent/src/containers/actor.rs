@@ -12,6 +12,7 @@
 //! killed at any instant finds in the row what it was about to do, and on the host what came of it.
 //! What was used up to the end of a run is in the journal before its cgroup is removed.
 
+mod checkpoint;
 mod ending;
 mod recover;
 
@@ -23,8 +24,9 @@ use std::time::Duration;
 
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use wharf_shared::checkpoint::CheckpointView;
 use wharf_shared::container::{ContainerState, ContainerUpdate, Limits, NetworkMode};
-use wharf_shared::id::ContainerId;
+use wharf_shared::id::{CheckpointId, ContainerId};
 use wharf_shared::problem::ProblemKind;
 use wharf_shim::process_ref::ProcessRef;
 use wharf_shim::protocol::{ExitStatus, Request};
@@ -70,6 +72,12 @@ pub(super) enum Command {
         answer: Answer<()>,
     },
     Pause(Ctx, Answer<()>),
+    Checkpoint {
+        ctx: Ctx,
+        id: CheckpointId,
+        keep_running: bool,
+        answer: Answer<CheckpointView>,
+    },
     Resume(Ctx, Answer<()>),
     Update {
         ctx: Ctx,
@@ -304,6 +312,9 @@ impl Actor {
             }
             Command::Signal { ctx, signo, answer } => reply(answer, self.signal(&ctx, signo).await),
             Command::Pause(ctx, answer) => reply(answer, self.pause(&ctx).await),
+            Command::Checkpoint { ctx, id, keep_running, answer } => {
+                reply(answer, self.checkpoint(&ctx, id, keep_running).await);
+            }
             Command::Resume(ctx, answer) => reply(answer, self.resume(&ctx).await),
             Command::Update { ctx, update, answer } => reply(answer, self.update(&ctx, *update).await),
             Command::Remove { ctx, force, volumes, answer } => self.remove(ctx, force, volumes, answer).await,

@@ -1,7 +1,7 @@
 //! What a start needs before and around the engine: image, volumes, addresses, ports, name files.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use wharf_image::{Image, ImageConfig};
 use wharf_network::hosts::{HostEntry, hosts, resolv_conf};
 use wharf_network::{Attachment, DesiredError, MacAddress, NetworkError, PublishedPort};
 use wharf_runtime::cgroup::{Access, DeviceKind, DeviceRule};
-use wharf_runtime::spec::{DeviceNode, MountSource, MountSpec};
+use wharf_runtime::spec::{DeviceNode, MountSource, MountSpec, RestoreSpec};
 use wharf_shared::container::{Limits, NetworkMode};
+use wharf_shared::id::CheckpointId;
 use wharf_shared::network::{PortMapping, Protocol};
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeSource;
@@ -22,6 +23,7 @@ use wharf_store::tenants::{self, TenantRecord};
 use wharf_store::{Scope, StoreError, addresses, containers, ports};
 
 use super::{Deps, plan};
+use crate::checkpoints::IMAGES;
 use crate::engine::{Created, EngineError, Session, SessionError};
 use crate::error::{Result, ServiceError, chain};
 use crate::metering::Run;
@@ -41,6 +43,7 @@ pub(super) struct Prepared {
     tenant: TenantRecord,
     mounts: Vec<MountSpec>,
     devices: Vec<DeviceNode>,
+    restore: Option<RestoreSpec>,
 }
 
 /// A container that runs.
@@ -81,6 +84,12 @@ pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Pre
         mounts.push(MountSpec { source, target, read_only: false, no_exec: false, shallow: false });
     }
     let devices = row.spec.limits.devices.iter().map(|path| device(path)).collect::<Result<_>>()?;
+    let restore = match &row.spec.checkpoint {
+        Some(id) if row.observed.started_at.is_none() => {
+            Some(checkpoint(&deps, &row, id, &image.manifest_digest.to_string()).await?)
+        }
+        _ => None,
+    };
     Ok(Prepared {
         digest: image.manifest_digest.to_string(),
         command_line,
@@ -89,7 +98,42 @@ pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Pre
         tenant,
         mounts,
         devices,
+        restore,
     })
+}
+
+/// Unpacks the checkpoint that the container's first start goes on from.
+async fn checkpoint(
+    deps: &Arc<Deps>,
+    row: &ContainerRecord,
+    id: &CheckpointId,
+    digest: &str,
+) -> Result<RestoreSpec> {
+    let criu = deps.checkpoints.criu.program().await?.to_owned();
+    let failed = |error: std::io::Error| ServiceError::internal("the checkpoint cannot be unpacked", error);
+    let state = deps
+        .engine
+        .state_dir(row.id.as_str())
+        .ok_or_else(|| ServiceError::internal("the container has no directory", NoDirectory))?;
+    let (archives, id) = (deps.checkpoints.archives.clone(), id.clone());
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let Some(record) = archives.read(&id)? else { return Ok(None) };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state.path())?;
+        archives.unpack(&id, state.path())?;
+        Ok(Some((record, state.path().join(IMAGES))))
+    });
+    let unpacked =
+        unpacked.await.map_err(|error| ServiceError::internal("a worker thread panicked", error))?;
+    let Some((record, images)) = unpacked.map_err(failed)? else {
+        return Err(ServiceError::conflict("the checkpoint was removed before the container first ran"));
+    };
+    if record.image_digest != digest {
+        return Err(ServiceError::conflict(format!(
+            "{} is another image now than when the checkpoint was made ({}); pull or import that one",
+            row.spec.image, record.image_digest
+        )));
+    }
+    Ok(RestoreSpec { criu, images, outside: record.outside, pipes: record.pipes })
 }
 
 /// Builds, meters, connects and starts. When it fails, everything is given back.
@@ -120,6 +164,7 @@ pub(super) async fn launch(
         minor: Some(device.minor),
         access: Access::READ_WRITE,
     }));
+    let images = prepared.restore.as_ref().map(|restore| restore.images.clone());
     let spec = plan::launch_spec(
         &row.spec,
         plan::Facts {
@@ -134,6 +179,7 @@ pub(super) async fn launch(
             id_base: prepared.tenant.id_base,
             mounts: prepared.mounts,
             devices: prepared.devices,
+            restore: prepared.restore,
             masked_paths: deps.engine.masked_paths(),
         },
     )
@@ -148,7 +194,15 @@ pub(super) async fn launch(
         }
     };
     match connect_and_start(deps, row, &session, pid, network_namespace, cgroup, &limits, address).await {
-        Ok(launched) => Ok(launched),
+        Ok(launched) => {
+            // As large as its memory, and never read again.
+            if let Some(images) = images
+                && let Err(error) = tokio::fs::remove_dir_all(images).await
+            {
+                tracing::warn!(container.id = id, error = chain(&error), "CRIU's files were left behind");
+            }
+            Ok(launched)
+        }
         Err(error) => {
             // Kill what was built; its supervisor then writes the exit record and goes.
             if let Err(error) = deps.engine.kill_cgroup(cgroup.to_owned()).await {

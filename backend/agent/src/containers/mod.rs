@@ -22,11 +22,12 @@ use futures_util::Stream;
 use logs::{LogItem, LogQuery, TailError};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
 use wharf_network::{Desired as DesiredNetwork, TenantNetwork};
+use wharf_shared::checkpoint::CheckpointView;
 use wharf_shared::container::{
     ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExitView, NetworkMode,
     ProcessView,
 };
-use wharf_shared::id::{ContainerId, TenantId, VolumeId};
+use wharf_shared::id::{CheckpointId, ContainerId, TenantId, VolumeId};
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
 use wharf_shared::problem::ProblemKind;
@@ -39,6 +40,7 @@ use wharf_store::pagination::PageRequest;
 use wharf_store::tenants::{self, TenantRecord, TenantUse};
 use wharf_store::{Db, Scope, StoreError};
 
+use crate::checkpoints::{Record, Tools};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ctx::Ctx;
@@ -65,6 +67,7 @@ pub(crate) struct Deps {
     pub(crate) volumes: Volumes,
     pub(crate) network: Arc<wharf_network::Network>,
     pub(crate) metering: Metering,
+    pub(crate) checkpoints: Tools,
     pub(crate) actors: Mutex<HashMap<ContainerId, Handle>>,
 }
 
@@ -227,13 +230,61 @@ impl Containers {
     // ---- create ----
 
     /// Makes a container, and has it started if asked.
-    pub(crate) async fn create(
+    pub(crate) async fn create(&self, ctx: &Ctx, spec: ContainerSpec, start: bool) -> Result<ContainerView> {
+        ctx.require(Permission::TenantWrite)?;
+        if spec.checkpoint.is_some() {
+            return Err(ServiceError::invalid_field("checkpoint", "restore it with its own request"));
+        }
+        self.insert(ctx, spec, start).await
+    }
+
+    /// Makes a container that goes on where a checkpoint was made.
+    pub(crate) async fn restore(
         &self,
         ctx: &Ctx,
-        mut spec: ContainerSpec,
-        start: bool,
+        record: &Record,
+        name: Option<String>,
     ) -> Result<ContainerView> {
-        ctx.require(Permission::TenantWrite)?;
+        let checkpoint = Some(record.view.id.clone());
+        let tenant = Some(record.view.tenant.clone());
+        let spec = ContainerSpec { name, tenant, checkpoint, ..record.spec.clone() };
+        let made = self.insert(ctx, spec, false).await?;
+        match self.start(ctx, made.id.as_str()).await {
+            Ok(view) => Ok(view),
+            Err(error) => {
+                // One that never ran is of no use, and its name would be taken.
+                if let Err(error) = self.remove(ctx, made.id.as_str(), true, false).await {
+                    tracing::warn!(error = chain(&error), "what a failed restore made was left behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) async fn checkpoint(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        id: CheckpointId,
+        keep_running: bool,
+    ) -> Result<CheckpointView> {
+        let container = self.find(ctx, container).await?.id;
+        let view = self
+            .ask(ctx, container.as_str(), |answer| Command::Checkpoint {
+                ctx: ctx.clone(),
+                id,
+                keep_running,
+                answer,
+            })
+            .await?;
+        if !keep_running && let Err(error) = self.wait(ctx, container.as_str(), false).await {
+            // One that removes itself is gone by now.
+            tracing::debug!(error = chain(&error), "a saved container's end was not seen");
+        }
+        Ok(view)
+    }
+
+    async fn insert(&self, ctx: &Ctx, mut spec: ContainerSpec, start: bool) -> Result<ContainerView> {
         let tenant = ctx.tenant_for(spec.tenant.as_ref())?;
         spec.tenant = Some(tenant.clone());
         let problems = spec.problems();

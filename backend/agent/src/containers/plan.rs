@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use wharf_image::ImageConfig;
 use wharf_runtime::spec::{
     DEFAULT_READ_ONLY_PATHS, DeviceNode, IdMap, IdSource, LaunchSpec, LogSpec, MountSource, MountSpec,
-    NetworkNamespace, ProcessSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp,
+    NetworkNamespace, ProcessSpec, RestoreSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp,
 };
 use wharf_shared::container::{
     ContainerSpec, DEFAULT_CAPABILITIES, ExecSpec, NetworkMode, capability_number, signal_number,
@@ -46,6 +46,8 @@ pub(crate) struct Facts<'a> {
     /// Volumes and host paths, resolved: source on the host, and whether ids are shifted.
     pub(crate) mounts: Vec<MountSpec>,
     pub(crate) devices: Vec<DeviceNode>,
+    /// A checkpoint to start from.
+    pub(crate) restore: Option<RestoreSpec>,
     /// What this host hides from containers.
     pub(crate) masked_paths: Vec<String>,
 }
@@ -174,6 +176,7 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
         shm_size_bytes: spec.limits.shm_bytes.unwrap_or(SHM_DEFAULT_BYTES),
         show_cgroups: true,
         init: spec.init,
+        restore: facts.restore,
     })
 }
 

@@ -24,6 +24,7 @@ pub(crate) use session::{Session, SessionError, ShimNotice};
 pub(crate) use sweep::{Remains, RunCgroup};
 use tokio::sync::Mutex;
 use wharf_runtime::cgroup::{Cgroup, CgroupError, DeviceRule, Layout, LayoutKind};
+use wharf_runtime::checkpoint::{self, Dump, DumpError, Outside};
 use wharf_runtime::spec::{IdMap, LaunchSpec, default_masked_paths};
 use wharf_shared::container::{Limits, ProcessView};
 use wharf_shared::tenant::Quota;
@@ -57,6 +58,8 @@ pub(crate) enum EngineError {
     Build(#[source] Failure),
     #[error("the connection with the supervisor broke")]
     Session(#[from] SessionError),
+    #[error("the container cannot be saved")]
+    Dump(#[from] DumpError),
     #[error("a worker thread panicked")]
     Worker(#[from] tokio::task::JoinError),
 }
@@ -337,6 +340,24 @@ impl Engine {
     /// Lets a frozen cgroup go on.
     pub(crate) async fn thaw(&self, path: PathBuf) -> Result<(), EngineError> {
         self.with_cgroup(path, Cgroup::thaw).await
+    }
+
+    /// Has CRIU save the processes of a cgroup, and leaves them stopped.
+    pub(crate) async fn dump(
+        &self,
+        path: PathBuf,
+        pid: i32,
+        criu: PathBuf,
+        images: PathBuf,
+    ) -> Result<Vec<Outside>, EngineError> {
+        let dump =
+            move |group: &Cgroup| Ok(checkpoint::dump(&Dump { criu: &criu, pid, group, images: &images }));
+        self.with_cgroup(path, dump).await?.map_err(EngineError::from)
+    }
+
+    /// Lets the stopped processes of a cgroup go on.
+    pub(crate) async fn go_on(&self, path: PathBuf) -> Result<(), EngineError> {
+        self.with_cgroup(path, checkpoint::resume).await
     }
 
     async fn with_cgroup<T: Send + 'static>(

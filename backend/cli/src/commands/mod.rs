@@ -1,5 +1,6 @@
 //! What each command does, one file a noun.
 
+pub(crate) mod checkpoints;
 pub(crate) mod containers;
 pub(crate) mod context;
 pub(crate) mod events;
@@ -94,6 +95,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Images(given) => images::list(shell, given).await,
         Command::Image(command) => images::image(shell, command).await,
         Command::Import(given) => images::import(shell, given).await,
+        Command::Checkpoint(command) => checkpoints::checkpoint(shell, command).await,
         Command::Volume(command) => volumes::volume(shell, command).await,
         Command::Networks => volumes::networks(shell).await,
         Command::Tenant(command) => tenants::tenant(shell, command).await,

@@ -9,6 +9,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use wharf_sys::process::pidfd_send_signal;
 
+use crate::cgroup::Cgroup;
+use crate::checkpoint;
 use crate::error::{AtStage, LaunchError, Stage, StepError};
 use crate::exec::ExecTarget;
 use crate::spec::IdMap;
@@ -91,21 +93,33 @@ pub struct Created {
     pub netns: Option<OwnedFd>,
     /// The supervisor's side of its terminal.
     pub pty_master: Option<OwnedFd>,
-    pub(super) mount_namespace: OwnedFd,
-    pub(super) channel: Channel,
-    pub(super) half_made: HalfMade,
-    pub(super) cgroup: PathBuf,
-    pub(super) id_map: Option<IdMap>,
+    pub(crate) mount_namespace: OwnedFd,
+    pub(crate) held: Held,
+    pub(crate) half_made: HalfMade,
+    pub(crate) cgroup: PathBuf,
+    pub(crate) id_map: Option<IdMap>,
+}
+
+/// What holds the process back.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// It waits for a word on its channel, then executes its program.
+    Channel(Channel),
+    /// It was restored, and all of its group are stopped.
+    Stopped(Cgroup),
 }
 
 impl Created {
-    /// Opens the gate and waits until the program is executed.
+    /// Opens the gate and waits until the program is executed, or lets restored processes go on.
     ///
     /// # Errors
     /// Stage [`Stage::Execute`] when there is no such program or it cannot be executed. The process
     /// has ended then and nothing of it is left.
     pub fn start(self) -> Result<Running, LaunchError> {
-        pass(&self.channel)?;
+        match &self.held {
+            Held::Channel(channel) => pass(channel)?,
+            Held::Stopped(group) => checkpoint::resume(group)?,
+        }
         let init = self.pidfd.try_clone().at(Stage::Sync, "")?;
         self.half_made.release();
         Ok(Running {
@@ -178,7 +192,7 @@ pub struct Running {
 ///
 /// # Errors
 /// When there is no such process.
-pub(super) fn start_time_ticks(pid: i32) -> Result<u64, StepError> {
+pub(crate) fn start_time_ticks(pid: i32) -> Result<u64, StepError> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).at(Stage::Sync, path.as_str())?;
     // The name in field 2 may hold blanks and parentheses; fields are counted behind its last one.

@@ -26,5 +26,5 @@ pub use created::{Created, Running, open_gate};
 pub use parent::{Gate, Stdio, create, create_in};
 
 pub(crate) use child::{Last, Streams, connect, finish};
-pub(crate) use created::HalfMade;
-pub(crate) use parent::{Attempt, await_gate, raise_limits, retry_stillborn};
+pub(crate) use created::{HalfMade, Held, start_time_ticks};
+pub(crate) use parent::{Attempt, await_gate, make_trees, namespace_of, raise_limits, retry_stillborn};

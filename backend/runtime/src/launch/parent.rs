@@ -1,8 +1,7 @@
 //! The parent's half of a launch.
 
 use std::cell::Cell;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -13,12 +12,13 @@ use wharf_sys::limits;
 use wharf_sys::process::{CloneArgs, clone3};
 
 use super::child;
-use super::created::{Created, HalfMade, start_time_ticks};
+use super::created::{Created, HalfMade, Held, start_time_ticks};
 use crate::cgroup::{Birth, Cgroup, Entrance, Layout};
+use crate::checkpoint;
 use crate::error::{AtStage, LaunchError, Stage, StepError};
 use crate::rootfs::attach::Trees;
 use crate::rootfs::resolve::kind_of;
-use crate::rootfs::{devices, overlay};
+use crate::rootfs::{devices, id_map, overlay};
 use crate::spec::{IdMap, LaunchSpec, NetworkNamespace, ProcessSpec};
 use crate::sync::{Answer, Channel};
 
@@ -85,8 +85,11 @@ pub fn create_in(
     gate: &Gate,
 ) -> Result<Created, LaunchError> {
     spec.validate()?;
-    let group = Cgroup::open(layout, &spec.cgroup)?;
     stdio.give_to(spec.id_map)?;
+    if let Some(from) = &spec.restore {
+        return checkpoint::restore(layout, spec, from, &stdio);
+    }
+    let group = Cgroup::open(layout, &spec.cgroup)?;
     let plan = Plan { spec, layout, stdio: &stdio, gate };
     let made = retry_stillborn(&group, |birth| attempt(plan, &group.entrance(birth)?));
     // From now on the child alone holds its ends.
@@ -151,12 +154,8 @@ fn attempt(plan: Plan<'_>, entrance: &Entrance) -> Result<Attempt<Created>, Laun
         Err(error) if half_made.is_stillborn(&error) => return Ok(Attempt::Stillborn(error)),
         other => other?,
     };
-    let namespace = |name: &str| {
-        let path = format!("/proc/{pid}/ns/{name}");
-        File::open(&path).map(OwnedFd::from).at(Stage::Sync, path)
-    };
     let netns = match spec.network {
-        NetworkNamespace::Private => Some(namespace("net")?),
+        NetworkNamespace::Private => Some(namespace_of(pid, "net")?),
         NetworkNamespace::Host | NetworkNamespace::Path(_) => None,
     };
     Ok(Attempt::Made(Created {
@@ -165,22 +164,29 @@ fn attempt(plan: Plan<'_>, entrance: &Entrance) -> Result<Attempt<Created>, Laun
         start_time_ticks: start_time_ticks(pid)?,
         netns,
         pty_master,
-        mount_namespace: namespace("mnt")?,
-        channel,
+        mount_namespace: namespace_of(pid, "mnt")?,
+        held: Held::Channel(channel),
         half_made,
         cgroup: spec.cgroup.clone(),
         id_map: spec.id_map,
     }))
 }
 
+/// Opens a namespace of a process that cannot be waited for by another.
+pub(crate) fn namespace_of(pid: i32, name: &str) -> Result<OwnedFd, StepError> {
+    let path = format!("/proc/{pid}/ns/{name}");
+    File::open(&path).map(OwnedFd::from).at(Stage::Sync, path)
+}
+
 /// Does the parent's part until the child waits; returns the master of its terminal.
 fn bring_to_gate(spec: &LaunchSpec, pid: i32, channel: &Channel) -> Result<Option<OwnedFd>, StepError> {
     if let Some(map) = spec.id_map {
-        map_ids(pid, map).at(Stage::MapIds, format!("{} + {}", map.host_base, map.size))?;
+        id_map::write(pid, map)?;
         // The child makes its own file systems while this process makes the others.
         channel.order(&[])?;
     }
-    channel.order(&make_trees(spec, pid)?.as_fds())?;
+    let ids = spec.id_map.map(|_| namespace_of(pid, "user")).transpose()?;
+    channel.order(&make_trees(spec, ids.as_ref().map(AsFd::as_fd))?.as_fds())?;
     let pty_master = await_gate(channel)?;
     raise_limits(pid, &spec.process)?;
     Ok(pty_master)
@@ -218,23 +224,11 @@ impl JoinedNetwork {
     }
 }
 
-fn map_ids(pid: i32, map: IdMap) -> Result<(), std::io::Error> {
-    let line = format!("0 {} {}\n", map.host_base, map.size);
-    for file in ["gid_map", "uid_map"] {
-        OpenOptions::new().write(true).open(format!("/proc/{pid}/{file}"))?.write_all(line.as_bytes())?;
-    }
-    Ok(())
-}
-
-fn make_trees(spec: &LaunchSpec, pid: i32) -> Result<Trees, StepError> {
-    let user_namespace = match spec.id_map {
-        Some(_) => {
-            let path = format!("/proc/{pid}/ns/user");
-            Some(File::open(&path).at(Stage::MapIds, path.as_str())?)
-        }
-        None => None,
-    };
-    let user_namespace = user_namespace.as_ref().map(AsFd::as_fd);
+/// Makes the mounts that need the host's rights, all detached.
+pub(crate) fn make_trees(
+    spec: &LaunchSpec,
+    user_namespace: Option<BorrowedFd<'_>>,
+) -> Result<Trees, StepError> {
     let mut binds = Vec::new();
     for mount in &spec.mounts {
         binds.extend(devices::bind(mount, user_namespace)?);

@@ -74,7 +74,7 @@ pub(crate) struct OwnTrees {
 /// own group. A mount of its own for each hierarchy would be a file system of its own, made and taken
 /// apart at every start.
 #[derive(Debug)]
-enum Cgroups {
+pub(crate) enum Cgroups {
     /// The one tree.
     Unified(OwnedFd),
     /// Directories on a small file system, as programs of the v1 age look for them.
@@ -122,7 +122,7 @@ impl OwnTrees {
 }
 
 impl Cgroups {
-    fn make(spec: &LaunchSpec, layout: &Layout) -> Result<Self, StepError> {
+    pub(crate) fn make(spec: &LaunchSpec, layout: &Layout) -> Result<Self, StepError> {
         let own = |root: &Path| {
             let path = root.join(&spec.cgroup);
             let detail = || path.display().to_string();
@@ -190,7 +190,8 @@ pub(crate) fn enter(spec: &LaunchSpec, own: OwnTrees, trees: Trees) -> Result<At
     Ok(Attached { root, dev, devpts: own.devpts })
 }
 
-const KERNEL_FS: Attributes = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
+pub(crate) const KERNEL_FS: Attributes =
+    Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
 
 fn make(kind: &CStr, options: &[(&CStr, &str)], attributes: Attributes) -> Result<OwnedFd, Errno> {
     let context = FsContext::open(kind).map_err(|error| error.errno)?;

@@ -51,6 +51,15 @@ fn tmpfs(options: &[(&str, String)], owner: u32) -> Result<OwnedFd, Errno> {
     context.mount(Attributes::NO_SUID.with(Attributes::NO_EXEC)).map_err(|error| error.errno)
 }
 
+/// Makes the detached, empty directory that hides another.
+pub(crate) fn empty(spec: &LaunchSpec) -> Result<OwnedFd, StepError> {
+    let owner = spec.id_map.map_or(0, |map| map.host_base);
+    let tree = tmpfs(&[("mode", "555".into()), ("nr_inodes", "1".into())], owner).at(Stage::Mask, "")?;
+    let attributes = Attributes::READ_ONLY.with(Attributes::NO_SUID).with(Attributes::NO_DEV);
+    set_attributes(tree.as_fd(), attributes.with(Attributes::NO_EXEC), false).at(Stage::Mask, "")?;
+    Ok(tree)
+}
+
 fn fill(dev: BorrowedFd<'_>, spec: &LaunchSpec, owner: u32) -> Result<(), StepError> {
     let own = |name: &str| {
         if owner == 0 {

@@ -6,6 +6,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod devices;
+pub(crate) mod id_map;
 pub(crate) mod overlay;
 pub(crate) mod populate;
 pub(crate) mod resolve;

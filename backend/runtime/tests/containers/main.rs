@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "cases fail by panicking")]
 #![expect(unreachable_pub, reason = "a program of cases, not a library")]
 
+mod checkpoint;
 mod faults;
 mod isolation;
 mod lifecycle;
@@ -27,7 +28,11 @@ fn main() -> ExitCode {
         probe::run();
         return ExitCode::SUCCESS;
     }
-    let cases = || [lifecycle::CASES, isolation::CASES, rootfs::CASES, faults::CASES].into_iter().flatten();
+    let cases = || {
+        [lifecycle::CASES, isolation::CASES, rootfs::CASES, checkpoint::CASES, faults::CASES]
+            .into_iter()
+            .flatten()
+    };
     if arguments.iter().any(|argument| argument == "--list") {
         cases().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;

@@ -95,6 +95,7 @@ impl Sandbox {
             shm_size_bytes: 1 << 20,
             show_cgroups: true,
             init: false,
+            restore: None,
         };
         Self { dir, layout, cgroup, spec }
     }
@@ -110,6 +111,13 @@ impl Sandbox {
 
     pub fn create(&self, stdio: Stdio) -> Result<Created, LaunchError> {
         create(&self.spec, stdio)
+    }
+
+    /// A cgroup for the next start: one that was killed is not launched into again.
+    pub fn again(&mut self) {
+        self.cgroup.remove().expect("the group is empty");
+        self.cgroup = Cgroup::create(&self.layout, &self.spec.cgroup).expect("cgroup");
+        self.cgroup.allow_devices(&DeviceRule::standard()).expect("devices");
     }
 
     /// Starts the container with its output in pipes.

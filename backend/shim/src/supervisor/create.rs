@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use wharf_runtime::LaunchError;
 use wharf_runtime::cgroup::{Cgroup, CgroupError, Layout, LayoutError};
+use wharf_runtime::launch::Stdio;
 use wharf_runtime::spec::{LaunchSpec, SpecError};
 use wharf_runtime::usage::{Depth, UsageError, UsageReader};
 use wharf_shim::connection::{ConnectionError, Listener};
@@ -102,6 +103,7 @@ pub(super) fn create(id: &str, generation: u64, spec: OwnedFd) -> Result<Supervi
         init: None,
         phase: Phase::Creating,
         cgroup: spec.cgroup.clone(),
+        pipes: [None; 3],
     };
     state.write(&run_dir)?;
     build(&spec, state, lock).inspect_err(|_| {
@@ -119,6 +121,7 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
     let oom = OomWatch::open(&cgroup, before.oom_kills);
     let log = LogWriter::open(&spec.log)?;
     let (mut streams, theirs) = Streams::new(&spec.process).map_err(CreateError::Streams)?;
+    state.pipes = pipes(&theirs).map_err(CreateError::Streams)?;
     let listener = Listener::bind(&run_dir.shim_socket()).map_err(CreateError::Listen)?;
     // From here on an early return ends the container: that is what dropping it does.
     let mut created = wharf_runtime::launch::create(spec, theirs).map_err(CreateError::Launch)?;
@@ -153,6 +156,13 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
         execs: Execs::default(),
         life: Life::Created(Box::new(created)),
     })
+}
+
+/// What names the container's standard streams to CRIU.
+fn pipes(streams: &Stdio) -> io::Result<[Option<u64>; 3]> {
+    let inode = |fd: &Option<OwnedFd>| fd.as_ref().map(rustix::fs::fstat).transpose();
+    let [stdin, stdout, stderr] = [inode(&streams.stdin)?, inode(&streams.stdout)?, inode(&streams.stderr)?];
+    Ok([stdin, stdout, stderr].map(|stat| stat.map(|stat| stat.st_ino)))
 }
 
 /// Makes sure that this is the only shim of the container, and that this start is a new one.

@@ -351,6 +351,7 @@ fn a_container_whose_first_process_still_runs_is_not_started_anew() {
         init: Some(this),
         phase: Phase::Running,
         cgroup: spec.cgroup.clone(),
+        pipes: [None; 3],
     };
     state.write(&run_dir).expect("write");
     let notice = host.forge.launch(&spec).expect("launch").1.next_notice(SOON).expect("notice").0;

@@ -100,6 +100,7 @@ impl Host {
             shm_size_bytes: 1024 * 1024,
             show_cgroups: true,
             init: false,
+            restore: None,
         }
     }
 

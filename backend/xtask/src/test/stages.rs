@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Tally;
-use crate::{debian, guest, packages, process, say, tidy, web};
+use crate::{criu, debian, guest, packages, process, say, tidy, web};
 
 /// One stage.
 pub(crate) struct Stage {
@@ -52,6 +52,7 @@ impl Plan {
             say::line("Fetching the browser tests' node modules");
             packages::install_node_modules(&web)?;
         }
+        criu::fetch(&self.repo)?;
         debian::fetch(&self.repo)?;
         say::line("Fetching the guest's kernel");
         guest::fetch(&self.repo)

@@ -72,6 +72,7 @@ impl Things {
             .replace("{container}", &self.container)
             .replace("{volume}", &self.volume)
             .replace("{pull}", &self.pull)
+            .replace("{checkpoint}", "chk_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b")
             .replace("{exec}", "no-such-exec")
     }
 }
@@ -98,12 +99,17 @@ fn operations(things: &Things) -> Vec<Operation> {
         ask("post", "/auth/ws-ticket", SignedIn, None),
         get("/billing/price-books", SignedIn),
         post("/billing/price-books", Admin, prices),
+        get("/checkpoints", Operator),
+        get("/checkpoints/{checkpoint}", Operator),
+        ask("delete", "/checkpoints/{checkpoint}", Operator, None),
+        post("/checkpoints/{checkpoint}/restore", Operator, json!({})),
         get("/containers", SignedIn),
         post("/containers", Tenant, json!({ "image": image, "tenant": tenant })),
         get("/containers/{container}", Tenant),
         ask("patch", "/containers/{container}", Tenant, Some(json!({}))),
         ask("delete", "/containers/{container}", Tenant, None),
         get("/containers/{container}/attach", Socket),
+        post("/containers/{container}/checkpoints", Operator, json!({})),
         post("/containers/{container}/exec", Tenant, json!({ "command": ["true"] })),
         get("/containers/{container}/exec/{exec}", Socket),
         post("/containers/{container}/kill", Tenant, json!({ "signal": "KILL" })),

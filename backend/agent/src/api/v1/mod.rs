@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod billing;
+mod checkpoints;
 mod containers;
 mod events;
 mod host;
@@ -32,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(audit::routes())
         .merge(auth::routes())
         .merge(billing::routes())
+        .merge(checkpoints::routes())
         .merge(containers::routes())
         .merge(events::routes())
         .merge(host::routes())
