@@ -193,6 +193,7 @@ fn what_is_piped_through_an_exec_comes_out_whole() -> Result<()> {
     })
 }
 
+/// Attacks: F4.
 #[test]
 fn input_that_nobody_reads_holds_nothing_up() -> Result<()> {
     run(|world| {

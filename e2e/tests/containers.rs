@@ -214,6 +214,7 @@ fn a_cpu_quota_holds() -> Result<()> {
     })
 }
 
+/// Attacks: E3, E4, E5.
 #[test]
 fn too_much_memory_is_an_oom_kill_and_too_many_processes_are_refused() -> Result<()> {
     run(|world| {

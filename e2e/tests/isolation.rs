@@ -12,6 +12,7 @@ use wharf_shared::page::Page;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeView;
 
+/// Attacks: D3, D7.
 #[test]
 fn root_in_a_container_is_nobody_on_the_host() -> Result<()> {
     run(|world| {
@@ -38,6 +39,7 @@ fn root_in_a_container_is_nobody_on_the_host() -> Result<()> {
     })
 }
 
+/// Attacks: B11, B13.
 #[test]
 fn the_kernel_s_doors_are_shut() -> Result<()> {
     run(|world| {
@@ -68,6 +70,7 @@ fn the_kernel_s_doors_are_shut() -> Result<()> {
     })
 }
 
+/// Attacks: D2, D12, H6.
 #[test]
 fn a_member_sees_and_changes_nothing_of_another_tenant() -> Result<()> {
     run(|world| {

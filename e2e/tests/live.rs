@@ -91,6 +91,7 @@ fn a_pull_s_progress_is_shown_as_it_goes() -> Result<()> {
     })
 }
 
+/// Attacks: H6.
 #[test]
 fn topics_of_another_tenant_are_refused() -> Result<()> {
     run(|world| {
@@ -138,6 +139,7 @@ fn topics_of_another_tenant_are_refused() -> Result<()> {
     })
 }
 
+/// Attacks: F4.
 #[test]
 fn a_reader_that_does_not_read_blocks_nobody_and_misses_nothing() -> Result<()> {
     const LINES: usize = 6_000;

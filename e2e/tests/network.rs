@@ -36,6 +36,7 @@ fn a_published_port_answers_while_its_container_runs() -> Result<()> {
     })
 }
 
+/// Attacks: G6.
 #[test]
 fn walls_and_ports_come_back_when_another_program_flushes_the_firewall() -> Result<()> {
     run(|world| {
@@ -94,6 +95,7 @@ fn port_is_refused(world: &World, tenant: &TenantView, port: u16) -> Result<()> 
     world.api().delete(&format!("/containers/{}", view.id))
 }
 
+/// Attacks: G3.
 #[test]
 fn tenants_cannot_reach_each_other_but_names_of_ones_own_resolve() -> Result<()> {
     run(|world| {

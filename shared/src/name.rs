@@ -26,6 +26,7 @@ pub fn check(name: &str) -> Result<(), InvalidName> {
 mod tests {
     use super::*;
 
+    /// Attacks: B14, B15.
     #[test]
     fn rejects_a_name_with_a_slash_a_space_or_a_leading_dot() {
         for bad in ["", ".", "..", "a/b", "-a", "a b", "ü", &"a".repeat(64), "a\n"] {

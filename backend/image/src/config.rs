@@ -201,6 +201,7 @@ mod tests {
         assert_eq!(config.config, RunConfig::default());
     }
 
+    /// Attacks: C9.
     #[test]
     fn a_volume_may_not_cover_the_system() {
         for wrong in ["/", "", "/proc", "//proc/x", "/sys/fs", "/dev", "/a/../proc", "..", "/./proc"] {

@@ -29,6 +29,7 @@ async fn refused_by(host: &Host, name: &str, archive: Vec<u8>, why: &str) {
     host.assert_empty();
 }
 
+/// Attacks: C1.
 #[tokio::test]
 async fn names_that_lead_upwards_are_refused() {
     for name in ["../canary", "a/../../canary", "..", "./../x", "a/b/../../../x", "/../../x", "a/.."] {
@@ -44,6 +45,7 @@ async fn names_that_lead_upwards_are_refused() {
     refused("gnu long name", long.end(), "leads upwards").await;
 }
 
+/// Attacks: C1.
 #[tokio::test]
 async fn absolute_names_stay_inside() {
     let host = Host::new(Limits::default());
@@ -56,6 +58,7 @@ async fn absolute_names_stay_inside() {
     assert_eq!(fs::read(inside).expect("is inside"), b"evil");
 }
 
+/// Attacks: C1.
 #[tokio::test]
 async fn nothing_is_written_through_symbolic_links() {
     let host = Host::new(Limits::default());
@@ -85,6 +88,7 @@ async fn nothing_is_written_through_symbolic_links() {
     }
 }
 
+/// Attacks: C1.
 #[tokio::test]
 async fn a_directory_swapped_for_a_symbolic_link_is_not_written_through() {
     let host = Host::new(Limits::default());
@@ -102,6 +106,7 @@ async fn a_directory_swapped_for_a_symbolic_link_is_not_written_through() {
     host.assert_canary_lives();
 }
 
+/// Attacks: C1.
 #[tokio::test]
 async fn what_replaces_a_link_does_not_write_to_its_target() {
     let host = Host::new(Limits::default());
@@ -112,6 +117,7 @@ async fn what_replaces_a_link_does_not_write_to_its_target() {
     host.assert_canary_lives();
 }
 
+/// Attacks: C1.
 #[tokio::test]
 async fn hard_links_reach_nothing_outside_the_layer() {
     let host = Host::new(Limits::default());
@@ -141,6 +147,7 @@ async fn a_parent_that_is_a_file_is_refused() {
         .await;
 }
 
+/// Attacks: B9, C1, C11.
 #[tokio::test]
 async fn devices_are_made_but_never_one_that_overlay_takes_for_a_whiteout() {
     let zero = Member { name: "etc/passwd", kind: b'3', ..Member::default() };
@@ -167,6 +174,7 @@ async fn devices_are_made_but_never_one_that_overlay_takes_for_a_whiteout() {
     assert_eq!((layers.mode() & 0o777, layers.uid()), (0o700, 0), "only root reaches them");
 }
 
+/// Attacks: B9.
 #[tokio::test]
 async fn attributes_that_act_on_overlay_are_refused() {
     for attribute in
@@ -236,6 +244,7 @@ async fn whiteouts_become_what_overlay_reads() {
     }
 }
 
+/// Attacks: C3.
 #[tokio::test]
 async fn bombs_stop_at_their_limits() {
     let limits = Limits { entries: 100, unpacked_bytes: 1 << 20, ..Limits::default() };
@@ -275,6 +284,7 @@ async fn bombs_stop_at_their_limits() {
     .await;
 }
 
+/// Attacks: C3.
 #[tokio::test]
 async fn an_extended_header_is_not_read_into_memory_without_bound() {
     let mut header = tar::Header::new_gnu();
@@ -287,6 +297,7 @@ async fn an_extended_header_is_not_read_into_memory_without_bound() {
     refused("pax", Tar::default().raw(header.as_bytes()).end(), "bytes in an extended header").await;
 }
 
+/// Attacks: C2.
 #[tokio::test]
 async fn what_readers_disagree_about_is_refused() {
     let valid = Tar::default().file("f", "x");
@@ -537,6 +548,7 @@ fn no_sequence_of_members_reaches_outside() {
 }
 
 /// Whatever GNU tar writes, in each of its formats, comes out as GNU tar itself extracts it.
+/// Attacks: C2.
 #[tokio::test]
 async fn agrees_with_gnu_tar() {
     let tree = tempfile::tempdir().expect("temp dir");

@@ -140,6 +140,7 @@ async fn a_token_is_fetched_with_the_password_and_used_without_it() {
     assert_eq!(realm.seen().len(), before);
 }
 
+/// Attacks: C7.
 #[tokio::test]
 async fn a_redirect_to_another_host_does_not_take_the_credentials_along() {
     let (layout, image) = one_layer(GZIP, &busybox());
@@ -171,6 +172,7 @@ async fn a_redirect_to_another_host_does_not_take_the_credentials_along() {
     assert!(seen.iter().all(|seen| seen.authorization.is_none()), "{seen:?}");
 }
 
+/// Attacks: C7.
 #[tokio::test]
 async fn credentials_for_docker_hub_do_not_go_to_a_mirror() {
     let (layout, image) = one_layer(GZIP, &busybox());
@@ -289,6 +291,7 @@ async fn a_registry_that_sends_a_byte_now_and_then_is_given_up() {
     }
 }
 
+/// Attacks: C6.
 #[tokio::test]
 async fn what_differs_from_its_digest_or_size_is_refused() {
     let (layout, image) = one_layer(PLAIN, &busybox());
@@ -330,6 +333,7 @@ async fn what_differs_from_its_digest_or_size_is_refused() {
     fails(&lying, mismatch).await;
 }
 
+/// Attacks: C6.
 #[tokio::test]
 async fn a_layer_that_unpacks_to_something_else_is_refused() {
     for packing in [GZIP, ZSTD, PLAIN] {
@@ -342,6 +346,7 @@ async fn a_layer_that_unpacks_to_something_else_is_refused() {
     }
 }
 
+/// Attacks: C1.
 #[tokio::test]
 async fn hostile_layers_are_refused_over_the_network_too() {
     for tar in [

@@ -31,6 +31,7 @@ pub(crate) fn is_value(value: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Attacks: D13.
     #[test]
     fn only_parameters_of_own_namespaces_are_permitted() {
         assert_eq!(path_of("net.ipv4.ip_forward", true).as_deref(), Some("net/ipv4/ip_forward"));
@@ -43,6 +44,7 @@ mod tests {
         assert_eq!(path_of("net.ipv4.ip_forward", false), None, "the host's network");
     }
 
+    /// Attacks: D13.
     #[test]
     fn a_value_with_a_line_break_or_sign_is_refused() {
         assert!(is_value("0 2147483647"));

@@ -163,6 +163,7 @@ mod tests {
         }
     }
 
+    /// Attacks: C8.
     #[test]
     fn unknown_names_and_numbers_out_of_range_are_errors() {
         for bad in ["nobody-here", "4294967295", "4294967296", "-1", "+1", "web:nogroup", "web:"] {

@@ -435,6 +435,7 @@ mod tests {
         assert!(matches!(error, ConnectionError::Descriptors { expected: 0, got: 1, .. }));
     }
 
+    /// Attacks: H9.
     #[test]
     fn unexpected_descriptors_are_refused_and_closed() {
         let (left, right) = Connection::pair().expect("pair");

@@ -170,6 +170,7 @@ impl StateDir {
 mod tests {
     use super::*;
 
+    /// Attacks: B15.
     #[test]
     fn accepts_only_64_lower_case_hexadecimal_characters() {
         let good = "0123456789abcdef".repeat(4);
@@ -188,6 +189,7 @@ mod tests {
         }
     }
 
+    /// Attacks: B15.
     #[test]
     fn refuses_a_directory_for_an_id_that_climbs_out() {
         assert!(RunRoot::new("/run/wharf").container("../../etc").is_err());

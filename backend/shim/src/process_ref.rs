@@ -113,6 +113,7 @@ mod tests {
         assert_eq!(parse_stat(line), Some((4242, b'R')));
     }
 
+    /// Attacks: A6.
     #[test]
     fn this_process_is_alive_and_another_start_time_is_not() {
         let own = ProcessRef::current().expect("own stat");

@@ -166,6 +166,7 @@ mod tests {
         assert!(matches!(round(&other_boot), Err(StateError::EarlierBoot { .. })));
     }
 
+    /// Attacks: H10.
     #[test]
     fn a_file_that_names_the_machines_init_or_a_process_group_is_refused() {
         for pid in [1, 0, -1, i32::MIN] {

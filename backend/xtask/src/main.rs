@@ -4,6 +4,7 @@
 //! module; `packages` installs what a fresh Debian lacks, `process` runs other programs.
 #![forbid(unsafe_code)]
 
+mod attacks;
 mod bench;
 mod criu;
 mod debian;
@@ -39,8 +40,10 @@ enum Command {
     Down(up::DownArguments),
     /// Run every test, from formatting to the browser, and end with `N passed, N failed` (as root).
     Test(test::TestArguments),
-    /// Check what the compiler cannot: layers, unsafe, SQL, file heads and the README's commands.
+    /// Check what the compiler cannot: layers, unsafe, SQL, file heads, the README's commands, attacks.
     Tidy,
+    /// List what a hostile tenant must not achieve, and the tests that try it.
+    Attacks,
     /// Build the dashboard into frontend/dist, which the agent embeds.
     Web(WebArguments),
     /// Measure against other container tools in the same run and print the ratios (as root).
@@ -74,6 +77,7 @@ fn run(command: Command, repo: &std::path::Path) -> Result<ExitCode> {
         Command::Down(arguments) => up::down(repo, &arguments),
         Command::Test(arguments) => test::run(repo, &arguments),
         Command::Tidy => tidy::run(repo),
+        Command::Attacks => attacks::run(repo),
         Command::Web(arguments) => {
             packages::ensure(web::PACKAGES)?;
             web::build(repo, !arguments.dev).map(|()| ExitCode::SUCCESS)

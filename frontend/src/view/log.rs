@@ -107,6 +107,7 @@ pub(crate) fn pieces<'a>(text: &'a str, search: &str) -> Vec<(&'a str, bool)> {
 mod tests {
     use super::*;
 
+    /// Attacks: F2.
     #[test]
     fn nothing_that_a_terminal_obeys_is_left() {
         assert_eq!(clean("\u{1b}[31mred\u{1b}[0m"), "red");

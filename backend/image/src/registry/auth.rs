@@ -151,6 +151,7 @@ mod tests {
         }
     }
 
+    /// Attacks: C7.
     #[test]
     fn credentials_go_to_https_or_to_a_named_host_only() {
         let insecure = |host: &str| host == "localhost:5001";

@@ -61,6 +61,7 @@ mod tests {
         encoder.finish().expect("memory")
     }
 
+    /// Attacks: C4.
     #[test]
     fn plain_gzip_and_zstd_are_told_apart_and_read_whole() {
         let data = b"some content ".repeat(1000);

@@ -78,6 +78,7 @@ fn a_container_is_attached_again_while_its_last_link_is_still_there() {
     });
 }
 
+/// Attacks: G6.
 #[test]
 fn a_flushed_rule_set_is_written_anew() {
     let lab = Lab::new();
@@ -107,6 +108,7 @@ fn a_flushed_rule_set_is_written_anew() {
     });
 }
 
+/// Attacks: G6.
 #[test]
 fn a_new_agent_adopts_what_runs_and_changes_nothing() {
     let lab = Lab::new();

@@ -18,6 +18,7 @@ async fn container(network: &Network, tenant: u8, number: u8, ports: &[Published
     space
 }
 
+/// Attacks: G3.
 #[test]
 fn containers_reach_their_own_tenants_and_neither_others_nor_the_host() {
     let lab = Lab::new();
@@ -72,6 +73,7 @@ fn containers_leave_as_the_host_and_nobody_comes_in_unasked() {
     });
 }
 
+/// Attacks: G2.
 #[test]
 fn containers_have_no_ipv6_and_cannot_make_one_work() {
     let lab = Lab::new();
@@ -142,6 +144,7 @@ fn published_ports_answer_where_the_bridge_calls_the_ip_rules() {
     published_ports("1");
 }
 
+/// Attacks: G4.
 #[test]
 fn a_port_published_on_loopback_is_for_the_host_alone() {
     let lab = Lab::new();
@@ -169,6 +172,7 @@ fn a_port_published_on_loopback_is_for_the_host_alone() {
     });
 }
 
+/// Attacks: G1.
 #[test]
 fn a_container_cannot_send_as_another() {
     let lab = Lab::new();

@@ -175,6 +175,7 @@ mod tests {
         if passes { ALLOW } else { ERRNO | EPERM }
     }
 
+    /// Attacks: D6, F1.
     #[test]
     fn the_program_says_what_the_policy_says_for_every_call_and_telling_arguments() {
         let all: Vec<u8> = (0..41).collect();
@@ -197,6 +198,7 @@ mod tests {
         }
     }
 
+    /// Attacks: D6.
     #[test]
     fn another_architecture_is_killed() {
         let program = compile(&Policy::default_for(&[]));

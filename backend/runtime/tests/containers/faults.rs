@@ -70,6 +70,7 @@ fn fail_with_eio(call: i64) -> [Instruction; 4] {
     [step(0x20, 0, 0), step(0x15, number, 1), step(0x06, 0x0005_0005, 0), step(0x06, 0x7fff_0000, 0)]
 }
 
+/// Attacks: A7.
 fn every_call() {
     let mut sandbox = Sandbox::new("every-call");
     sandbox.script("true");

@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("host_namespaces_are_possible_without_a_user_namespace", operator),
 ];
 
+/// Attacks: D6, D9.
 fn probe() {
     let mut sandbox = Sandbox::new("probe");
     sandbox.spec.process.args = vec!["/bin/probe".into(), "--inside".into()];
@@ -42,6 +43,7 @@ fn probe() {
     }
 }
 
+/// Attacks: D1, D3, D5, D8.
 fn privileges() {
     let mut sandbox = Sandbox::new("privileges");
     sandbox.script("grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/1/status; cat /proc/self/uid_map; id; cat /etc/from-top; stat -c %u:%g /bin/busybox /home/web; echo x >/bin/new; stat -c %u /bin/new");
@@ -74,12 +76,14 @@ fn privileges() {
     );
 }
 
+/// Attacks: B11, B12, B13, E1, E10.
 fn masks() {
     let mut sandbox = Sandbox::new("masks");
     sandbox.script("wc -c </proc/keys; wc -c </proc/timer_list; ls -A /sys/firmware | wc -l; for f in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/kernel/uevent_helper /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cgroup.procs; do (echo x >$f) 2>/dev/null && echo WROTE $f; done; mkdir /sys/fs/cgroup/x 2>/dev/null && echo MADE; true");
     assert_eq!(sandbox.run().success(), "0\n0\n0\n");
 }
 
+/// Attacks: E2.
 fn devices() {
     let mut sandbox = Sandbox::new("devices");
     sandbox.script("ls -A /dev | tr '\\n' ' '; echo; head -c 3 /dev/zero | wc -c; echo x >/dev/null && echo null; head -c 1 /dev/urandom | wc -c; rm /etc/from-top && echo whiteout");
@@ -103,6 +107,7 @@ fn devices() {
     );
 }
 
+/// Attacks: B6, B7, B10.
 fn mounts() {
     let mut sandbox = Sandbox::new("mounts");
     let before = fs::read_to_string("/proc/self/mountinfo").expect("table");
@@ -133,6 +138,7 @@ fn root_of(table: &str) -> &str {
     table.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("root")
 }
 
+/// Attacks: A3.
 fn descriptors() {
     let mut sandbox = Sandbox::new("descriptors");
     let _leaked = fs::File::open("/").expect("open");
@@ -172,6 +178,7 @@ fn signals() {
     assert_eq!(sandbox.run().success(), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 }
 
+/// Attacks: D13.
 fn sysctls() {
     let mut sandbox = Sandbox::new("sysctls");
     sandbox.spec.sysctls.insert("net.ipv4.ip_unprivileged_port_start".into(), "80".into());

@@ -59,6 +59,7 @@ fn orphan_status() {
     }
 }
 
+/// Attacks: E3.
 fn gate() {
     let mut sandbox = Sandbox::new("gate");
     sandbox.script("touch /ran");
@@ -151,6 +152,7 @@ fn exec_joins() {
     assert!(groups, "each hierarchy's root is the container's group: {inside}");
 }
 
+/// Attacks: A6.
 fn exec_too_late() {
     let sandbox = Sandbox::new("late");
     let (running, out, err) = sandbox.start().expect("start");
@@ -178,6 +180,7 @@ fn read_terminal(master: impl AsFd, wanted: &str) -> String {
     text
 }
 
+/// Attacks: F1.
 fn terminal() {
     let mut sandbox = Sandbox::new("terminal");
     sandbox.script("tty; stty size; echo c >/dev/console; ls -l /dev/pts/0 | cut -c1-10; read line; echo got-$line; echo done-$(tty </dev/tty)");
@@ -235,6 +238,7 @@ fn init() {
     assert_eq!(sandbox.start().expect_err("nothing to execute").errno(), Some(2));
 }
 
+/// Attacks: E11.
 fn stubborn() {
     let mut sandbox = Sandbox::new("stubborn");
     sandbox.script("trap '' TERM INT HUP; for i in 1 2 3 4 5; do (trap '' TERM; setsid sh -c 'while :; do sleep 1; done' &); done; kill -STOP $$; while :; do sleep 1; done");
@@ -263,6 +267,7 @@ fn freeze() {
     sandbox.wait_empty();
 }
 
+/// Attacks: E7.
 fn limits() {
     let mut sandbox = Sandbox::new("limits");
     sandbox.script("ulimit -n; ulimit -Hn; ulimit -c");
@@ -298,6 +303,7 @@ fn kill_v1() {
 }
 
 /// The unified tree alone, as on a v2 host; device programs work there on hybrid hosts too.
+/// Attacks: E2.
 fn devices_v2() {
     let mut sandbox = Sandbox::new("devices-v2");
     let Some(unified) = sandbox.layout.unified() else {
@@ -325,6 +331,7 @@ fn doctor() {
     assert!(overlay.detail.contains("by paths"), "the way of older kernels works here too: {overlay:?}");
 }
 
+/// Attacks: A7.
 fn no_leak() {
     let mut sandbox = Sandbox::new("leak");
     let count = || fs::read_dir("/proc/self/fd").expect("fds").count();

@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "cases fail by panicking")]
 #![expect(unreachable_pub, reason = "a program of cases, not a library")]
 
+mod attacks;
 mod checkpoint;
 mod faults;
 mod isolation;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let cases = || {
-        [lifecycle::CASES, isolation::CASES, rootfs::CASES, checkpoint::CASES, faults::CASES]
+        [lifecycle::CASES, isolation::CASES, rootfs::CASES, checkpoint::CASES, attacks::CASES, faults::CASES]
             .into_iter()
             .flatten()
     };

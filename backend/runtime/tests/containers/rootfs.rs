@@ -22,6 +22,7 @@ pub const CASES: &[Case] = &[
     ("an_empty_image_is_enough_for_a_bound_program", minimal),
 ];
 
+/// Attacks: B1.
 fn kernel_links() {
     for path in ["proc", "sys", "dev"] {
         let sandbox = Sandbox::new("links");
@@ -41,6 +42,7 @@ fn bind(source: &std::path::Path, target: &str) -> MountSpec {
     MountSpec { source, target: target.into(), read_only: false, no_exec: false, shallow: false }
 }
 
+/// Attacks: B1.
 fn target_links() {
     let mut sandbox = Sandbox::new("target");
     let volume = sandbox.dir.join("volume");
@@ -60,6 +62,7 @@ fn target_links() {
     assert_eq!(fs::read_dir(&outside).expect("outside").count(), 0, "nothing was made outside");
 }
 
+/// Attacks: B5.
 fn onto_kernel() {
     let mut sandbox = Sandbox::new("kernel");
     let volume = sandbox.dir.join("volume");
@@ -76,6 +79,7 @@ fn onto_kernel() {
     assert_eq!((error.stage(), error.errno()), (Some(Stage::Mount), Some(1)), "{}", chain(&error));
 }
 
+/// Attacks: A4.
 fn magic_cwd() {
     let mut sandbox = Sandbox::new("cwd");
     for path in ["/proc/self/fd/7", "/proc/self/cwd", "/proc/1/root", "/a/../.."] {
@@ -124,6 +128,7 @@ fn binds() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 0, "on disk it has the container's id");
 }
 
+/// Attacks: E5.
 fn tmpfs() {
     let mut sandbox = Sandbox::new("tmpfs");
     sandbox.spec.mounts = vec![MountSpec {
@@ -137,6 +142,7 @@ fn tmpfs() {
     assert_eq!(sandbox.run().success(), "700\n64\n1024\nfull\n");
 }
 
+/// Attacks: B2.
 fn evil_null() {
     let mut sandbox = Sandbox::new("null");
     fs::create_dir(sandbox.layer().join("dev")).expect("directory");

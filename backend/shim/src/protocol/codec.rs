@@ -554,6 +554,7 @@ mod tests {
             prop_assert_eq!(Message::decode(&bytes), Ok(message));
         }
 
+        /// Attacks: H9.
         #[test]
         fn random_bytes_are_refused_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
             prop_assert!(Message::decode(&bytes).is_err());

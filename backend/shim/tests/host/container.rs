@@ -54,6 +54,7 @@ fn a_container_lives_from_creation_to_its_exit_record() {
     assert!(!container.run_dir.state_file().exists() && !container.run_dir.shim_socket().exists());
 }
 
+/// Attacks: A3.
 #[test]
 fn the_program_finds_no_signal_blocked_or_ignored_and_no_stray_descriptor() {
     let mut host = Host::new();
@@ -334,6 +335,7 @@ fn a_killed_shim_leaves_a_container_that_its_state_file_finds() {
     assert_eq!(container.record().generation, 2);
 }
 
+/// Attacks: A6.
 #[test]
 fn a_container_whose_first_process_still_runs_is_not_started_anew() {
     let mut host = Host::new();
@@ -388,6 +390,7 @@ fn a_launch_is_done_once_and_only_with_its_own_spec() {
     assert!(matches!(&notice, Notice::CreateFailed(failure) if failure.stage == "spec"), "{notice:?}");
 }
 
+/// Attacks: H10.
 #[test]
 fn a_damaged_state_file_stops_a_launch() {
     let mut host = Host::new();
@@ -432,6 +435,7 @@ fn a_kill_for_want_of_memory_is_noticed_and_recorded() {
     assert!(container.record().oom_killed);
 }
 
+/// Attacks: F3.
 #[test]
 fn a_flood_of_output_costs_bounded_memory_and_disk() {
     let mut host = Host::new();

@@ -15,6 +15,7 @@ use wharf_shim::protocol::{Phase, Request};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_wharf-shim");
 
+/// Attacks: A1, A5, H14.
 #[test]
 fn the_forge_runs_detached_from_a_sealed_copy_and_cannot_be_dumped() {
     let host = Host::new();
@@ -101,6 +102,7 @@ fn a_missing_program_is_told() {
     assert!(matches!(missing, Err(ClientError::Executable { .. })));
 }
 
+/// Attacks: G8.
 #[test]
 fn a_run_root_that_others_can_enter_is_refused() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: the rules of this code that neither compiler nor clippy can check.
 //!
-//! Five checks: the dependency table, unsafe code, SQL, file heads, and the commands and links of
-//! the documents. Each is a pure function from a file's text to findings.
+//! Six checks: the dependency table, unsafe code, SQL, file heads, the commands and links of the documents,
+//! and the list of attacks ([`crate::attacks`]). Each is a pure function from a file's text to findings.
 
 mod dependencies;
 mod heads;
@@ -19,26 +19,27 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser as _;
 
-use crate::tidy::tree::SourceFile;
-use crate::{process, say};
+use crate::{attacks, process, say};
+
+pub(crate) use tree::{SourceFile, rust_files};
 
 /// Documents whose commands and links are checked.
 const DOCUMENTS: &[&str] = &["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"];
 
 /// Something that is against a rule.
 #[derive(Debug, PartialEq, Eq)]
-struct Finding {
+pub(crate) struct Finding {
     path: String,
     line: Option<usize>,
     message: String,
 }
 
 impl Finding {
-    fn new(path: &str, line: usize, message: impl Into<String>) -> Self {
+    pub(crate) fn new(path: &str, line: usize, message: impl Into<String>) -> Self {
         Self { path: path.to_owned(), line: Some(line), message: message.into() }
     }
 
-    fn of_file(path: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn of_file(path: &str, message: impl Into<String>) -> Self {
         Self { path: path.to_owned(), line: None, message: message.into() }
     }
 }
@@ -63,7 +64,7 @@ pub(crate) fn check(repo: &Path) -> Result<()> {
     let mut metadata = process::cargo(repo);
     metadata.args(["metadata", "--no-deps", "--format-version", "1", "--locked"]);
     let mut findings = dependencies::check_packages(&process::read(&mut metadata)?)?;
-    let files = tree::rust_files(repo)?;
+    let files = rust_files(repo)?;
     for file in &files {
         findings.extend(dependencies::check_boundaries(file));
         findings.extend(unsafety::check(file));
@@ -74,6 +75,7 @@ pub(crate) fn check(repo: &Path) -> Result<()> {
         let document = SourceFile::read(repo, &repo.join(name))?;
         findings.extend(readme::check(name, &document.text, repo, &is_command));
     }
+    findings.extend(attacks::check(&files));
     for finding in &findings {
         say::line(&finding.to_string());
     }

@@ -197,6 +197,7 @@ async fn things(world: &World, tenant: &TenantId, member: &Who) -> Things {
     }
 }
 
+/// Attacks: H4, H6.
 #[tokio::test]
 async fn every_operation_is_open_to_those_it_is_for_and_to_nobody_else() {
     let world = World::new().await;

@@ -11,6 +11,7 @@ use wharf_shared::user::Role;
 
 use super::world::{PASSWORD, Who, World, request};
 
+/// Attacks: H1.
 #[tokio::test]
 async fn another_host_is_refused_on_every_route() {
     let world = World::new().await;
@@ -38,6 +39,7 @@ async fn a_page_of_another_origin_gets_nothing_even_with_good_credentials() {
     assert_eq!(world.ask(own).await.status, StatusCode::OK);
 }
 
+/// Attacks: H3.
 #[tokio::test]
 async fn a_cookie_alone_changes_nothing() {
     let world = World::new().await;
@@ -56,6 +58,7 @@ async fn a_cookie_alone_changes_nothing() {
     assert_eq!(world.send(&ada, "POST", "/api/v1/tenants", spec()).await.status, StatusCode::CREATED);
 }
 
+/// Attacks: H3.
 #[tokio::test]
 async fn a_form_cannot_sign_anybody_in() {
     let world = World::new().await;
@@ -79,6 +82,7 @@ async fn a_busy_agent_says_when_to_come_again() {
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
+/// Attacks: H5.
 #[tokio::test]
 async fn a_body_of_two_megabytes_is_refused_whole() {
     let world = World::new().await;
@@ -119,6 +123,7 @@ async fn every_failure_is_a_problem_with_the_requests_id() {
     assert_eq!(reply.headers[ALLOW], "POST");
 }
 
+/// Attacks: H12.
 #[tokio::test]
 async fn no_answer_may_run_or_be_framed() {
     let world = World::new().await;

@@ -142,6 +142,7 @@ async fn a_generated_certificate_is_what_clients_see() {
     door.close().await;
 }
 
+/// Attacks: H2.
 #[tokio::test]
 async fn a_websocket_needs_our_origin_or_a_token_and_a_cookie_is_neither() {
     let world = World::new().await;

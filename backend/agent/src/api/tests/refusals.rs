@@ -23,6 +23,7 @@ fn assert_problem(case: &str, reply: &Reply, kind: &str, words: &[&str]) {
     }
 }
 
+/// Attacks: B14, D2, D12.
 #[tokio::test]
 async fn a_container_that_cannot_be_is_refused_with_what_to_do() {
     let world = World::new().await;

@@ -65,6 +65,7 @@ async fn wrong_name_and_wrong_password_are_told_apart_by_nobody() {
     assert_eq!(told("no such name/", PASSWORD).await, wrong_password);
 }
 
+/// Attacks: H8.
 #[tokio::test]
 async fn guessing_ends_after_ten_tries_and_goes_on_slowly() {
     let world = World::new().await;
@@ -81,6 +82,7 @@ async fn guessing_ends_after_ten_tries_and_goes_on_slowly() {
     assert_eq!(login(&world, "ada", PASSWORD).await.status, StatusCode::OK);
 }
 
+/// Attacks: H8.
 #[tokio::test]
 async fn parallel_guesses_do_not_slip_past_the_bound() {
     let world = World::new().await;
@@ -186,6 +188,7 @@ async fn another_users_token_is_neither_shown_nor_removed() {
     assert_eq!(world.get(&mia, "/api/v1/tokens").await.status, StatusCode::UNAUTHORIZED);
 }
 
+/// Attacks: H8.
 #[tokio::test]
 async fn no_secret_is_in_the_database_in_the_clear() {
     let world = World::new().await;
@@ -220,6 +223,7 @@ async fn a_ticket_opens_one_socket_within_thirty_seconds() {
     assert!(world.app.auth.ticket_ctx(&late).await.is_err(), "too old");
 }
 
+/// Attacks: H11.
 #[tokio::test]
 async fn the_trail_names_the_signed_in_user_whatever_a_body_says() {
     let world = World::new().await;
@@ -236,6 +240,7 @@ async fn the_trail_names_the_signed_in_user_whatever_a_body_says() {
     assert_eq!(entry("session.login")["outcome"], "unauthenticated");
 }
 
+/// Attacks: H8.
 #[tokio::test]
 async fn a_tenants_members_cannot_flood_the_agent_with_changes() {
     let world = World::new().await;
