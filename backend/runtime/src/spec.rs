@@ -295,6 +295,8 @@ pub enum Seccomp {
     Default,
     /// None (operators only).
     Unconfined,
+    /// A profile of the caller's, compiled ([`crate::seccomp::pack`]).
+    Program(Vec<u64>),
 }
 
 /// One resource limit.

@@ -12,22 +12,22 @@ use wharf_sys::seccomp::Instruction;
 
 use super::policy::{Check, HIGHEST, Policy, Verdict};
 
-const LOAD: u16 = 0x20;
-const JUMP: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
-const JUMP_AT_LEAST: u16 = 0x35;
+pub(super) const LOAD: u16 = 0x20;
+pub(super) const JUMP: u16 = 0x05;
+pub(super) const JUMP_EQUAL: u16 = 0x15;
+pub(super) const JUMP_AT_LEAST: u16 = 0x35;
 const JUMP_ANY_BIT: u16 = 0x45;
-const RETURN: u16 = 0x06;
+pub(super) const RETURN: u16 = 0x06;
 
-const ALLOW: u32 = 0x7fff_0000;
-const ERRNO: u32 = 0x0005_0000;
-const KILL_PROCESS: u32 = 0x8000_0000;
+pub(super) const ALLOW: u32 = 0x7fff_0000;
+pub(super) const ERRNO: u32 = 0x0005_0000;
+pub(super) const KILL_PROCESS: u32 = 0x8000_0000;
 const EPERM: u32 = 1;
 
 // Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
-const ARGUMENTS: u32 = 16;
+pub(super) const ARGUMENTS: u32 = 16;
 
 #[cfg(target_arch = "x86_64")]
 const NATIVE: u32 = 0xc000_003e;
@@ -36,13 +36,18 @@ const NATIVE: u32 = 0xc000_00b7;
 
 /// Returns the program of a policy.
 pub fn compile(policy: &Policy) -> Vec<Instruction> {
+    with_head(tree_of(&ranges(policy), &|verdict| leaf(*verdict)))
+}
+
+/// Puts the look at the architecture before a tree over call numbers.
+pub(super) fn with_head(tree: Vec<Instruction>) -> Vec<Instruction> {
     let mut program = vec![
         plain(LOAD, ARCHITECTURE),
         jump(JUMP_EQUAL, NATIVE, 1, 0),
         plain(RETURN, KILL_PROCESS),
         plain(LOAD, NUMBER),
     ];
-    program.extend(tree(&ranges(policy)));
+    program.extend(tree);
     program
 }
 
@@ -58,17 +63,18 @@ fn ranges(policy: &Policy) -> Vec<(u32, Verdict)> {
     ranges
 }
 
-fn tree(ranges: &[(u32, Verdict)]) -> Vec<Instruction> {
+/// Returns the tree over runs of call numbers, given by their first ones; `leaf` makes what is at its ends.
+pub(super) fn tree_of<T>(ranges: &[(u32, T)], leaf: &dyn Fn(&T) -> Vec<Instruction>) -> Vec<Instruction> {
     let (left, right) = ranges.split_at(ranges.len() / 2);
     match (left.first(), right.first()) {
         (Some(_), Some((middle, _))) => {
-            let (low, high) = (tree(left), tree(right));
+            let (low, high) = (tree_of(left, leaf), tree_of(right, leaf));
             let mut program = branch(*middle, low.len());
             program.extend(low);
             program.extend(high);
             program
         }
-        (None, Some((_, verdict))) => leaf(*verdict),
+        (None, Some((_, last))) => leaf(last),
         _ => Vec::new(),
     }
 }
@@ -97,7 +103,12 @@ fn leaf(verdict: Verdict) -> Vec<Instruction> {
             plain(RETURN, ERRNO | EPERM),
             plain(RETURN, ALLOW),
         ],
-        Check::OneOf { argument, values } => compare(load(argument), values, ERRNO | EPERM, ALLOW),
+        Check::OneOf { argument, values } => {
+            let upper = plain(LOAD, ARGUMENTS + 8 * u32::from(argument) + 4);
+            let mut program = vec![upper, jump(JUMP_EQUAL, 0, 1, 0), plain(RETURN, ERRNO | EPERM)];
+            program.extend(compare(load(argument), values, ERRNO | EPERM, ALLOW));
+            program
+        }
         Check::NoneOf { argument, values } => compare(load(argument), values, ALLOW, ERRNO | EPERM),
     }
 }
@@ -112,35 +123,51 @@ fn compare(load: Instruction, values: &[u32], missed: u32, found: u32) -> Vec<In
     program
 }
 
-fn plain(code: u16, operand: u32) -> Instruction {
+pub(super) fn plain(code: u16, operand: u32) -> Instruction {
     jump(code, operand, 0, 0)
 }
 
-fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
+pub(super) fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
     Instruction { code, jump_true, jump_false, operand }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// Runs a program as the kernel would; arguments by their low words.
+    pub(in crate::seccomp) const NATIVE_FOR_TESTS: u32 = NATIVE;
+
     fn run(program: &[Instruction], architecture: u32, call: u32, arguments: [u32; 6]) -> u32 {
+        run_wide(program, architecture, call, arguments.map(u64::from))
+    }
+
+    /// Runs a program as the kernel would.
+    pub(in crate::seccomp) fn run_wide(
+        program: &[Instruction],
+        architecture: u32,
+        call: u32,
+        arguments: [u64; 6],
+    ) -> u32 {
+        let mut data = Vec::new();
+        data.extend(call.to_le_bytes());
+        data.extend(architecture.to_le_bytes());
+        data.extend([0; 8]);
+        for argument in arguments {
+            data.extend(argument.to_le_bytes());
+        }
         let (mut at, mut word) = (0_usize, 0_u32);
         loop {
             let step = program[at];
             at += 1;
             let skip = match step.code {
-                LOAD if step.operand == NUMBER => {
-                    word = call;
-                    0
-                }
-                LOAD if step.operand == ARCHITECTURE => {
-                    word = architecture;
-                    0
-                }
                 LOAD => {
-                    word = arguments[usize::try_from((step.operand - ARGUMENTS) / 8).expect("index")];
+                    let from = usize::try_from(step.operand).expect("offset");
+                    word = u32::from_le_bytes(data[from..from + 4].try_into().expect("word"));
+                    0
+                }
+                // And.
+                0x54 => {
+                    word &= step.operand;
                     0
                 }
                 JUMP => step.operand,
@@ -150,6 +177,8 @@ mod tests {
                         JUMP_EQUAL => word == step.operand,
                         JUMP_AT_LEAST => word >= step.operand,
                         JUMP_ANY_BIT => word & step.operand != 0,
+                        // Above.
+                        0x25 => word > step.operand,
                         other => panic!("unknown instruction {other:#x}"),
                     };
                     u32::from(if holds { step.jump_true } else { step.jump_false })
@@ -210,7 +239,7 @@ mod tests {
     #[test]
     fn the_program_is_small_and_every_path_ends_soon() {
         let program = compile(&Policy::default_for(&[0, 1, 3, 18]));
-        assert!(program.len() < 250, "{} instructions", program.len());
+        assert!(program.len() < 300, "{} instructions", program.len());
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! The default system call filter: which calls, and the program that says so.
+//! System call filters: which calls, and the program that says so.
 //!
-//! [`policy`] is the decision, a pure function of the capabilities; [`compile`] turns it into a
+//! [`docker`] reads profiles in Docker's JSON and [`profile`] compiles such rules. By default [`policy`] is the decision, a pure function of the capabilities; [`compile`] turns either into a
 //! binary tree over ranges of call numbers, which loads in a fifteenth of the time of a linear
 //! program (the kernel runs it once for each number to fill its cache).
 
 mod compile;
+mod docker;
 mod policy;
+mod profile;
 
 pub use compile::compile;
+pub use docker::{Circumstances, PROFILE_MAX_BYTES, Written, WrittenError};
 pub use policy::{Check, Policy, Verdict};
+pub use profile::{Action, Comparison, Condition, Profile, ProfileError, Rule};
 
 use wharf_sys::seccomp::Instruction;
 
@@ -16,8 +20,40 @@ use crate::spec::{ProcessSpec, Seccomp};
 
 /// Returns the program of a process; `None` where its description wants none.
 pub(crate) fn program(process: &ProcessSpec) -> Option<Vec<Instruction>> {
-    match process.seccomp {
+    match &process.seccomp {
+        Seccomp::Program(packed) => Some(packed.iter().map(|word| unpack(*word)).collect()),
         Seccomp::Default => Some(compile(&Policy::default_for(&process.capabilities))),
         Seccomp::Unconfined => None,
+    }
+}
+
+/// Packs a program for a description: one word for each instruction, as the kernel lays it out.
+pub fn pack(program: &[Instruction]) -> Vec<u64> {
+    let word = |step: &Instruction| {
+        let jumps = u64::from(step.jump_true) << 16 | u64::from(step.jump_false) << 24;
+        u64::from(step.code) | jumps | u64::from(step.operand) << 32
+    };
+    program.iter().map(word).collect()
+}
+
+fn unpack(word: u64) -> Instruction {
+    let [code_low, code_high, jump_true, jump_false, operand @ ..] = word.to_le_bytes();
+    Instruction {
+        code: u16::from_le_bytes([code_low, code_high]),
+        jump_true,
+        jump_false,
+        operand: u32::from_le_bytes(operand),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_the_same_after_its_way_through_a_description() {
+        let program = compile(&Policy::default_for(&[0, 1]));
+        let packed = pack(&program);
+        assert_eq!(packed.iter().map(|word| unpack(*word)).collect::<Vec<_>>(), program);
     }
 }
