@@ -1,8 +1,9 @@
 //! System call filters: which calls, and the program that says so.
 //!
-//! [`docker`] reads profiles in Docker's JSON and [`profile`] compiles such rules. By default [`policy`] is the decision, a pure function of the capabilities; [`compile`] turns either into a
-//! binary tree over ranges of call numbers, which loads in a fifteenth of the time of a linear
-//! program (the kernel runs it once for each number to fill its cache).
+//! [`docker`] reads profiles in Docker's JSON and [`profile`] compiles such rules. By default [`policy`]
+//! decides, a pure function of the capabilities. [`compile`](self::compile()) makes a binary tree over ranges
+//! of call numbers, which loads in a fifteenth of the time of a linear program (the kernel runs it once for
+//! each number to fill its cache).
 
 mod compile;
 mod docker;
