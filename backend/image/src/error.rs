@@ -46,6 +46,12 @@ pub enum ImageError {
         /// What it is.
         actual: Digest,
     },
+    /// A container's changes could not be made a layer.
+    #[error("cannot make a layer of the container's changes")]
+    Commit {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The thread that did the work died.
     #[error("image work was aborted")]
     Task {

@@ -20,6 +20,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod commit;
 mod config;
 mod content;
 mod digest;
@@ -33,8 +34,10 @@ mod progress;
 mod pull;
 mod reference;
 mod registry;
+mod root;
 mod unpack;
 
+pub use commit::CommitOptions;
 pub use config::{HistoryEntry, ImageConfig, RootFs, RunConfig};
 pub use content::{Collected, ContentStore, Deletions, Lease, Present, StoreError, plan};
 pub use digest::{Digest, DigestError};
@@ -47,6 +50,7 @@ pub use progress::{Phase, Progress, ProgressSender};
 pub use pull::PullOptions;
 pub use reference::{DOCKER_HUB, ImageRef, ReferenceError};
 pub use registry::{Credentials, Mirror, RegistryClient, RegistryConfig, RegistryError};
+pub use root::{Change, ChangeKind, Root, RootError};
 pub use unpack::{Limits, UnpackError};
 
 /// Runs blocking work on tokio's blocking threads.

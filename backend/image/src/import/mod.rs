@@ -391,24 +391,46 @@ impl Import<'_> {
     }
 
     fn synthesise(&self, config_body: &[u8], layers: Vec<Descriptor>) -> Result<Digest, ImageError> {
+        self.store.write_image(self.lease, config_body, layers)
+    }
+
+    fn keep(&self, manifest: &Manifest, config_body: &[u8], body: &[u8]) -> Result<Digest, ImageError> {
+        self.store.keep_image(self.lease, manifest, config_body, body)
+    }
+}
+
+impl ContentStore {
+    /// Makes an image of layers that are here.
+    pub(crate) fn write_image(
+        &self,
+        lease: &Lease,
+        config_body: &[u8],
+        layers: Vec<Descriptor>,
+    ) -> Result<Digest, ImageError> {
         let config = Descriptor::new(OCI_CONFIG, Digest::of(config_body), config_body.len() as u64);
         let manifest =
             Manifest { schema_version: 2, media_type: Some(OCI_MANIFEST.to_owned()), config, layers };
         let body = to_json("manifest", &manifest)?;
-        self.keep(&manifest, config_body, &body)
+        self.keep_image(lease, &manifest, config_body, &body)
     }
 
     /// Writes configuration and manifest, which make the image loadable.
-    fn keep(&self, manifest: &Manifest, config_body: &[u8], body: &[u8]) -> Result<Digest, ImageError> {
+    fn keep_image(
+        &self,
+        lease: &Lease,
+        manifest: &Manifest,
+        config_body: &[u8],
+        body: &[u8],
+    ) -> Result<Digest, ImageError> {
         let digest = Digest::of(body);
-        self.lease.protect([digest, manifest.config.digest]);
-        self.store.write_blob(manifest.config.digest, config_body)?;
-        self.store.write_blob(digest, body)?;
+        lease.protect([digest, manifest.config.digest]);
+        self.write_blob(manifest.config.digest, config_body)?;
+        self.write_blob(digest, body)?;
         Ok(digest)
     }
 }
 
-fn to_json(what: &'static str, value: &impl serde::Serialize) -> Result<Vec<u8>, ManifestError> {
+pub(crate) fn to_json(what: &'static str, value: &impl serde::Serialize) -> Result<Vec<u8>, ManifestError> {
     serde_json::to_vec(value).map_err(|source| ManifestError::Malformed { what, source })
 }
 

@@ -1,0 +1,209 @@
+//! The files of a container: its writable layer above its image's layers, as overlayfs would show them.
+//!
+//! Read without a mount, because this works for a container that does not run, on every kernel and by a
+//! process with threads. What is in the writable layer belongs to a hostile root that may change it
+//! meanwhile: everything is opened by its directory's descriptor and its last name, no link is followed, and
+//! only regular files are opened for reading, so that neither a link nor a pipe nor a device leads anywhere.
+//! Sources: the kernel's `filesystems/overlayfs.rst` ("whiteouts and opaque directories"), openat2(2).
+
+mod changes;
+mod pack;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+pub use changes::{Change, ChangeKind};
+
+/// Directories within each other that are followed; a container may make deeper ones.
+const DEPTH_MAX: usize = 256;
+/// Names in one directory, over all layers.
+const NAMES_MAX: usize = 1 << 20;
+
+const OPAQUE: &str = "trusted.overlay.opaque";
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A container's files cannot be read or written out.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// The kernel refused.
+    #[error("cannot {call} {path}", path = path.display())]
+    Read {
+        /// What was attempted.
+        call: &'static str,
+        /// In the container.
+        path: PathBuf,
+        /// Why.
+        source: Errno,
+    },
+    /// It is nested too deeply or has too many names.
+    #[error("{path} {problem}", path = path.display())]
+    Limit {
+        /// In the container.
+        path: PathBuf,
+        /// What is too much.
+        problem: &'static str,
+    },
+    /// A name that means something else in a layer.
+    #[error("{path} has a name that hides files in a layer; rename it", path = path.display())]
+    Whiteout {
+        /// In the container.
+        path: PathBuf,
+    },
+    /// Whoever takes the archive has gone, or its disk is full.
+    #[error("cannot write the archive")]
+    Write(#[source] io::Error),
+}
+
+/// A container's root.
+#[derive(Debug)]
+pub struct Root {
+    /// The writable layer; a container that never ran has none.
+    writable: Option<OwnedFd>,
+    /// The image's, uppermost first.
+    image: Vec<OwnedFd>,
+    /// First id of the container's range; the image's layers have the container's own ids.
+    id_base: u32,
+}
+
+/// One name in a directory, as the uppermost layer that has it says.
+struct Found {
+    /// Position in the list of directories that it was found in.
+    at: usize,
+    stat: Stat,
+}
+
+impl Root {
+    /// Opens the layers: the writable one, which a container that never ran lacks, and the image's,
+    /// uppermost first.
+    ///
+    /// # Errors
+    /// When one of the image's is not there.
+    pub fn open(writable: &Path, image: &[PathBuf], id_base: u32) -> Result<Self, RootError> {
+        let open = |path: &Path| {
+            rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|source| RootError::Read {
+                call: "open the layer",
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let writable = match open(writable) {
+            Err(RootError::Read { source: Errno::NOENT, .. }) => None,
+            other => Some(other?),
+        };
+        let image = image.iter().map(|path| open(path)).collect::<Result<_, _>>()?;
+        Ok(Self { writable, image, id_base })
+    }
+
+    /// The tops of all layers, uppermost first.
+    fn tops(&self) -> Vec<BorrowedFd<'_>> {
+        self.writable.iter().chain(&self.image).map(AsFd::as_fd).collect()
+    }
+
+    /// The container's own id of an owner on disk; of one that it does not have, nobody's.
+    fn container_id(&self, id: u32) -> u32 {
+        const IDS: u32 = 65_536;
+        const NOBODY: u32 = 65_534;
+        match id.checked_sub(self.id_base) {
+            Some(own) if own < IDS => own,
+            _ if id < IDS => id,
+            _ => NOBODY,
+        }
+    }
+}
+
+fn refused(call: &'static str, path: &Path) -> impl FnOnce(Errno) -> RootError {
+    let path = path.to_owned();
+    move |source| RootError::Read { call, path, source }
+}
+
+fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Whether a directory hides those of its name in lower layers.
+fn is_opaque(directory: BorrowedFd<'_>) -> bool {
+    let mut value = [0; 1];
+    matches!(rustix::fs::fgetxattr(directory, OPAQUE, &mut value), Ok(1) if value == *b"y")
+}
+
+/// Looks at a name without following it; `None` when it is not there (any more).
+fn look(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Stat>, Errno> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The names of one directory, of one layer.
+fn names(directory: BorrowedFd<'_>, path: &Path) -> Result<Vec<OsString>, RootError> {
+    let mut all = Vec::new();
+    for entry in Dir::read_from(directory).map_err(refused("list", path))? {
+        let entry = entry.map_err(refused("list", path))?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            all.push(OsStr::from_bytes(name).to_owned());
+        }
+        if all.len() > NAMES_MAX {
+            return Err(RootError::Limit { path: path.to_owned(), problem: "has too many names" });
+        }
+    }
+    Ok(all)
+}
+
+/// What overlayfs shows of one directory, which is these of the layers, uppermost first.
+fn merged(directories: &[BorrowedFd<'_>], path: &Path) -> Result<BTreeMap<OsString, Found>, RootError> {
+    let mut all: BTreeMap<OsString, Option<Found>> = BTreeMap::new();
+    for (at, directory) in directories.iter().enumerate() {
+        for name in names(*directory, path)? {
+            if all.contains_key(&name) {
+                continue;
+            }
+            let Some(stat) = look(*directory, &name).map_err(refused("look at", &path.join(&name)))? else {
+                continue;
+            };
+            all.insert(name, (!is_whiteout(&stat)).then_some(Found { at, stat }));
+        }
+    }
+    Ok(all.into_iter().filter_map(|(name, found)| Some((name, found?))).collect())
+}
+
+/// Opens a directory that was found, with those of lower layers that show through it.
+fn descend(directories: &[BorrowedFd<'_>], from: usize, name: &OsStr) -> Result<Vec<OwnedFd>, Errno> {
+    let mut opened = Vec::new();
+    for directory in directories.iter().skip(from) {
+        match rustix::fs::openat(*directory, name, DIRECTORY, Mode::empty()) {
+            Ok(fd) => {
+                let last = is_opaque(fd.as_fd());
+                opened.push(fd);
+                if last {
+                    break;
+                }
+            }
+            Err(Errno::NOENT) => {}
+            // A file, a link or a whiteout ends it.
+            Err(Errno::NOTDIR | Errno::LOOP) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(opened)
+}
+
+fn check_depth(depth: usize, path: &Path) -> Result<(), RootError> {
+    if depth < DEPTH_MAX {
+        return Ok(());
+    }
+    Err(RootError::Limit { path: path.to_owned(), problem: "is nested too deeply" })
+}
