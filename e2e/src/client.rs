@@ -171,6 +171,15 @@ impl Api {
         self.send(Method::GET, path, None)?.success().with_context(|| format!("GET {path}"))
     }
 
+    /// `GET` as bytes.
+    pub fn download(&self, path: &str) -> Result<Vec<u8>> {
+        let request = self.request(Method::GET, path);
+        self.runtime.block_on(async {
+            let answer = request.send().await?.error_for_status().with_context(|| format!("GET {path}"))?;
+            Ok(answer.bytes().await.with_context(|| format!("GET {path}: read the body"))?.to_vec())
+        })
+    }
+
     /// `GET` of something beside the API, such as `/metrics`; any status is an answer.
     pub fn beside(&self, path: &str) -> Result<Answer> {
         self.answer(path, self.request_at(Method::GET, path))

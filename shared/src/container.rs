@@ -271,6 +271,83 @@ pub struct ContainerView {
     pub version: i64,
 }
 
+/// What a container has changed in its image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangesView {
+    /// Ordered by path.
+    pub changes: Vec<ChangeView>,
+    /// There are more than are told.
+    pub more: bool,
+}
+
+/// One path that differs from the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangeView {
+    /// Absolute, in the container.
+    pub path: String,
+    /// How it differs.
+    pub kind: ChangeKind,
+}
+
+/// How a path differs from the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// It is in the image too; a directory is also when only something in it is.
+    Changed,
+    /// It is not in the image.
+    Added,
+    /// It is only in the image.
+    Deleted,
+}
+
+/// An image to be made of what a container has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct CommitRequest {
+    /// The image's name.
+    pub reference: String,
+    /// Who makes it.
+    pub author: Option<String>,
+    /// A remark, for its history.
+    pub message: Option<String>,
+    /// Stop the container where it is meanwhile, so that no file is half written.
+    pub pause: bool,
+    /// Replaces the entrypoint of its containers, and drops the command.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the command of its containers.
+    pub command: Option<Vec<String>>,
+    /// Environment variables over those of the image.
+    pub env: BTreeMap<String, String>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// User.
+    pub user: Option<String>,
+    /// Labels over those of the image.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for CommitRequest {
+    fn default() -> Self {
+        Self {
+            reference: String::new(),
+            author: None,
+            message: None,
+            pause: true,
+            entrypoint: None,
+            command: None,
+            env: BTreeMap::new(),
+            workdir: None,
+            user: None,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
 /// Changes to the limits of a container, running or not. Absent fields stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

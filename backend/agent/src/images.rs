@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use wharf_image::{
-    ContentStore, Credentials, Digest, Image, ImageConfig, ImageError, ImageRef, ImportOptions, Limits,
-    Mirror, Phase, Progress, PullOptions, RegistryClient, RegistryConfig, RegistryError,
+    CommitOptions, ContentStore, Credentials, Digest, Image, ImageConfig, ImageError, ImageRef,
+    ImportOptions, Limits, Mirror, Phase, Progress, PullOptions, RegistryClient, RegistryConfig,
+    RegistryError, Root,
 };
 use wharf_shared::id::{PullId, TenantId};
 use wharf_shared::image::{
@@ -171,7 +172,29 @@ impl Images {
 
     /// The configuration of an image that a container runs, whatever its name means today.
     pub(crate) async fn config(&self, reference: &str, digest: &str) -> Result<ImageConfig> {
-        Ok(self.load(&parse(reference)?, digest).await?.config)
+        Ok(self.of_container(reference, digest).await?.config)
+    }
+
+    /// An image that a container runs, whatever its name means today.
+    pub(crate) async fn of_container(&self, reference: &str, digest: &str) -> Result<Image> {
+        self.load(&parse(reference)?, digest).await
+    }
+
+    /// Makes an image of another and what a container of it has changed.
+    pub(crate) async fn commit(
+        &self,
+        ctx: &Ctx,
+        tenant: &TenantId,
+        base: Image,
+        root: Root,
+        options: CommitOptions,
+    ) -> Result<ImageView> {
+        ctx.require(Permission::TenantWrite)?;
+        let _making = self.0.collecting.read().await;
+        let lease = self.0.content.lease();
+        let image = self.0.content.commit(&lease, base, root, options).await.map_err(image_failed)?;
+        let event = ("image.committed", "image.commit");
+        self.record(ctx, tenant, &image.reference, &image, event).await
     }
 
     // ---- pull ----
@@ -645,6 +668,8 @@ pub(crate) fn image_failed(error: ImageError) -> ServiceError {
         | ImageError::Unpack { .. }
         | ImageError::Rootfs { .. }
         | ImageError::DiffIdMismatch { .. } => ProblemKind::Invalid,
+        // Something in the container that no layer can hold.
+        ImageError::Commit { .. } => ProblemKind::Conflict,
         ImageError::Store(_) | ImageError::Task { .. } => {
             return ServiceError::internal("the image store failed", error);
         }

@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    checkpoints, containers, context, events, exec, host, images, logs, prices, run, stats, tenants, tokens,
-    usage, users, volumes,
+    checkpoints, containers, context, events, exec, files, host, images, logs, prices, run, stats, tenants,
+    tokens, usage, users, volumes,
 };
 
 /// Runs containers on a host you can bill from.
@@ -72,6 +72,12 @@ pub(crate) enum Command {
     Stats(stats::StatsArguments),
     /// Show what runs in a container.
     Top(containers::TopArguments),
+    /// Tell what a container has changed in its image.
+    Diff(files::DiffArguments),
+    /// Write all files of a container's root as a tar archive.
+    Export(files::ExportArguments),
+    /// Make an image of what a container has changed.
+    Commit(files::CommitArguments),
     /// Pull an image from a registry.
     Pull(images::PullArguments),
     /// List images.

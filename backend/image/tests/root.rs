@@ -1,6 +1,6 @@
 //! A container's files without a mount: what differs, the whole as an archive, and a new image of it.
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
-#![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::expect_used, reason = "tests fail by panicking")]
 
 mod support;
 

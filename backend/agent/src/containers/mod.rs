@@ -6,6 +6,7 @@
 
 mod actor;
 pub(crate) mod exec;
+mod files;
 mod launch;
 mod lines;
 pub(crate) mod logs;

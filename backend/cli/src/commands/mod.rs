@@ -5,6 +5,7 @@ pub(crate) mod containers;
 pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod files;
 pub(crate) mod host;
 pub(crate) mod images;
 pub(crate) mod logs;
@@ -17,9 +18,11 @@ pub(crate) mod usage;
 pub(crate) mod users;
 pub(crate) mod volumes;
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
 
 use crate::arguments::{Arguments, Command};
 use crate::client::Client;
@@ -91,6 +94,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Rm(given) => containers::remove(shell, given).await,
         Command::Stats(given) => stats::stats(shell, given).await,
         Command::Top(given) => containers::top(shell, given).await,
+        Command::Diff(given) => files::diff(shell, given).await,
+        Command::Export(given) => files::export(shell, given).await,
+        Command::Commit(given) => files::commit(shell, given).await,
         Command::Pull(given) => images::pull(shell, given).await,
         Command::Images(given) => images::list(shell, given).await,
         Command::Image(command) => images::image(shell, command).await,
@@ -116,4 +122,24 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Writes an answer's body as it comes: to a file, which is there only once it is whole, or to standard
+/// output.
+async fn save(answer: reqwest::Response, path: Option<&Path>) -> Result<()> {
+    let mut body = answer.bytes_stream();
+    let Some(path) = path else {
+        while let Some(bytes) = body.try_next().await.context("the answer broke off")? {
+            crate::output::write_out(&bytes)?;
+        }
+        return Ok(());
+    };
+    let what = || format!("write {}", path.display());
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(what)?;
+    while let Some(bytes) = body.try_next().await.context("the answer broke off")? {
+        file.write_all(&bytes).with_context(what)?;
+    }
+    file.as_file().sync_all().with_context(what)?;
+    file.persist(path).map(drop).with_context(what)
 }

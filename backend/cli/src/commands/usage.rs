@@ -1,18 +1,16 @@
 //! `wharf usage`: what was used, what it costs, and the export that a bill is made from.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use futures_util::TryStreamExt as _;
 use reqwest::Method;
 use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::{Quality, UsageRow};
 
-use super::Shell;
-use crate::output::{self, Table};
+use super::{Shell, save};
+use crate::output::Table;
 use crate::{clock, quantity};
 
 /// A year of a busy tenant takes a while.
@@ -122,30 +120,13 @@ pub(crate) async fn usage(shell: &Shell, arguments: UsageArguments) -> Result<()
             format.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned()),
         ));
         let request = client.request(Method::GET, &["usage", "export"]).query(&query).timeout(EXPORT_TIMEOUT);
-        let body = client.send(request).await?.bytes_stream().map_err(anyhow::Error::from);
-        return match output {
-            None => body.try_for_each(async |bytes| output::write_out(&bytes)).await,
-            Some(path) => save(body, &path).await,
-        };
+        return save(client.send(request).await?, output.as_deref()).await;
     }
     let mut query = arguments.period.query(now).map_err(|why| anyhow!(why))?;
     query.extend(arguments.container.map(|container| ("container", container)));
     let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let rows: Vec<UsageRow> = client.list(&["usage"], &query).await?;
     shell.output.list(&rows, table)
-}
-
-/// Writes the file as a whole: a broken export leaves none that looks complete.
-async fn save(body: impl futures_util::Stream<Item = Result<bytes::Bytes>>, path: &Path) -> Result<()> {
-    let what = || format!("write {}", path.display());
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(what)?;
-    let mut body = std::pin::pin!(body);
-    while let Some(bytes) = body.try_next().await.context("receive the export")? {
-        file.write_all(&bytes).with_context(what)?;
-    }
-    file.as_file().sync_all().with_context(what)?;
-    file.persist(path).map(drop).with_context(what)
 }
 
 fn table(rows: &[UsageRow]) -> Table {

@@ -8,6 +8,9 @@ use super::{
     Root, RootError, check_depth, descend, is_directory, is_opaque, is_whiteout, look, merged, names, refused,
 };
 
+/// Where the runtime mounts, and makes a place for it: of no meaning to anybody.
+const PLACES: [&str; 6] = ["/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys"];
+
 /// One path that differs from the image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Change {
@@ -65,6 +68,7 @@ fn compare(
         match (is_whiteout(&stat), below.get(name)) {
             (true, Some(_)) => add(inner, ChangeKind::Deleted),
             (true, None) => {}
+            (false, None) if PLACES.iter().any(|place| inner == Path::new(place)) => {}
             (false, there) => {
                 let kind = if there.is_some() { ChangeKind::Changed } else { ChangeKind::Added };
                 add(inner, kind);

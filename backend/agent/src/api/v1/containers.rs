@@ -17,9 +17,10 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wharf_shared::container::{
-    ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExecView, ExitView, ProcessView,
-    SignalRequest, StopRequest, signal_number,
+    ChangesView, CommitRequest, ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec,
+    ExecView, ExitView, ProcessView, SignalRequest, StopRequest, signal_number,
 };
+use wharf_shared::image::ImageView;
 use wharf_shared::live::{LogLine, LogStream, MetricsPoint};
 use wharf_shared::page::Page;
 use wharf_shared::problem::{Problem, ProblemKind};
@@ -54,6 +55,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(history))
         .routes(routes!(exec_socket))
         .routes(routes!(attach_socket))
+        .routes(routes!(changes))
+        .routes(routes!(export))
+        .routes(routes!(commit))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -173,6 +177,47 @@ async fn remove(
     Query(query): Query<RemoveQuery>,
 ) -> Result<StatusCode> {
     app.containers.remove(&ctx, &container, query.force, query.volumes).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Tell what a container has changed in its image, whether it runs or not.
+#[utoipa::path(get, path = "/containers/{container}/changes", tag = "containers",
+    params(("container" = String, Path)),
+    responses((status = 200, body = ChangesView), (status = "default", body = Problem)))]
+async fn changes(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(container): Path<String>,
+) -> Result<Json<ChangesView>> {
+    app.containers.changes(&ctx, &container).await.map(Json)
+}
+
+/// All files of a container's root as a tar archive, without what is mounted in it.
+#[utoipa::path(get, path = "/containers/{container}/export", tag = "containers",
+    params(("container" = String, Path)),
+    responses((status = 200, content_type = "application/x-tar", description = "A tar archive"),
+        (status = "default", body = Problem)))]
+async fn export(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(container): Path<String>,
+) -> Result<Response> {
+    let archive = app.containers.export(&ctx, &container).await?;
+    let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"))];
+    Ok((kind, Body::from_stream(archive)).into_response())
+}
+
+/// Make an image of what a container has changed.
+#[utoipa::path(post, path = "/containers/{container}/commit", tag = "containers",
+    params(("container" = String, Path)), request_body = CommitRequest,
+    responses((status = 201, body = ImageView), (status = "default", body = Problem)))]
+async fn commit(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(container): Path<String>,
+    Json(request): Json<CommitRequest>,
+) -> Result<(StatusCode, Json<ImageView>)> {
+    let view = app.containers.commit(&ctx, &container, request).await?;
+    Ok((StatusCode::CREATED, Json(view)))
 }
 
 /// Start a container; answered when it runs or cannot.
