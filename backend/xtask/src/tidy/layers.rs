@@ -19,6 +19,9 @@ const SYNC: &[&str] = &["axum", "hyper", "reqwest", "sqlx", "tokio"];
 /// Rating can be recomputed from its inputs at any time: no clock, no input or output.
 const PURE: &[&str] = &["axum", "hyper", "jiff", "libc", "nix", "reqwest", "rustix", "sqlx", "tokio"];
 
+/// What every crate's tests may use, and no product code.
+pub(crate) const FOR_TESTS: &[&str] = &["wharf-fuzz"];
+
 /// The table.
 pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: "wharf-shared", ours: &[], forbidden: PURE },
@@ -44,6 +47,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     },
     Layer { package: "wharf-cli", ours: &["wharf-billing", "wharf-shared"], forbidden: &["axum", "sqlx"] },
     Layer { package: "wharf-frontend", ours: &["wharf-shared"], forbidden: &["axum", "sqlx", "tokio"] },
+    Layer { package: "wharf-fuzz", ours: &[], forbidden: SYNC },
     Layer { package: "wharf-xtask", ours: &[], forbidden: SYNC },
     // The tests may look at anything but the agent's inside.
     Layer {
