@@ -148,6 +148,7 @@ pub(crate) async fn wanted_and_seen_do_not_overwrite_each_other(db: Db) {
     assert!(containers::observe(&mut tx, &container_id(99), &Observed::default()).await.is_err());
 }
 
+/// Attacks: H7.
 pub(crate) async fn a_quota_holds_however_many_ask_at_once(db: Db) {
     let blue = tenant(&db, "blue").await;
     let mut tasks = JoinSet::new();

@@ -90,7 +90,7 @@ fn collect(files: &[SourceFile]) -> (Tests, Vec<Finding>) {
 
 /// The name of the function that a line begins, if it does.
 fn function(line: &str) -> Option<&str> {
-    let line = line.strip_prefix("pub ").unwrap_or(line);
+    let line = ["pub ", "pub(crate) "].iter().find_map(|prefix| line.strip_prefix(prefix)).unwrap_or(line);
     let line = line.strip_prefix("async ").unwrap_or(line);
     line.strip_prefix("fn ")?.split('(').next()
 }
@@ -105,8 +105,7 @@ mod tests {
 
     #[test]
     fn a_mark_names_the_function_below_it() {
-        let text =
-            "/// Attacks: A1, B2.\n#[test]\nfn holds() {}\n    /// Attacks: A1.\n    async fn again() {}\n";
+        let text = "/// Attacks: A1, B2.\n#[test]\nfn holds() {}\n    /// Attacks: A1.\n    pub(crate) async fn again() {}\n";
         let (tests, findings) = collect(&file(text));
         assert_eq!(findings, []);
         assert_eq!(tests["A1"], ["e2e/tests/x.rs holds", "e2e/tests/x.rs again"]);
