@@ -21,7 +21,8 @@ use crate::desired::{Attachment, Book, Desired, DesiredError, PublishedPort, Ten
 use crate::ipam::gateway;
 use crate::names::{Instance, NameError};
 use crate::netlink::{self, Bridge, Link, Links, NetlinkError, Veth, in_time};
-use crate::nft::{Change, Elements, Nft, NftError, ruleset};
+use crate::nft::ruleset::{self, Share};
+use crate::nft::{Change, Elements, Nft, NftError};
 use crate::ports;
 
 /// How many containers are attached at the same time: each needs two threads for some milliseconds.
@@ -31,6 +32,9 @@ const MAKING: usize = 16;
 const DELETING: usize = 4;
 /// How long a link is given to go with its namespace, looked at after each wait.
 const GOING_MS: [u64; 4] = [5, 10, 20, 40];
+
+/// Connections in the kernel's table on a machine with 1 GiB of memory.
+const SMALL_TABLE: u32 = 65_536;
 
 /// How the network of an instance is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,7 +209,9 @@ impl Network {
         let name = self.instance.name();
         let book = Book::new(&self.instance, desired).map_err(NetworkError::Desired)?;
         netlink::forward().await.map_err(link(name))?;
-        let text = ruleset::replace(&self.instance, book.tenants(), book.attachments()).map_err(naming)?;
+        let share = table_share();
+        let rules = |share| ruleset::replace(&self.instance, share, book.tenants(), book.attachments());
+        let text = rules(share).map_err(naming)?;
         {
             let mut state = self.state();
             state.book = book.clone();
@@ -213,6 +219,11 @@ impl Network {
             state.applied = false;
         }
         self.nft.commit(&text).await.map_err(firewall(name))?;
+        // The first rules since the boot bring the table of connections into being.
+        if table_share() != share {
+            let text = rules(table_share()).map_err(naming)?;
+            self.nft.commit(&text).await.map_err(firewall(name))?;
+        }
         let applied = in_time(self.apply_links(&book)).await.map_err(link(name))?;
         let mut state = self.state();
         state.made = book.tenants().map(|tenant| tenant.tenant_id.clone()).collect();
@@ -237,7 +248,7 @@ impl Network {
         let text = {
             // Purged, or not set up yet: then there shall be none.
             let Ok(state) = self.applied() else { return Ok(false) };
-            ruleset::replace(&self.instance, state.book.tenants(), state.book.attachments())
+            ruleset::replace(&self.instance, table_share(), state.book.tenants(), state.book.attachments())
         };
         self.nft.commit(&text.map_err(naming)?).await.map_err(firewall(name))?;
         Ok(true)
@@ -604,6 +615,13 @@ fn take(links: &mut Vec<Link>, name: &str) -> bool {
     let before = links.len();
     links.retain(|link| link.name != name);
     links.len() != before
+}
+
+/// What one tenant may fill of this kernel's table of connections; before there is one, of a small one.
+fn table_share() -> Share {
+    let max = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+    let max = max.ok().and_then(|text| text.trim().parse().ok());
+    Share::of(max.unwrap_or(SMALL_TABLE))
 }
 
 fn firewall(subject: &str) -> impl Fn(NftError) -> NetworkError {

@@ -15,6 +15,8 @@
 //!   `route_localnet` is on for our bridges because a published port must answer there.
 //! - `forward`: nothing crosses between tenants and nothing enters, but by a published port or as an answer.
 //!   A published port is public: another tenant's container reaches it as any stranger does.
+//! - `connections` and its rules in `forward`: no tenant has more than about half of the kernel's table of
+//!   connections, coming or going ([`Share`]), so that a flood by one leaves room for all others.
 //!
 //! An accepting verdict here ends only our chain: a host's own firewall (or Docker's `FORWARD` policy `DROP`)
 //! may still refuse.
@@ -42,12 +44,34 @@ impl fmt::Display for Family {
     }
 }
 
+/// How many parts a tenant's connections are counted in. To count one more, the kernel looks at each of its
+/// part (`nf_conncount`): in one piece a full table costs milliseconds a packet, which is an attack by itself.
+const PARTS: u32 = 2048;
+/// The least that a part holds: with fewer, chance would refuse connections of a tenant that has few.
+const LEAST_OF_A_PART: u32 = 16;
+
+/// How much of the kernel's table of connections one tenant may fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Connections in each of the [`PARTS`].
+    of_a_part: u32,
+}
+
+impl Share {
+    /// Half of a table for `max` connections (`nf_conntrack_max`; 0 is without bound).
+    pub fn of(max: u32) -> Self {
+        let half = if max == 0 { u32::MAX / 2 } else { max / 2 };
+        Self { of_a_part: (half / PARTS).max(LEAST_OF_A_PART) }
+    }
+}
+
 /// Renders the transaction that replaces everything of the instance by what is given.
 ///
 /// # Errors
 /// [`NameError`] for a container whose id cannot name a link.
 pub fn replace<'a>(
     instance: &Instance,
+    share: Share,
     tenants: impl Iterator<Item = &'a TenantNetwork>,
     attachments: impl Iterator<Item = &'a Attachment>,
 ) -> Result<String, NameError> {
@@ -58,7 +82,7 @@ pub fn replace<'a>(
     for attachment in attachments {
         elements.attachment(instance, attachment)?;
     }
-    Ok(purge(instance) + &chains(instance) + &elements.statements(instance, "add"))
+    Ok(purge(instance) + &chains(instance, share) + &elements.statements(instance, "add"))
 }
 
 /// Renders the transaction that removes everything of the instance, if anything is there.
@@ -242,8 +266,10 @@ impl Elements {
 }
 
 /// Renders the tables with their sets and chains, without elements.
-fn chains(instance: &Instance) -> String {
+fn chains(instance: &Instance, share: Share) -> String {
     let table = instance.name();
+    let of_a_part = share.of_a_part;
+    let part = format!("jhash ip saddr . ip daddr . th sport . th dport mod {PARTS}");
     let bridges = instance.bridges();
     let veths = instance.veths();
     format!(
@@ -260,6 +286,7 @@ fn chains(instance: &Instance) -> String {
 table inet {table} {{
 	set home {{ type ifname . ifname; }}
 	set subnets {{ type ipv4_addr; flags interval; }}
+	set connections {{ type ifname . mark; flags dynamic; size 1048576; }}
 	map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
 	map published_at {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
 	chain translate {{
@@ -293,8 +320,10 @@ table inet {table} {{
 		ip daddr 169.254.0.0/16 drop
 		iifname . oifname @home accept
 		ct state vmap {{ established : accept, related : accept, invalid : drop }}
-		ct status dnat accept
-		oifname "{bridges}" drop
+		oifname "{bridges}" ct status and dnat == 0 drop
+		ct status and confirmed != 0 accept
+		iifname "{bridges}" add @connections {{ iifname . {part} ct count over {of_a_part} }} drop
+		oifname "{bridges}" add @connections {{ oifname . {part} ct count over {of_a_part} }} drop
 	}}
 }}
 "#
@@ -373,7 +402,8 @@ mod tests {
 
     #[test]
     fn a_replacement_begins_with_nothing_and_ends_with_all_elements() {
-        let text = replace(&wharf(), [tenant()].iter(), [attachment()].iter()).expect("valid names");
+        let text = replace(&wharf(), Share::of(262_144), [tenant()].iter(), [attachment()].iter())
+            .expect("valid names");
         assert!(text.starts_with(&purge(&wharf())));
         assert!(text.contains("iifname != \"wharfv*\" accept"));
         for element in [OWNER, ANYWHERE, LOOPBACK, "{ \"wharfb1\" . \"wharfb1\" }", "{ 10.201.4.0/22 }"] {
@@ -382,8 +412,16 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_has_half_of_the_table_and_never_nearly_nothing() {
+        assert_eq!(Share::of(262_144).of_a_part * PARTS, 131_072);
+        assert_eq!(Share::of(65_536).of_a_part, 16);
+        assert_eq!(Share::of(1_000).of_a_part, 16);
+        assert_eq!(Share::of(0).of_a_part, 1_048_575);
+    }
+
+    #[test]
     fn no_statement_is_written_for_an_empty_set() {
-        let text = replace(&wharf(), [].iter(), [].iter()).expect("valid names");
+        let text = replace(&wharf(), Share::of(0), [].iter(), [].iter()).expect("valid names");
         assert!(!text.contains("element"));
     }
 }

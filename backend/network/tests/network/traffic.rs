@@ -1,6 +1,6 @@
 //! Who reaches whom: real packets between network namespaces that stand for host, outside and containers.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use crate::lab::{ANY, HOST, Lab, OUTSIDE, Space, address, attachment, published, tenant};
 use wharf_network::{Desired, Network, PublishedPort};
@@ -212,6 +212,40 @@ fn a_container_cannot_send_as_another() {
         assert_eq!(hears.heard(), before);
         liar.shell("ip link set eth0 address 02:57:0a:c9:04:03");
         liar.reaches(address(1, 2), 80, "victim", address(1, 3));
+    });
+}
+
+/// Attacks: G5.
+#[test]
+fn a_flood_by_one_tenant_leaves_half_of_the_connections_to_the_others() {
+    let lab = Lab::new();
+    lab.host.run_async(async || {
+        let network = Lab::network();
+        two_tenants(&network).await;
+        let flooder = container(&network, 1, 2, &[]).await;
+        let other = container(&network, 2, 2, &published(ANY, 8080, 80)).await;
+        let _servers = [other.serve("other", 80), lab.outside.serve("outside", 80)];
+        let read = |path: &str| -> u32 {
+            lab.host.shell(&format!("cat /proc/sys/net/netfilter/{path}")).trim().parse().expect("a number")
+        };
+        let max = read("nf_conntrack_max");
+        // Each datagram to a port of its own is a connection of its own: more than half, less than all.
+        let wanted = max / 2 + max / 8;
+        flooder.run(|| {
+            for chunk in 0..=wanted / 60_000 {
+                let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+                for port in 1_024..61_024 {
+                    if chunk * 60_000 + u32::from(port) - 1_024 < wanted {
+                        // The outside says that nobody listens; what counts is that it was sent.
+                        drop(socket.send_to(b"?", (OUTSIDE, port)));
+                    }
+                }
+            }
+        });
+        let filled = read("nf_conntrack_count");
+        assert!(filled <= max / 2 + 1_000, "{filled} of {max} connections were taken");
+        other.reaches(OUTSIDE, 80, "outside", HOST);
+        lab.outside.reaches(HOST, 8080, "other", OUTSIDE);
     });
 }
 
