@@ -324,6 +324,19 @@ fn several_agents_are_told_apart_by_their_contexts() -> Result<()> {
 }
 
 #[test]
+fn oci_becomes_the_runtime_with_its_words_and_its_exit_code() -> Result<()> {
+    run(|world| {
+        let help = wharf(world, &["oci", "help"])?;
+        ensure!(String::from_utf8_lossy(&help.stdout).contains("usage: wharf oci"), "{help:?}");
+        let missing = wharf(world, &["oci", "run", "--bundle", "/nonexistent", "one"])?;
+        ensure!(missing.status.code() == Some(125), "{missing:?}");
+        let complaint = String::from_utf8_lossy(&missing.stderr).into_owned();
+        ensure!(complaint.contains("/nonexistent/config.json"), "{complaint}");
+        Ok(())
+    })
+}
+
+#[test]
 fn doctor_says_for_all_that_is_not_well_what_to_do() -> Result<()> {
     run(|world| {
         let doctor = |arguments: &[&str], first: &[&str]| -> Result<Output> {

@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    checkpoints, containers, context, events, exec, files, host, images, logs, prices, run, stats, tenants,
-    tokens, usage, users, volumes,
+    checkpoints, containers, context, events, exec, files, host, images, logs, oci, prices, run, stats,
+    tenants, tokens, usage, users, volumes,
 };
 
 /// Runs containers on a host you can bill from.
@@ -118,6 +118,8 @@ pub(crate) enum Command {
     /// Check what this machine can do, before or without an agent; ends with 1 if something is missing
     /// without which no container runs, else with 0.
     Doctor(host::DoctorArguments),
+    /// Run one container from an OCI bundle on this machine, without an agent: an OCI runtime.
+    Oci(oci::OciArguments),
     /// Sign in to an agent and remember it.
     Login(context::LoginArguments),
     /// The agents this command line knows.

@@ -29,8 +29,12 @@ use clap::Parser as _;
 use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
+    // A runtime has to start fast, and its arguments are not ours to read.
+    let done = match commands::oci::asked() {
+        Some(given) => commands::oci::oci(&given).map(|()| 0),
+        None => run(Arguments::parse()),
+    };
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) if failure::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

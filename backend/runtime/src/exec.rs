@@ -68,24 +68,44 @@ pub struct ExecStarted {
 /// A description that cannot work, a container that has ended (`ESRCH`), or the step that failed.
 /// The process has ended then.
 pub fn exec(target: &ExecTarget, spec: &ExecSpec, stdio: Stdio) -> Result<ExecStarted, LaunchError> {
+    exec_in(&Layout::detect()?, target, spec, stdio, false)
+}
+
+/// As [`exec`], where the container is in the hierarchies of this layout only. What `outlives` its caller
+/// does not end with it.
+///
+/// # Errors
+/// As for [`exec`].
+pub fn exec_in(
+    layout: &Layout,
+    target: &ExecTarget,
+    spec: &ExecSpec,
+    stdio: Stdio,
+    outlives: bool,
+) -> Result<ExecStarted, LaunchError> {
     spec.validate()?;
-    let layout = Layout::detect()?;
-    let group = Cgroup::open(&layout, &target.cgroup)?;
+    let group = Cgroup::open(layout, &target.cgroup)?;
     stdio.give_to(target.id_map)?;
     // The copy shows in the container's process list before it can say so itself.
     set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
-    let made = retry_stillborn(&group, |birth| attempt(target, spec, &stdio, &group.entrance(birth)?));
+    let joining = Joining { target, spec, stdio: &stdio, outlives };
+    let made = retry_stillborn(&group, |birth| attempt(joining, &group.entrance(birth)?));
     // From now on the child alone holds its ends.
     drop(stdio);
     made
 }
 
-fn attempt(
-    target: &ExecTarget,
-    spec: &ExecSpec,
-    stdio: &Stdio,
-    entrance: &Entrance,
-) -> Result<Attempt<ExecStarted>, LaunchError> {
+/// What both halves know before they part.
+#[derive(Debug, Clone, Copy)]
+struct Joining<'all> {
+    target: &'all ExecTarget,
+    spec: &'all ExecSpec,
+    stdio: &'all Stdio,
+    outlives: bool,
+}
+
+fn attempt(joining: Joining<'_>, entrance: &Entrance) -> Result<Attempt<ExecStarted>, LaunchError> {
+    let Joining { target, spec, .. } = joining;
     let (ours, theirs) = Channel::pair()?;
     let ours = Cell::new(Some(ours));
     let cgroup = entrance.unified.as_ref().map(AsFd::as_fd);
@@ -95,7 +115,7 @@ fn attempt(
     setns(&target.init, CloneFlags::CLONE_NEWPID).at(Stage::EnterNamespaces, "pid")?;
     let cloned = clone3(args, || {
         drop(ours.take());
-        let error = match sequence(target, spec, stdio, entrance, &theirs) {
+        let error = match sequence(joining, entrance, &theirs) {
             Ok(error) | Err(error) => error,
         };
         theirs.failed(&error);
@@ -123,13 +143,8 @@ fn attempt(
     Ok(Attempt::Made(ExecStarted { pid, pidfd, pty_master }))
 }
 
-fn sequence(
-    target: &ExecTarget,
-    spec: &ExecSpec,
-    stdio: &Stdio,
-    entrance: &Entrance,
-    channel: &Channel,
-) -> Result<StepError, StepError> {
+fn sequence(joining: Joining<'_>, entrance: &Entrance, channel: &Channel) -> Result<StepError, StepError> {
+    let Joining { target, spec, stdio, outlives } = joining;
     set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
     entrance.enter().at(Stage::EnterCgroup, "")?;
     reset_signals().at(Stage::Sync, "signals")?;
@@ -156,7 +171,7 @@ fn sequence(
     let master = connect(&spec.process, streams, &identity)?;
     let filter = crate::seccomp::program(&spec.process);
     let last = Last {
-        outlives: false,
+        outlives,
         filter: filter.as_deref(),
         wait: || {
             init::lead_session(spec.process.terminal)?;

@@ -1,12 +1,13 @@
 //! The supervisor of one container, and the forge that starts it: one small, single-threaded binary.
 //!
 //! `wharf-shim --forge <run root>` starts the forge; a shim is never started by hand, it is a fork of
-//! the forge. No part of this binary may start a thread: the copy that becomes a container's first
+//! the forge. `wharf-shim oci …` is an OCI runtime, without either. No part of this binary may start a thread: the copy that becomes a container's first
 //! process is only sound when there is one.
 #![forbid(unsafe_code)]
 
 mod exec;
 mod forge;
+mod oci;
 mod oom;
 mod output;
 mod supervisor;
@@ -17,10 +18,14 @@ use std::process::ExitCode;
 
 use wharf_shim::paths::RunRoot;
 
-const USAGE: &str = "usage: wharf-shim --forge <run root>";
+const USAGE: &str = "usage: wharf-shim --forge <run root>\n       wharf-shim oci ...";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(("oci", rest)) = arguments.split_first().and_then(|(role, rest)| Some((role.to_str()?, rest)))
+    {
+        return oci::main(rest);
+    }
     let failure = match arguments.as_slice() {
         [flag, run_root] if flag == "--forge" => match forge::start(&RunRoot::new(run_root)) {
             Ok(()) => return ExitCode::SUCCESS,

@@ -270,6 +270,20 @@ pub fn reset_signals() -> Result<(), SysError> {
     nix::sys::signal::SigSet::empty().thread_set_mask().map_err(SysError::on("sigprocmask"))
 }
 
+/// Gives `SIGCHLD` its default action again: where it is ignored, children leave no status behind.
+///
+/// # Errors
+/// What sigaction(2) says.
+pub fn heed_children() -> Result<(), SysError> {
+    // See `reset_signals`.
+    let default = [0_u64; 4];
+    let old: *mut u64 = std::ptr::null_mut();
+    let signal = libc::SIGCHLD;
+    // SAFETY: `default` is at least as long as the kernel's struct; no handler of ours is installed.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, 8) };
+    check("rt_sigaction", done).map(drop)
+}
+
 /// Puts `fd` in place of descriptor `number` (0, 1 or 2), without close-on-exec.
 ///
 /// # Errors

@@ -31,6 +31,8 @@ enum Program {
     Cargo(&'static str),
     /// The same, with the optimised agent beside it.
     WithAgent(&'static str),
+    /// The same, with the optimised command line and runtime beside it.
+    WithRuntime(&'static str),
     /// Playwright, with the optimised agent.
     Browser,
 }
@@ -46,6 +48,11 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "start",
         program: Program::WithAgent("wharf-e2e"),
         measures: "create, start, end and removal through the API, against docker run and runc run",
+    },
+    Benchmark {
+        name: "oci",
+        program: Program::WithRuntime("wharf-e2e"),
+        measures: "start to exit of wharf oci run, against crun and runc, hot and after idling",
     },
     Benchmark {
         name: "logs",
@@ -89,9 +96,14 @@ pub(crate) fn run(repo: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
         web::build(repo, true)?;
         packages::install_node_modules(&repo.join("e2e/web"))?;
     }
-    if benchmarks.iter().any(|bench| !matches!(bench.program, Program::Cargo(_))) {
+    let mut packages: Vec<&str> =
+        benchmarks.iter().flat_map(|bench| bench.program.beside()).copied().collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if !packages.is_empty() {
         let mut build = process::cargo(repo);
-        build.args(["build", "--release", "--locked", "-p", "wharf-agent", "-p", "wharf-shim"]);
+        build.args(["build", "--release", "--locked"]);
+        build.args(packages.iter().flat_map(|package| ["-p", package]));
         process::run(&mut build)?;
     }
     for bench in benchmarks {
@@ -101,10 +113,21 @@ pub(crate) fn run(repo: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+impl Program {
+    /// Packages whose programs must be there.
+    fn beside(&self) -> &'static [&'static str] {
+        match self {
+            Self::Cargo(_) => &[],
+            Self::WithAgent(_) | Self::Browser => &["wharf-agent", "wharf-shim"],
+            Self::WithRuntime(_) => &["wharf-cli", "wharf-shim"],
+        }
+    }
+}
+
 impl Benchmark {
     fn command(&self, repo: &Path) -> Result<Command> {
         Ok(match self.program {
-            Program::Cargo(package) | Program::WithAgent(package) => {
+            Program::Cargo(package) | Program::WithAgent(package) | Program::WithRuntime(package) => {
                 let mut command = process::cargo(repo);
                 command.args(["bench", "--locked", "-p", package, "--bench", self.name]);
                 command

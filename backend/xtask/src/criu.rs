@@ -28,6 +28,7 @@ pub(crate) fn fetch(repo: &Path) -> Result<()> {
     if part.exists() {
         fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
     }
+    fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap.args(["--quiet", "--mode=root", "--variant=extract", "--include=criu", RELEASE]);
     process::run(mmdebstrap.arg(part.join("root")))?;

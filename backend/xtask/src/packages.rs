@@ -41,7 +41,7 @@ pub(crate) const TEST: &[&str] = &[
 
 /// The peers that benchmarks compare with.
 pub(crate) const BENCH: &[&str] =
-    &["busybox-static", "docker-registry", "docker.io", "iptables", "runc", "skopeo"];
+    &["busybox-static", "crun", "docker-registry", "docker.io", "iptables", "runc", "skopeo"];
 
 /// Installs those of `wanted` that are not installed.
 pub(crate) fn ensure(wanted: &[&str]) -> Result<()> {

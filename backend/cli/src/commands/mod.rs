@@ -9,6 +9,7 @@ pub(crate) mod files;
 pub(crate) mod host;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod oci;
 pub(crate) mod prices;
 pub(crate) mod run;
 pub(crate) mod stats;
@@ -113,6 +114,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Audit(given) => events::audit(shell, given).await,
         Command::Host => host::host(shell).await,
         Command::Doctor(given) => host::doctor(shell, &given),
+        Command::Oci(given) => oci::oci(&given),
         Command::Login(given) => context::login(shell, given).await,
         Command::Context(command) => context::context(shell, command),
         Command::Completions(given) => host::completions(&given),

@@ -136,6 +136,18 @@ impl Cgroup {
 
     fn create_in(&self, root: &Path, made: &mut Vec<PathBuf>) -> Result<(), CgroupError> {
         let v2 = self.layout.kind() == LayoutKind::V2;
+        let leaf = root.join(&self.relative);
+        if !v2 && self.layout.legacy(Controller::CpuSet) != Some(root) {
+            // Nothing is to be done on the way, which is mostly there.
+            match fs::create_dir(&leaf) {
+                Ok(()) => {
+                    made.push(leaf);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+                Err(_) => {}
+            }
+        }
         let cpuset = self.layout.legacy(Controller::CpuSet) == Some(root);
         let mut path = root.to_owned();
         for part in self.relative.components() {
@@ -362,6 +374,21 @@ impl Cgroup {
         if failures.is_empty() { Ok(()) } else { Err(CgroupError::Remove(failures)) }
     }
 
+    /// Removes the group as [`Cgroup::remove`] does, once its last process has ended.
+    ///
+    /// # Errors
+    /// When that is not so within five seconds; what [`Cgroup::remove`] says.
+    pub fn remove_when_empty(&self) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_empty()? {
+            if Instant::now() > deadline {
+                return Err(CgroupError::Timeout { path: self.relative.clone(), state: "empty" });
+            }
+            pause();
+        }
+        self.remove()
+    }
+
     /// Denies all devices but those of the rules, for all processes that are or will be in here.
     ///
     /// # Errors
@@ -370,9 +397,18 @@ impl Cgroup {
         if let Some(root) = self.layout.legacy(Controller::Devices) {
             let dir = root.join(&self.relative);
             write_file(&dir.join("devices.deny"), "a")?;
-            return rules
-                .iter()
-                .try_for_each(|rule| write_file(&dir.join("devices.allow"), &rule.legacy_line()));
+            let path = dir.join("devices.allow");
+            let failed = |value: &str, source| CgroupError::Write {
+                path: path.clone(),
+                value: value.to_owned(),
+                source,
+            };
+            let mut file =
+                OpenOptions::new().write(true).open(&path).map_err(|source| failed("rules", source))?;
+            return rules.iter().try_for_each(|rule| {
+                let line = rule.legacy_line();
+                file.write_all(line.as_bytes()).map_err(|source| failed(&line, source))
+            });
         }
         let Some(path) = self.unified_dir() else { return Err(CgroupError::Unsupported("restrict devices")) };
         let dir = File::open(&path).map_err(|source| CgroupError::Read { path: path.clone(), source })?;
@@ -437,10 +473,17 @@ fn children(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn remove_tree(dir: &Path, failures: &mut Vec<(PathBuf, Errno)>) {
-    for child in children(dir) {
-        remove_tree(&child, failures);
-    }
-    match fs::remove_dir(dir) {
+    let removed = match fs::remove_dir(dir) {
+        // Only few have groups below; to look first would cost all of them.
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+            for child in children(dir) {
+                remove_tree(&child, failures);
+            }
+            fs::remove_dir(dir)
+        }
+        other => other,
+    };
+    match removed {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => {

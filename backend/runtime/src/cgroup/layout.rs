@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// The kinds of host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayoutKind {
@@ -18,7 +20,7 @@ pub enum LayoutKind {
 }
 
 /// A v1 controller that this runtime uses, by its name in `/proc/cgroups`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Controller {
     /// CPU weight and quota.
     Cpu,
@@ -90,7 +92,7 @@ pub enum LayoutError {
 }
 
 /// The hierarchies of this host and their mount points.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     unified: Option<PathBuf>,
     legacy: BTreeMap<Controller, PathBuf>,
@@ -109,6 +111,13 @@ impl Layout {
     /// Makes a layout of known mount points.
     pub fn of(unified: Option<PathBuf>, legacy: BTreeMap<Controller, PathBuf>) -> Self {
         Self { unified, legacy }
+    }
+
+    /// Returns the layout without the v1 hierarchies of all other controllers than these.
+    #[must_use]
+    pub fn only(mut self, wanted: &[Controller]) -> Self {
+        self.legacy.retain(|controller, _| wanted.contains(controller));
+        self
     }
 
     /// Reads a layout out of a mount table; of several mounts of one hierarchy the first counts.

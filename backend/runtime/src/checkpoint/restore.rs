@@ -22,7 +22,7 @@ use wharf_sys::{SysError, net};
 use super::mounts::{Outside, OutsideKind};
 use crate::cgroup::{Birth, Cgroup, Entrance, Layout};
 use crate::error::{AtStage, LaunchError, Stage, StepError};
-use crate::launch::{Created, HalfMade, Held, Stdio, make_trees, namespace_of, start_time_ticks};
+use crate::launch::{Created, HalfMade, Held, Mounts, Stdio, make_trees, namespace_of, start_time_ticks};
 use crate::rootfs::attach::{Cgroups, KERNEL_FS, Trees};
 use crate::rootfs::devices::{empty, is_directory};
 use crate::rootfs::id_map::user_namespace;
@@ -117,7 +117,7 @@ fn adopt(spec: &LaunchSpec, group: Cgroup) -> Result<Created, LaunchError> {
         start_time_ticks: start_time_ticks(pid)?,
         netns,
         pty_master: None,
-        mount_namespace: namespace_of(pid, "mnt")?,
+        mounts: Mounts::of(namespace_of(pid, "mnt")?, Vec::new()),
         held: Held::Stopped(group),
         half_made,
         cgroup: spec.cgroup.clone(),

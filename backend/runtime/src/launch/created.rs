@@ -80,6 +80,20 @@ impl Drop for HalfMade {
     }
 }
 
+/// A container's mounts: while this is held, its end does not wait for the unmounting of its root (which
+/// syncs the whole file system below).
+#[derive(Debug)]
+pub struct Mounts {
+    _namespace: OwnedFd,
+    _scaffold: Vec<OwnedFd>,
+}
+
+impl Mounts {
+    pub(crate) fn of(namespace: OwnedFd, scaffold: Vec<OwnedFd>) -> Self {
+        Self { _namespace: namespace, _scaffold: scaffold }
+    }
+}
+
 /// A container that waits for permission to execute its program. Dropping it ends it.
 #[derive(Debug)]
 pub struct Created {
@@ -93,7 +107,7 @@ pub struct Created {
     pub netns: Option<OwnedFd>,
     /// The supervisor's side of its terminal.
     pub pty_master: Option<OwnedFd>,
-    pub(crate) mount_namespace: OwnedFd,
+    pub(crate) mounts: Mounts,
     pub(crate) held: Held,
     pub(crate) half_made: HalfMade,
     pub(crate) cgroup: PathBuf,
@@ -128,7 +142,7 @@ impl Created {
             start_time_ticks: self.start_time_ticks,
             netns: self.netns,
             pty_master: self.pty_master,
-            mount_namespace: self.mount_namespace,
+            mounts: self.mounts,
             target: ExecTarget::new(init, self.cgroup, self.id_map),
         })
     }
@@ -181,9 +195,8 @@ pub struct Running {
     pub netns: Option<OwnedFd>,
     /// The supervisor's side of its terminal.
     pub pty_master: Option<OwnedFd>,
-    /// Its mount namespace: while this is held, its end does not wait for the unmounting of its root
-    /// (which syncs the whole file system below). To be dropped once the end was reported.
-    pub mount_namespace: OwnedFd,
+    /// To be dropped once its end was reported.
+    pub mounts: Mounts,
     /// What [`crate::exec::exec`] needs to join it.
     pub target: ExecTarget,
 }

@@ -22,7 +22,7 @@ mod child;
 mod created;
 mod parent;
 
-pub use created::{Created, Running, open_gate};
+pub use created::{Created, Mounts, Running, open_gate};
 pub use parent::{Gate, Stdio, create, create_in};
 
 pub(crate) use child::{Last, Streams, connect, finish};

@@ -12,13 +12,14 @@ use wharf_sys::limits;
 use wharf_sys::process::{CloneArgs, clone3};
 
 use super::child;
-use super::created::{Created, HalfMade, Held, start_time_ticks};
+use super::created::{Created, HalfMade, Held, Mounts, start_time_ticks};
 use crate::cgroup::{Birth, Cgroup, Entrance, Layout};
 use crate::checkpoint;
 use crate::error::{AtStage, LaunchError, Stage, StepError};
 use crate::rootfs::attach::Trees;
+use crate::rootfs::overlay::{self, Rootfs};
 use crate::rootfs::resolve::kind_of;
-use crate::rootfs::{devices, id_map, overlay};
+use crate::rootfs::{devices, id_map};
 use crate::spec::{IdMap, LaunchSpec, NetworkNamespace, ProcessSpec};
 use crate::sync::{Answer, Channel};
 
@@ -150,7 +151,7 @@ fn attempt(plan: Plan<'_>, entrance: &Entrance) -> Result<Attempt<Created>, Laun
     returned?;
     drop(theirs);
     let Some(channel) = ours.take() else { return Err(Errno::EBADF).at(Stage::Sync, "").map_err(Into::into) };
-    let pty_master = match bring_to_gate(spec, pid, &channel) {
+    let (pty_master, scaffold) = match bring_to_gate(spec, pid, &channel) {
         Err(error) if half_made.is_stillborn(&error) => return Ok(Attempt::Stillborn(error)),
         other => other?,
     };
@@ -164,7 +165,7 @@ fn attempt(plan: Plan<'_>, entrance: &Entrance) -> Result<Attempt<Created>, Laun
         start_time_ticks: start_time_ticks(pid)?,
         netns,
         pty_master,
-        mount_namespace: namespace_of(pid, "mnt")?,
+        mounts: Mounts::of(namespace_of(pid, "mnt")?, scaffold),
         held: Held::Channel(channel),
         half_made,
         cgroup: spec.cgroup.clone(),
@@ -178,18 +179,24 @@ pub(crate) fn namespace_of(pid: i32, name: &str) -> Result<OwnedFd, StepError> {
     File::open(&path).map(OwnedFd::from).at(Stage::Sync, path)
 }
 
-/// Does the parent's part until the child waits; returns the master of its terminal.
-fn bring_to_gate(spec: &LaunchSpec, pid: i32, channel: &Channel) -> Result<Option<OwnedFd>, StepError> {
+/// Does the parent's part until the child waits; returns the master of its terminal, and what the root was
+/// made from.
+fn bring_to_gate(
+    spec: &LaunchSpec,
+    pid: i32,
+    channel: &Channel,
+) -> Result<(Option<OwnedFd>, Vec<OwnedFd>), StepError> {
     if let Some(map) = spec.id_map {
         id_map::write(pid, map)?;
         // The child makes its own file systems while this process makes the others.
         channel.order(&[])?;
     }
     let ids = spec.id_map.map(|_| namespace_of(pid, "user")).transpose()?;
-    channel.order(&make_trees(spec, ids.as_ref().map(AsFd::as_fd))?.as_fds())?;
+    let trees = make_trees(spec, ids.as_ref().map(AsFd::as_fd))?;
+    channel.order(&trees.as_fds())?;
     let pty_master = await_gate(channel)?;
     raise_limits(pid, &spec.process)?;
-    Ok(pty_master)
+    Ok((pty_master, trees.scaffold))
 }
 
 /// The child makes the others itself: its cgroup namespace once it is in its cgroups, and that of the
@@ -233,8 +240,10 @@ pub(crate) fn make_trees(
     for mount in &spec.mounts {
         binds.extend(devices::bind(mount, user_namespace)?);
     }
+    let Rootfs { root, scaffold } = overlay::make(&spec.rootfs, user_namespace)?;
     Ok(Trees {
-        root: overlay::make(&spec.rootfs, user_namespace)?,
+        root,
+        scaffold,
         dev: devices::make(spec)?,
         sys: match spec.network {
             NetworkNamespace::Host | NetworkNamespace::Path(_) => Some(devices::host_sys()?),

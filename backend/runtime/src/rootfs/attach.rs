@@ -35,6 +35,8 @@ pub(crate) struct Trees {
     pub(crate) sys: Option<OwnedFd>,
     /// One for each mount of the description that is a bind.
     pub(crate) binds: Vec<OwnedFd>,
+    /// What the root was made from; it does not cross.
+    pub(crate) scaffold: Vec<OwnedFd>,
 }
 
 impl Trees {
@@ -50,7 +52,11 @@ impl Trees {
         let binds: Vec<OwnedFd> = fds.collect();
         let wanted =
             spec.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Bind { .. })).count();
-        if binds.len() == wanted { Ok(Self { root, dev, sys, binds }) } else { missing() }
+        if binds.len() == wanted {
+            Ok(Self { root, dev, sys, binds, scaffold: Vec::new() })
+        } else {
+            missing()
+        }
     }
 }
 
@@ -159,7 +165,7 @@ pub(crate) struct Attached {
 
 /// Puts everything together and makes it the root of this process.
 pub(crate) fn enter(spec: &LaunchSpec, own: OwnTrees, trees: Trees) -> Result<Attached, StepError> {
-    let Trees { root, dev, sys, binds } = trees;
+    let Trees { root, dev, sys, binds, .. } = trees;
     let sys = own.sys.or(sys).ok_or(Errno::EBADMSG).at(Stage::Sync, "")?;
     attach(root.as_fd(), own.host.as_fd()).at(Stage::Mount, "/")?;
     attach_own(&root, &own.proc, "/proc")?;

@@ -43,10 +43,20 @@ pub(crate) enum OverlayMethod {
     Attached,
 }
 
+/// A root file system, detached.
+#[derive(Debug)]
+pub(crate) struct Rootfs {
+    /// Its mount.
+    pub(crate) root: OwnedFd,
+    /// The copies of mounts that it was made from. It does not need them any more, but to take a mount
+    /// down waits for all processors, so that is better done when nobody waits.
+    pub(crate) scaffold: Vec<OwnedFd>,
+}
+
 /// Makes the root file system, an overlay by the first method that this kernel has.
-pub(crate) fn make(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
+pub(crate) fn make(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result<Rootfs, StepError> {
     if spec.layers.is_empty() {
-        return directory(spec);
+        return Ok(Rootfs { root: directory(spec)?, scaffold: Vec::new() });
     }
     match make_by(OverlayMethod::Descriptors, spec, user_namespace) {
         // 6.1 answers EOPNOTSUPP, kernels that know `lowerdir+` by path only EINVAL.
@@ -72,19 +82,19 @@ pub(crate) fn make_by(
     method: OverlayMethod,
     spec: &RootfsSpec,
     user_namespace: Option<BorrowedFd<'_>>,
-) -> Result<OwnedFd, StepError> {
-    let root = match method {
+) -> Result<Rootfs, StepError> {
+    let rootfs = match method {
         OverlayMethod::Descriptors => by_descriptors(spec, user_namespace)?,
-        OverlayMethod::Attached => by_paths(spec, user_namespace)?,
+        OverlayMethod::Attached => Rootfs { root: by_paths(spec, user_namespace)?, scaffold: Vec::new() },
     };
-    let flags = fstatvfs(&root).at(Stage::MakeRootfs, "")?.flags();
+    let flags = fstatvfs(&rootfs.root).at(Stage::MakeRootfs, "")?.flags();
     if flags.contains(FsFlags::ST_RDONLY) {
         return Err(Errno::EROFS).at(Stage::MakeRootfs, "the overlay came up read-only");
     }
-    Ok(root)
+    Ok(rootfs)
 }
 
-fn by_descriptors(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
+fn by_descriptors(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> Result<Rootfs, StepError> {
     let base = layer_base(spec, user_namespace)?;
     let context = FsContext::open(c"overlay").at(Stage::MakeRootfs, "overlay")?;
     let text = |key, value| context.set_string(key, value).at(Stage::MakeRootfs, "overlay option");
@@ -107,7 +117,8 @@ fn by_descriptors(spec: &RootfsSpec, user_namespace: Option<BorrowedFd<'_>>) -> 
     for (key, name) in [(c"upperdir", "upper"), (c"workdir", "work")] {
         directory(key, &open_beneath(&writable, Path::new(name))?, Path::new(name))?;
     }
-    context.mount(Attributes::NO_DEV).at(Stage::MakeRootfs, "overlay")
+    let root = context.mount(Attributes::NO_DEV).at(Stage::MakeRootfs, "overlay")?;
+    Ok(Rootfs { root, scaffold: vec![base, writable] })
 }
 
 /// Returns a detached, read-only copy of the mount above the layers, with the tenant's ids.

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::kernel::Kernel;
+use super::machine::Built;
 use crate::{packages, process};
 
 /// Modules between the archive and the disk.
@@ -23,7 +24,7 @@ const DISK_BYTES: u64 = 2 << 30;
 const LDD: &str = "#!/bin/busybox sh\nLD_TRACE_LOADED_OBJECTS=1 exec \"$1\"\n";
 
 /// Makes `initrd` and `disk` in a directory.
-pub(super) fn make(into: &Path, kernel: &Kernel, suites: &[PathBuf], filter: Option<&str>) -> Result<()> {
+pub(super) fn make(into: &Path, kernel: &Kernel, built: &Built, filter: Option<&str>) -> Result<()> {
     let early = fresh(into, "early")?;
     let names = fs::read_to_string(kernel.modules.join("modules.dep")).context("read modules.dep")?;
     let builtin =
@@ -44,9 +45,13 @@ pub(super) fn make(into: &Path, kernel: &Kernel, suites: &[PathBuf], filter: Opt
         copy(&found, &root.join("bin").join(program))?;
         libraries(&found, &root)?;
     }
-    for suite in suites {
+    for suite in &built.suites {
         copy(suite, &root.join("suites").join(suite_name(suite)))?;
         libraries(suite, &root)?;
+    }
+    for program in &built.programs {
+        copy(program, &root.join("programs").join(program.file_name().unwrap_or_default()))?;
+        libraries(program, &root)?;
     }
     process::run(Command::new("cp").arg("-a").arg(&kernel.modules).arg(root.join("lib/modules")))?;
     script(&root.join("bin/ldd"), LDD)?;

@@ -1,6 +1,8 @@
 #!/bin/busybox sh
 # The guest's whole user space: mounts what a host has, runs each suite and powers off.
 export PATH=/usr/bin:/usr/sbin
+# Where suites find the programs that they start.
+export WHARF_PROGRAMS=/programs
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
 busybox mount -t devtmpfs dev /dev

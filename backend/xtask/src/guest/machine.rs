@@ -22,9 +22,10 @@ const LIMIT_SECONDS: u64 = 8 * 60;
 /// Runs the suites in the guest and returns how many of their tests passed and failed.
 pub(crate) fn run(repo: &Path, filter: Option<&str>) -> Result<Tally> {
     let kernel = kernel::open(repo)?;
-    let suites = build(repo)?;
+    let built = build(repo)?;
+    let suites = &built.suites;
     let dir = repo.join("target/guest");
-    image::make(&dir, &kernel, &suites, filter)?;
+    image::make(&dir, &kernel, &built, filter)?;
     let mut console = Console::default();
     let begun = Instant::now();
     let good = process::stream(&mut machine(&dir, &kernel), |line| {
@@ -43,26 +44,42 @@ pub(crate) fn run(repo: &Path, filter: Option<&str>) -> Result<Tally> {
     Ok(console.tally)
 }
 
-/// Builds the suites and returns where their programs are.
-fn build(repo: &Path) -> Result<Vec<PathBuf>> {
+/// What a build made.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Built {
+    /// Test programs.
+    pub(super) suites: Vec<PathBuf>,
+    /// The programs that they start.
+    pub(super) programs: Vec<PathBuf>,
+}
+
+/// Builds the suites and what they start.
+fn build(repo: &Path) -> Result<Built> {
     let mut cargo = process::cargo(repo);
     cargo.args(["test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
     for (package, test) in SUITES {
         cargo.args(["--package", package, "--test", test]);
     }
     let messages = process::read(cargo.env("CARGO_NET_OFFLINE", "true"))?;
-    let built = programs(&messages);
-    if built.len() != SUITES.len() {
-        bail!("cargo built {} test programs, not {}", built.len(), SUITES.len());
+    let built = Built { suites: programs(&messages, true), programs: programs(&messages, false) };
+    if built.suites.len() != SUITES.len() {
+        bail!("cargo built {} test programs, not {}", built.suites.len(), SUITES.len());
     }
     Ok(built)
 }
 
-/// Finds test programs in the messages of a build.
-fn programs(messages: &str) -> Vec<PathBuf> {
+/// Finds the test programs, or the others, in the messages of a build.
+fn programs(messages: &str, tests: bool) -> Vec<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     messages
-        .filter(|message| message.pointer("/profile/test").and_then(serde_json::Value::as_bool) == Some(true))
+        .filter(|message| {
+            message.pointer("/profile/test").and_then(serde_json::Value::as_bool) == Some(tests)
+        })
+        .filter(|message| {
+            // A build script is a program too.
+            let kind = message.pointer("/target/kind/0").and_then(serde_json::Value::as_str);
+            tests || kind == Some("bin")
+        })
         .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
         .collect()
 }
@@ -115,13 +132,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_test_programs_are_taken_from_a_build() {
-        let messages = r#"{"profile":{"test":false},"executable":"/t/wharf"}
+    fn test_programs_and_what_they_start_are_told_apart() {
+        let messages = r#"{"profile":{"test":false},"target":{"kind":["bin"]},"executable":"/t/wharf"}
+{"profile":{"test":false},"target":{"kind":["custom-build"]},"executable":"/t/build-script"}
 not json
 {"profile":{"test":true},"executable":null}
 {"profile":{"test":true},"executable":"/t/deps/containers-1"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(programs(messages), [PathBuf::from("/t/deps/containers-1")]);
+        assert_eq!(programs(messages, true), [PathBuf::from("/t/deps/containers-1")]);
+        assert_eq!(programs(messages, false), [PathBuf::from("/t/wharf")]);
     }
 
     #[test]
