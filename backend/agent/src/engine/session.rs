@@ -168,6 +168,10 @@ impl Session {
             tokio::select! {
                 () = &mut arrived => {}
                 guard = self.0.reading.lock() => {
+                    // Who read before may have found it; nothing more need ever come.
+                    if let Some(found) = take(&mut self.queue()) {
+                        return Ok(found);
+                    }
                     let read = self.read_some().await;
                     drop(guard);
                     self.0.arrived.notify_waiters();
