@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::{HealthCheck, HealthView};
 use crate::id::{CheckpointId, ContainerId, TenantId};
+use crate::kernel::{RLIMITS_OF_OPERATORS, Ulimit, check_sysctl, check_ulimit};
 use crate::name;
 use crate::network::PortMapping;
 use crate::problem::FieldProblem;
 use crate::time::Timestamp;
-use crate::volume::VolumeMount;
+use crate::volume::{VolumeMount, VolumeSource};
 
 /// Least memory limit; below it not even a shell starts.
 pub const MEMORY_LIMIT_MIN_BYTES: u64 = 6 * 1024 * 1024;
 /// Most bytes of all arguments and environment variables together.
 pub const ARGUMENTS_MAX_BYTES: usize = 128 * 1024;
+
+/// Most further groups of a container's processes.
+pub const GROUPS_MAX: usize = 64;
 
 /// What a new container shall be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +70,16 @@ pub struct ContainerSpec {
     pub cap_add: Vec<String>,
     /// Capabilities taken from the default set; `ALL` takes every one.
     pub cap_drop: Vec<String>,
+    /// How it is checked while it runs; as its image says when absent.
+    pub health: Option<HealthCheck>,
+    /// Limits of every process by name, such as `nofile` (`nice` and `rtprio` for operators only).
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Further groups of its processes, by name or number.
+    pub group_add: Vec<String>,
+    /// Kernel parameters of its own namespaces, such as `net.core.somaxconn`.
+    pub sysctls: BTreeMap<String, String>,
+    /// Let programs gain privileges when they are executed, as `sudo` does; none can when this is off.
+    pub new_privileges: bool,
     /// When it is started again.
     pub restart: RestartPolicy,
     /// Remove it when it has ended.
@@ -257,6 +272,8 @@ pub struct ContainerView {
     pub finished_at: Option<Timestamp>,
     /// How it last ended.
     pub exit: Option<ExitView>,
+    /// How it is, while it runs and has a health check.
+    pub health: Option<HealthView>,
     /// Restarts by its policy since it was last started by hand.
     pub restart_count: u32,
     /// Process id on the host of its first process, while it runs.
@@ -430,6 +447,25 @@ pub struct ExecView {
 }
 
 impl ContainerSpec {
+    /// What of it reaches out of the tenant's walls, in words; `allowed_devices` are everybody's.
+    pub fn host_access(&self, allowed_devices: &[String]) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        if self.network == NetworkMode::Host {
+            found.push("the host's network".to_owned());
+        }
+        for mount in &self.volumes {
+            if let VolumeSource::Host(path) = &mount.source {
+                found.push(format!("the host's {path}"));
+            }
+        }
+        let devices = self.limits.devices.iter().filter(|device| !allowed_devices.contains(device));
+        found.extend(devices.map(|device| format!("the device {device}")));
+        found.extend(self.cap_add.iter().map(|capability| format!("the capability {capability}")));
+        let limits = self.ulimits.keys().filter(|name| RLIMITS_OF_OPERATORS.contains(&name.as_str()));
+        found.extend(limits.map(|name| format!("the limit {name}")));
+        found
+    }
+
     /// Checks everything that can be checked without a host, and says all that is wrong.
     pub fn problems(&self) -> Vec<FieldProblem> {
         let mut found = Found(Vec::new());
@@ -480,6 +516,23 @@ impl ContainerSpec {
         }
         if self.stop_grace_s.is_some_and(|seconds| seconds > 86_400) {
             found.add("stop_grace_s", "at most 86400 seconds (a day)");
+        }
+        for (name, limit) in &self.ulimits {
+            found.check("ulimits", check_ulimit(name, *limit));
+        }
+        if self.limits.open_files.is_some() && self.ulimits.contains_key("nofile") {
+            found.add("ulimits", "nofile: give either this or limits.open_files");
+        }
+        let group =
+            |group: &String| !group.is_empty() && group.len() <= 64 && !group.contains([':', '\0', '\n']);
+        if self.group_add.len() > GROUPS_MAX || !self.group_add.iter().all(group) {
+            found.add("group_add", format!("at most {GROUPS_MAX} names or numbers of groups are needed"));
+        }
+        for (key, value) in &self.sysctls {
+            found.check("sysctls", check_sysctl(key, value, self.network));
+        }
+        if let Some(health) = &self.health {
+            found.0.extend(health.problems(self.network));
         }
         if self.auto_remove && self.restart != RestartPolicy::No {
             found.add("auto_remove", "a container that is removed on exit cannot have a restart policy");

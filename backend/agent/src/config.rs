@@ -187,6 +187,8 @@ pub(crate) struct Containers {
     pub(crate) limits: Limits,
     /// Bounds of the log of a container that asks for none.
     pub(crate) log: LogLimits,
+    /// Devices of the host that members may give to their containers, such as `/dev/fuse`.
+    pub(crate) allowed_devices: Vec<String>,
     /// First host user and group id of tenants' ranges.
     pub(crate) id_base: u32,
     /// Most bytes of an imported archive.
@@ -200,6 +202,7 @@ impl Default for Containers {
         Self {
             limits: Limits { pids: Some(512), ..Limits::default() },
             log: LogLimits::default(),
+            allowed_devices: Vec::new(),
             id_base: 1_000_000_000,
             import_max_bytes: 16 << 30,
             layer_max_bytes: 32 << 30,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wharf_shared::container::{ExecSpec, ExecView};
+use wharf_shared::container::{ContainerState, ExecSpec, ExecView};
 use wharf_shared::id::{ContainerId, UserId};
 use wharf_shared::permission::Permission;
 use wharf_shared::problem::ProblemKind;
@@ -53,6 +53,9 @@ impl Execs {
             return Err(ServiceError::invalid_field("command", "say what to run"));
         };
         let row = containers.find(ctx, container).await?;
+        if row.observed.state == ContainerState::Paused {
+            return Err(ServiceError::conflict("the container is paused; resume it first"));
+        }
         if !row.observed.state.is_live() {
             return Err(ServiceError::conflict("the container does not run; start it first"));
         }

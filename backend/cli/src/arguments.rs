@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Resume(containers::NamesArguments),
     /// Change a container's name, limits or restart policy.
     Update(containers::UpdateArguments),
+    /// Give a container another name.
+    Rename(containers::RenameArguments),
     /// Remove containers.
     Rm(containers::RemoveArguments),
     /// Wait until containers have ended, and end with their code.

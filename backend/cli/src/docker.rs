@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 
 use wharf_shared::container::{NetworkMode, RestartPolicy};
+use wharf_shared::health::{HealthAction, HttpTest};
+use wharf_shared::kernel::Ulimit;
 use wharf_shared::volume::{VolumeMount, VolumeSource};
 
 use crate::quantity::size_bytes;
@@ -73,6 +75,74 @@ pub(crate) fn network(text: &str) -> Result<NetworkMode, String> {
         "none" => Ok(NetworkMode::None),
         "host" => Ok(NetworkMode::Host),
         _ => Err(format!("{text:?} is no network; write tenant, none or host")),
+    }
+}
+
+/// Reads `--ulimit`: `name=soft[:hard]`; -1 or `unlimited` for none.
+pub(crate) fn ulimit(text: &str) -> Result<(String, Ulimit), String> {
+    let bad = || format!("{text:?} is no limit; write NAME=SOFT[:HARD], such as nofile=1024:4096");
+    let number = |text: &str| match text {
+        "-1" | "unlimited" => Ok(None),
+        text => text.parse().map(Some).map_err(|_not_a_number| bad()),
+    };
+    let (name, limit) = text.split_once('=').ok_or_else(bad)?;
+    let (soft, hard) = limit.split_once(':').unwrap_or((limit, limit));
+    Ok((name.to_owned(), Ulimit { soft: number(soft)?, hard: number(hard)? }))
+}
+
+/// Reads `--sysctl`: `name=value`.
+pub(crate) fn sysctl(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is no kernel parameter; write NAME=VALUE")),
+    }
+}
+
+/// Reads `--device`: Docker's form too, as long as the device keeps its name and all its rights.
+pub(crate) fn device(text: &str) -> Result<String, String> {
+    let bad =
+        || format!("{text:?}: a device keeps its name and may be read and written; write just its path");
+    let mut parts = text.split(':');
+    let path = parts.next().unwrap_or_default();
+    let inside = parts.next().unwrap_or(path);
+    let rights = parts.next().unwrap_or("rwm");
+    let whole = matches!(rights, "rwm" | "rw") && (inside == path || matches!(inside, "rwm" | "rw"));
+    if whole && parts.next().is_none() { Ok(path.to_owned()) } else { Err(bad()) }
+}
+
+/// Reads `--security-opt`: whether programs may gain privileges.
+pub(crate) fn new_privileges(text: &str) -> Result<bool, String> {
+    let option = text.strip_prefix("no-new-privileges").map(|rest| rest.trim_start_matches([':', '=']));
+    match option {
+        Some("" | "true") => Ok(false),
+        Some("false") => Ok(true),
+        _ => Err(format!("{text:?} is no option; write no-new-privileges or no-new-privileges=false")),
+    }
+}
+
+/// Reads `--health-http`: `PORT[/PATH]`.
+pub(crate) fn health_http(text: &str) -> Result<HttpTest, String> {
+    let (port, path) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let port = port.parse().map_err(|_not_a_port| format!("{text:?}: write PORT or PORT/PATH"))?;
+    let path = if path.is_empty() { "/" } else { path };
+    Ok(HttpTest { port, path: path.to_owned(), status_min: 200, status_max: 399 })
+}
+
+/// Reads `--health-http-status`: `200` or `200-299`.
+pub(crate) fn health_status(text: &str) -> Result<(u16, u16), String> {
+    let (least, most) = text.split_once('-').unwrap_or((text, text));
+    match (least.parse(), most.parse()) {
+        (Ok(least), Ok(most)) => Ok((least, most)),
+        _ => Err(format!("{text:?} is no status; write 200 or 200-299")),
+    }
+}
+
+/// Reads `--health-on-failure`, as Podman has it.
+pub(crate) fn health_action(text: &str) -> Result<HealthAction, String> {
+    match text {
+        "none" => Ok(HealthAction::None),
+        "restart" => Ok(HealthAction::Restart),
+        _ => Err(format!("{text:?}: write none or restart")),
     }
 }
 
@@ -158,6 +228,37 @@ mod tests {
         for bad in ["", "sometimes", "always:3", "on-failure:x", "on-failure:-1"] {
             assert!(restart(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn reads_docker_s_ulimits_devices_and_security_options() {
+        let limit = |soft, hard| Ulimit { soft, hard };
+        assert_eq!(ulimit("nofile=5:9"), Ok(("nofile".to_owned(), limit(Some(5), Some(9)))));
+        assert_eq!(ulimit("nproc=5"), Ok(("nproc".to_owned(), limit(Some(5), Some(5)))));
+        assert_eq!(ulimit("core=0:-1"), Ok(("core".to_owned(), limit(Some(0), None))));
+        assert!(ulimit("nofile").is_err() && ulimit("nofile=x").is_err());
+        for fine in ["/dev/fuse", "/dev/fuse:/dev/fuse", "/dev/fuse:/dev/fuse:rwm", "/dev/fuse:rwm"] {
+            assert_eq!(device(fine).as_deref(), Ok("/dev/fuse"), "{fine}");
+        }
+        for bad in ["/dev/fuse:/dev/other", "/dev/fuse:r", "/dev/fuse:/dev/fuse:r", "/dev/a:/dev/a:rw:x"] {
+            assert!(device(bad).is_err(), "{bad}");
+        }
+        assert_eq!(new_privileges("no-new-privileges"), Ok(false));
+        assert_eq!(new_privileges("no-new-privileges:true"), Ok(false));
+        assert_eq!(new_privileges("no-new-privileges=false"), Ok(true));
+        assert!(new_privileges("label=disable").is_err());
+        assert!(sysctl("net.core.somaxconn").is_err());
+    }
+
+    #[test]
+    fn reads_what_a_health_check_asks() {
+        let test = health_http("8080/ready?x=1").expect("a test");
+        assert_eq!((test.port, test.path.as_str()), (8080, "/ready?x=1"));
+        assert_eq!(health_http("80").expect("a test").path, "/");
+        assert!(health_http("/x").is_err() && health_http("99999").is_err());
+        assert_eq!(health_status("200-299"), Ok((200, 299)));
+        assert_eq!(health_status("204"), Ok((204, 204)));
+        assert!(health_status("ok").is_err() && health_action("kill").is_err());
     }
 
     #[test]

@@ -60,6 +60,32 @@ pub(crate) fn show_cpu(millis: u64) -> String {
     format!("{}.{}%", millis / 10, millis % 10)
 }
 
+/// Reads a length of time as Docker does: `30s`, `1m30s`, `500ms`.
+pub(crate) fn span_ms(text: &str) -> Result<u64, String> {
+    let bad = || format!("{text:?} is no length of time; write it like 30s, 1m30s or 500ms");
+    let mut total = 0_u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at_checked(digits).ok_or_else(bad)?;
+        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, tail) = tail.split_at_checked(letters).ok_or_else(bad)?;
+        let unit: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            // A plain 0 needs no unit.
+            "" if number == "0" && tail.is_empty() => 1,
+            _ => return Err(bad()),
+        };
+        let number: u64 = number.parse().map_err(|_not_a_number| bad())?;
+        total = number.checked_mul(unit).and_then(|part| total.checked_add(part)).ok_or_else(bad)?;
+        rest = tail;
+    }
+    if text.is_empty() { Err(bad()) } else { Ok(total) }
+}
+
 /// Shows how long ago something was, coarsely, as people say it.
 pub(crate) fn show_span(from: Timestamp, to: Timestamp) -> String {
     let span = (to.0 - from.0).max(0);
@@ -140,6 +166,16 @@ mod tests {
             assert_eq!(show_bytes(bytes), text);
         }
         assert_eq!(show_cpu(1_234), "123.4%");
+    }
+
+    #[test]
+    fn reads_lengths_of_time_as_docker_does() {
+        assert_eq!(span_ms("1m30s"), Ok(90_000));
+        assert_eq!(span_ms("500ms"), Ok(500));
+        assert_eq!(span_ms("0"), Ok(0));
+        for bad in ["", "5", "s", "1x", "-1s", "99999999999999999999h"] {
+            assert!(span_ms(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

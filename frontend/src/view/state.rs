@@ -197,6 +197,7 @@ pub(crate) mod tests {
             started_at: None,
             finished_at: None,
             exit: None,
+            health: None,
             restart_count: 0,
             pid: None,
             address: None,

@@ -14,6 +14,7 @@
 
 mod checkpoint;
 mod ending;
+mod health;
 mod recover;
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,6 +27,7 @@ use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use wharf_shared::checkpoint::CheckpointView;
 use wharf_shared::container::{ContainerState, ContainerUpdate, Limits, NetworkMode};
+use wharf_shared::health::{HealthStatus, HealthView};
 use wharf_shared::id::{CheckpointId, ContainerId};
 use wharf_shared::problem::ProblemKind;
 use wharf_shim::process_ref::ProcessRef;
@@ -33,6 +35,7 @@ use wharf_shim::protocol::{ExitStatus, Request};
 use wharf_store::containers::{self as rows, ContainerRecord, Desired};
 
 use self::ending::Ending;
+use self::health::{Due, Health};
 use super::exec::{ExecAsk, Running, Stdin};
 use super::launch::{self, Launched, Prepared};
 use super::{Deps, plan};
@@ -112,6 +115,8 @@ pub(super) struct Seen {
     pub(super) gone: bool,
     /// It has ended, and is about to be started again.
     pub(super) goes_on: bool,
+    /// Its health checks, while it runs and has any.
+    pub(super) health: Option<HealthView>,
 }
 
 /// A start of the container that is there now.
@@ -138,6 +143,8 @@ pub(super) struct Actor {
     seen: watch::Sender<Seen>,
     mailbox: mpsc::Receiver<Command>,
     live: Option<Live>,
+    /// The health checks of what runs.
+    health: Option<Health>,
     /// The end of the last run, as long as it is not wholly written down.
     ending: Option<Ending>,
     preparing: Option<oneshot::Receiver<Result<Prepared>>>,
@@ -161,6 +168,7 @@ enum Woken {
     Notice(Result<ShimNotice, SessionError>),
     Prepared(Box<Result<Prepared>>),
     Deadline(Then),
+    Health(Due),
     Settle,
     Stopping,
 }
@@ -180,6 +188,7 @@ impl Actor {
             seen,
             mailbox,
             live: None,
+            health: None,
             ending: None,
             preparing: None,
             deadline: None,
@@ -207,6 +216,7 @@ impl Actor {
                 notice = notice_of(self.live.as_ref()) => Woken::Notice(notice),
                 prepared = prepared_of(self.preparing.as_mut()) => Woken::Prepared(Box::new(prepared)),
                 then = passed(deadline) => Woken::Deadline(then),
+                due = health::due(self.health.as_mut()) => Woken::Health(due),
                 () = passed(retry) => Woken::Settle,
                 () = stop.cancelled() => Woken::Stopping,
             };
@@ -226,6 +236,7 @@ impl Actor {
                     self.launch(*prepared).await;
                 }
                 Woken::Deadline(then) => self.deadline_passed(then).await,
+                Woken::Health(due) => self.health_due(due).await,
                 // It is logged, and tried again.
                 Woken::Settle => drop(self.settle().await),
             }
@@ -262,7 +273,14 @@ impl Actor {
         if let Some((ctx, kind)) = event {
             let detail =
                 row.observed.exit.iter().map(|exit| ("exit_code".to_owned(), exit.shell_code().to_string()));
-            let detail = if kind == "container.exited" { detail.collect() } else { BTreeMap::new() };
+            let detail = match kind {
+                "container.exited" => detail.collect(),
+                "container.health" => {
+                    let status = row.observed.health.iter();
+                    status.map(|status| ("health".to_owned(), status.as_str().to_owned())).collect()
+                }
+                _ => BTreeMap::new(),
+            };
             let change = change_of(&row, kind, detail);
             if ctx.user.is_some() {
                 self.deps.events.changed(&mut tx, ctx, kind, change).await?;
@@ -282,6 +300,7 @@ impl Actor {
             row: Arc::new(self.row.clone()),
             gone: self.done,
             goes_on: self.goes_on,
+            health: self.health_view(),
         });
     }
 
@@ -465,6 +484,7 @@ impl Actor {
         let cgroup =
             self.deps.engine.container_cgroup(self.row.tenant.as_str(), self.row.id.as_str(), generation);
         let (digest, line) = (prepared.digest.clone(), prepared.command_line.clone());
+        let check = prepared.health.clone();
         let path = cgroup.display().to_string();
         self.save(None, |row| {
             row.observed.generation = generation;
@@ -480,7 +500,10 @@ impl Actor {
         self.live =
             Some(Live { session, cgroup, pidfd: pin(pid), since: Instant::now(), execs: HashMap::new() });
         let now = self.deps.clock.now();
+        let health = check.is_some().then_some(HealthStatus::Starting);
+        self.watch_health(check, HealthStatus::Starting, Duration::ZERO);
         self.note(Some("container.started"), |row| {
+            row.observed.health = health;
             row.observed.state = ContainerState::Running;
             row.observed.pid = Some(pid);
             row.observed.started_at = Some(now);
@@ -537,6 +560,7 @@ impl Actor {
             }
             return;
         }
+        self.hold_health();
         let frozen = self.row.observed.state == ContainerState::Paused;
         let saved = self
             .save(Some((ctx, "container.stop")), |row| {
@@ -547,6 +571,7 @@ impl Actor {
             })
             .await;
         if saved.is_err() {
+            self.resume_health();
             // Nothing is to follow from some later end.
             if std::mem::take(&mut self.restart_after_stop) {
                 self.answer_starting(&saved);
@@ -610,6 +635,7 @@ impl Actor {
             self.deps.engine.thaw(cgroup).await.map_err(launch::engine_failed)?;
             return Err(error);
         }
+        self.hold_health();
         self.save(Some((ctx, "container.pause")), |row| row.observed.state = ContainerState::Paused).await
     }
 
@@ -620,6 +646,7 @@ impl Actor {
         }
         self.deps.metering.mark(self.id(), crate::metering::Mark::Thaw).await?;
         self.deps.engine.thaw(cgroup).await.map_err(launch::engine_failed)?;
+        self.resume_health();
         self.save(Some((ctx, "container.resume")), |row| row.observed.state = ContainerState::Running).await
     }
 
@@ -678,7 +705,7 @@ impl Actor {
         }
         let (ended, exit) = oneshot::channel();
         let image = launch::image_of(&self.deps, &self.row).await?;
-        let hostname = self.row.spec.hostname.clone().unwrap_or_else(|| self.row.id.short().to_owned());
+        let hostname = launch::hostname(&self.row);
         let process = plan::exec_process(&ask.spec, &self.row.spec, &image, &hostname);
         let Some(live) = self.live.as_mut() else {
             return Err(ServiceError::conflict("the container does not run; start it first"));

@@ -22,6 +22,7 @@ use wharf_store::pagination::PageRequest;
 use wharf_store::tenants::{self, TenantRecord};
 use wharf_store::{Scope, StoreError, addresses, containers, ports};
 
+use super::health::{self, Check};
 use super::{Deps, plan};
 use crate::checkpoints::IMAGES;
 use crate::engine::{Created, EngineError, Session, SessionError};
@@ -38,6 +39,7 @@ const ENOSPC: i32 = 28;
 pub(super) struct Prepared {
     pub(super) digest: String,
     pub(super) command_line: Vec<String>,
+    pub(super) health: Option<Check>,
     image: Image,
     layers: Vec<PathBuf>,
     tenant: TenantRecord,
@@ -90,9 +92,12 @@ pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Pre
         }
         _ => None,
     };
+    let asked = row.spec.health.as_ref();
+    let check = health::effective(asked, image.config.config.healthcheck.as_ref(), row.spec.network);
     Ok(Prepared {
         digest: image.manifest_digest.to_string(),
         command_line,
+        health: check,
         image,
         layers,
         tenant,
@@ -423,6 +428,11 @@ async fn release_names(deps: &Arc<Deps>, row: &ContainerRecord) {
     }
 }
 
+/// The container's host name.
+pub(super) fn hostname(row: &ContainerRecord) -> String {
+    row.spec.hostname.clone().unwrap_or_else(|| row.id.short().to_owned())
+}
+
 /// The signal that asks this container to stop, as the container or its image says.
 pub(super) async fn stop_signal(deps: &Arc<Deps>, row: &ContainerRecord) -> i32 {
     let image = image_of(deps, row).await.unwrap_or_default();
@@ -442,7 +452,7 @@ async fn write_name_files(
     dir: &Path,
     address: Option<std::net::Ipv4Addr>,
 ) -> Result<()> {
-    let hostname = row.spec.hostname.clone().unwrap_or_else(|| row.id.short().to_owned());
+    let hostname = hostname(row);
     let servers = &deps.config.network.nameservers;
     let resolv = if servers.is_empty() {
         resolv_conf(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())

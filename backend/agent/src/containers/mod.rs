@@ -5,8 +5,10 @@
 //! container's work.
 
 mod actor;
+mod check;
 pub(crate) mod exec;
 mod files;
+mod health;
 mod launch;
 mod lines;
 pub(crate) mod logs;
@@ -28,6 +30,7 @@ use wharf_shared::container::{
     ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExitView, NetworkMode,
     ProcessView,
 };
+use wharf_shared::health::HealthView;
 use wharf_shared::id::{CheckpointId, ContainerId, TenantId, VolumeId};
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
@@ -181,7 +184,7 @@ impl Containers {
     fn spawn(&self, row: ContainerRecord, booted: bool) -> Handle {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let (seen, receiver) =
-            watch::channel(Seen { row: Arc::new(row.clone()), gone: false, goes_on: false });
+            watch::channel(Seen { row: Arc::new(row.clone()), gone: false, goes_on: false, health: None });
         let readers = Arc::new(RwLock::new(()));
         let handle = Handle { mailbox: sender, seen: receiver, readers: Arc::clone(&readers) };
         let id = row.id.clone();
@@ -189,7 +192,7 @@ impl Containers {
         let actor = Actor::new(Arc::clone(&self.deps), row, mailbox, seen, readers);
         let deps = Arc::clone(&self.deps);
         self.deps.tasks.spawn("container", OnEnd::Fine, async move {
-            actor.run(booted).await;
+            Box::pin(actor.run(booted)).await;
             deps.actors.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         });
         handle
@@ -292,7 +295,7 @@ impl Containers {
         if !problems.is_empty() {
             return Err(ServiceError::invalid(problems));
         }
-        Self::check_host_access(ctx, &spec)?;
+        let host_access = self.check_host_access(ctx, &spec)?;
         self.add_defaults(&mut spec);
         let reference = spec
             .image
@@ -335,13 +338,7 @@ impl Containers {
         match rows::insert(&mut tx, &row, &volumes).await {
             Ok(()) => {}
             Err(StoreError::Taken(_)) => {
-                return Err(ServiceError::new(
-                    ProblemKind::NameTaken,
-                    format!(
-                        "the tenant {} has a container {name:?} already; choose another name or remove it",
-                        owner.name
-                    ),
-                ));
+                return Err(name_taken(&owner.name, &name));
             }
             Err(error) => return Err(error.into()),
         }
@@ -350,7 +347,7 @@ impl Containers {
             tenant: Some(tenant),
             subject: id.to_string(),
             subject_name: name,
-            detail: BTreeMap::from([("image".to_owned(), row.spec.image.clone())]),
+            detail: create_detail(&row.spec.image, &host_access),
         };
         self.deps.events.changed(&mut tx, ctx, "container.create", change).await?;
         tx.commit().await?;
@@ -360,22 +357,21 @@ impl Containers {
         Ok(view(&row))
     }
 
-    /// What reaches out of the tenant's walls is for operators.
-    fn check_host_access(ctx: &Ctx, spec: &ContainerSpec) -> Result<()> {
-        let binds = spec.volumes.iter().any(|mount| matches!(mount.source, VolumeSource::Host(_)));
-        let reaches_out = binds
-            || spec.network == NetworkMode::Host
-            || !spec.cap_add.is_empty()
-            || !spec.limits.devices.is_empty();
-        if !reaches_out {
-            return Ok(());
+    /// What reaches out of the tenant's walls is for operators; returns it in words, for the audit trail.
+    fn check_host_access(&self, ctx: &Ctx, spec: &ContainerSpec) -> Result<Vec<String>> {
+        let access = spec.host_access(&self.deps.config.containers.allowed_devices);
+        if !access.is_empty() {
+            ctx.require(Permission::HostAccess).map_err(|_forbidden| {
+                ServiceError::new(
+                    ProblemKind::Forbidden,
+                    format!(
+                        "{}: for operators only, as are host paths, the host's network and added capabilities",
+                        access.join(", ")
+                    ),
+                )
+            })?;
         }
-        ctx.require(Permission::HostAccess).map_err(|_forbidden| {
-            ServiceError::new(
-                ProblemKind::Forbidden,
-                "host paths, host devices, the host's network and added capabilities are for operators",
-            )
-        })
+        Ok(access)
     }
 
     fn add_defaults(&self, spec: &mut ContainerSpec) {
@@ -402,7 +398,14 @@ impl Containers {
     }
 
     pub(crate) async fn get(&self, ctx: &Ctx, container: &str) -> Result<ContainerView> {
-        self.find(ctx, container).await.map(|row| view(&row))
+        let row = self.find(ctx, container).await?;
+        let mut view = view(&row);
+        // The store has the status only.
+        let health = self.actors().get(&row.id).and_then(|handle| handle.seen.borrow().health.clone());
+        if let (Some(shown), Some(health)) = (&mut view.health, health) {
+            *shown = health;
+        }
+        Ok(view)
     }
 
     pub(crate) async fn list(
@@ -538,7 +541,8 @@ impl Containers {
         let row = self.find(ctx, container).await?;
         if let Some(limits) = &update.limits {
             if limits.devices != row.spec.limits.devices {
-                ctx.require(Permission::HostAccess)?;
+                let asked = ContainerSpec { limits: limits.clone(), ..ContainerSpec::default() };
+                self.check_host_access(ctx, &asked)?;
             }
             let mut tx = self.deps.db.read().await?;
             let owner = tenants::get(&mut tx, &row.tenant).await?;
@@ -549,12 +553,12 @@ impl Containers {
             used.memory_bytes = used.memory_bytes.saturating_sub(row.spec.limits.memory_bytes.unwrap_or(0));
             check_quota(&owner.quota, &used, &ContainerSpec { limits: limits.clone(), ..row.spec.clone() })?;
         }
-        self.ask_and_view(ctx, row.id.as_str(), |answer| Command::Update {
-            ctx: ctx.clone(),
-            update: Box::new(update),
-            answer,
+        let name = update.name.clone().unwrap_or_default();
+        let command = |answer| Command::Update { ctx: ctx.clone(), update: Box::new(update), answer };
+        self.ask_and_view(ctx, row.id.as_str(), command).await.map_err(|error| match error.kind {
+            ProblemKind::NameTaken => name_taken(&row.tenant_name, &name),
+            _ => error,
         })
-        .await
     }
 
     /// Removes a container; with `volumes` also those that were made for what its image declares.
@@ -718,6 +722,22 @@ impl Containers {
     }
 }
 
+fn name_taken(tenant: &str, name: &str) -> ServiceError {
+    ServiceError::new(
+        ProblemKind::NameTaken,
+        format!("the tenant {tenant} has a container {name:?} already; choose another name or remove it"),
+    )
+}
+
+/// What the trail says of a new container.
+fn create_detail(image: &str, host_access: &[String]) -> BTreeMap<String, String> {
+    let mut detail = BTreeMap::from([("image".to_owned(), image.to_owned())]);
+    if !host_access.is_empty() {
+        detail.insert("host_access".to_owned(), host_access.join(", "));
+    }
+    detail
+}
+
 /// The limits that reserved meters count.
 fn reading_limits(limits: &wharf_shared::container::Limits) -> ReadingLimits {
     ReadingLimits { cpu_millis: limits.cpu_millis, memory_bytes: limits.memory_bytes }
@@ -785,6 +805,7 @@ pub(crate) fn view(row: &ContainerRecord) -> ContainerView {
         started_at: seen.started_at,
         finished_at: seen.finished_at,
         exit: seen.exit.clone(),
+        health: seen.health.map(|status| HealthView { status, failing_streak: 0, results: Vec::new() }),
         restart_count: seen.restart_count,
         pid: seen.pid,
         address: seen.address.map(|address| address.to_string()),

@@ -14,6 +14,7 @@ use wharf_shared::container::{
     ContainerSpec, DEFAULT_CAPABILITIES, ExecSpec, NetworkMode, capability_number, signal_number,
 };
 use wharf_shared::id::ContainerId;
+use wharf_shared::kernel::rlimit_number;
 use wharf_shim::paths::StateDir;
 
 /// `RLIMIT_NOFILE` (getrlimit(2)).
@@ -118,7 +119,7 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
     mounts.extend(facts.mounts);
     // What lies above is mounted first, or it would cover what lies below.
     mounts.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
-    let sysctls = match spec.network {
+    let mut sysctls = match spec.network {
         // As Docker: a container's own ports need no privilege, its own pings no raw socket.
         NetworkMode::Tenant | NetworkMode::None => BTreeMap::from([
             ("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned()),
@@ -126,6 +127,7 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
         ]),
         NetworkMode::Host => BTreeMap::new(),
     };
+    sysctls.extend(spec.sysctls.clone());
     Ok(LaunchSpec {
         version: SPEC_VERSION,
         id: facts.id.to_string(),
@@ -142,11 +144,11 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
             env: environment(spec, facts.image, &hostname),
             cwd: workdir(spec.workdir.as_deref(), facts.image),
             user: spec.user.clone().unwrap_or_else(|| facts.image.config.user.clone()),
-            groups: Vec::new(),
+            groups: spec.group_add.clone(),
             ids: IdSource::Files,
             capabilities: capabilities(spec),
             capability_sets: None,
-            no_new_privs: true,
+            no_new_privs: !spec.new_privileges,
             seccomp: Seccomp::Default,
             rlimits: rlimits(spec),
             terminal: spec.terminal,
@@ -197,11 +199,11 @@ pub(crate) fn exec_process(
         env,
         cwd: exec.workdir.clone().unwrap_or_else(|| workdir(spec.workdir.as_deref(), image)),
         user: exec.user.clone().or_else(|| spec.user.clone()).unwrap_or_else(|| image.config.user.clone()),
-        groups: Vec::new(),
+        groups: spec.group_add.clone(),
         ids: IdSource::Files,
         capabilities: capabilities(spec),
         capability_sets: None,
-        no_new_privs: true,
+        no_new_privs: !spec.new_privileges,
         seccomp: Seccomp::Default,
         rlimits: rlimits(spec),
         terminal: exec.terminal,
@@ -256,14 +258,17 @@ fn capabilities(spec: &ContainerSpec) -> Vec<u8> {
 
 fn rlimits(spec: &ContainerSpec) -> Vec<Rlimit> {
     let files = spec.limits.open_files.map_or(OPEN_FILES_DEFAULT, u64::from);
-    vec![
-        Rlimit { resource: RLIMIT_CORE, soft: 0, hard: u64::MAX },
-        Rlimit { resource: RLIMIT_NOFILE, soft: files, hard: files },
-    ]
+    let mut limits = BTreeMap::from([(RLIMIT_CORE, (0, u64::MAX)), (RLIMIT_NOFILE, (files, files))]);
+    limits.extend(spec.ulimits.iter().filter_map(|(name, limit)| {
+        // No limit is RLIM_INFINITY, the greatest number.
+        Some((rlimit_number(name)?, (limit.soft.unwrap_or(u64::MAX), limit.hard.unwrap_or(u64::MAX))))
+    }));
+    limits.into_iter().map(|(resource, (soft, hard))| Rlimit { resource, soft, hard }).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use wharf_shared::kernel::Ulimit;
     use wharf_shared::volume::{VolumeMount, VolumeSource};
 
     use super::*;
@@ -328,6 +333,18 @@ mod tests {
         };
         assert_eq!(capabilities(&spec), [10]);
         assert!(!capabilities(&ContainerSpec::default()).contains(&13), "NET_RAW is not a default");
+    }
+
+    #[test]
+    fn asked_limits_stand_beside_the_usual_ones() {
+        let ulimits = BTreeMap::from([
+            ("nofile".to_owned(), Ulimit { soft: Some(64), hard: Some(128) }),
+            ("memlock".to_owned(), Ulimit { soft: None, hard: None }),
+        ]);
+        let spec = ContainerSpec { ulimits, ..ContainerSpec::default() };
+        let limits: Vec<_> =
+            rlimits(&spec).into_iter().map(|limit| (limit.resource, limit.soft, limit.hard)).collect();
+        assert_eq!(limits, [(4, 0, u64::MAX), (7, 64, 128), (8, u64::MAX, u64::MAX)]);
     }
 
     #[test]

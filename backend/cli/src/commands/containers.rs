@@ -9,6 +9,7 @@ use serde::Serialize;
 use wharf_shared::container::{
     ContainerState, ContainerUpdate, ContainerView, ExitView, Limits, ProcessView, RestartPolicy, StopRequest,
 };
+use wharf_shared::health::HealthStatus;
 use wharf_shared::time::Timestamp;
 
 use super::Shell;
@@ -107,6 +108,15 @@ pub(crate) struct UpdateArguments {
     container: String,
 }
 
+/// `wharf rename`.
+#[derive(Debug, Args)]
+pub(crate) struct RenameArguments {
+    /// Name or id.
+    container: String,
+    /// Its new name.
+    name: String,
+}
+
 /// An empty object, the body of what needs none.
 #[derive(Serialize)]
 struct Nothing {}
@@ -185,7 +195,13 @@ fn status(view: &ContainerView, now: Timestamp) -> String {
     let since = |moment: Option<Timestamp>| moment.map(|moment| show_span(moment, now));
     match view.state {
         ContainerState::Running | ContainerState::Paused | ContainerState::Stopping => {
-            since(view.started_at).map_or(state.to_owned(), |span| format!("{state} {span}"))
+            let span = since(view.started_at).map_or(String::new(), |span| format!(" {span}"));
+            // As Docker: `health: starting`, or the plain word.
+            let health = view.health.as_ref().map_or(String::new(), |health| match health.status {
+                HealthStatus::Starting => " (health: starting)".to_owned(),
+                status => format!(" ({})", status.as_str()),
+            });
+            format!("{state}{span}{health}")
         }
         ContainerState::Exited | ContainerState::Restarting => {
             let code = view.exit.as_ref().map_or_else(|| "?".to_owned(), how);
@@ -289,6 +305,15 @@ pub(crate) async fn update(shell: &Shell, arguments: UpdateArguments) -> Result<
     shell.output.outcome(&view, &view.name)
 }
 
+/// Gives a container another name.
+pub(crate) async fn rename(shell: &Shell, arguments: RenameArguments) -> Result<()> {
+    let client = shell.client()?;
+    let update = ContainerUpdate { name: Some(arguments.name), ..ContainerUpdate::default() };
+    let request = client.request(Method::PATCH, &["containers", arguments.container.as_str()]).json(&update);
+    let view: ContainerView = read(client.send(request).await?).await?;
+    shell.output.outcome(&view, &view.name)
+}
+
 /// Waits for containers to end; returns the first code that is not 0.
 pub(crate) async fn wait(shell: &Shell, arguments: NamesArguments) -> Result<u8> {
     let client = shell.client()?;
@@ -335,6 +360,7 @@ async fn for_each(names: &[String], mut act: impl AsyncFnMut(&str) -> Result<()>
 #[cfg(test)]
 mod tests {
     use wharf_shared::container::ContainerSpec;
+    use wharf_shared::health::HealthView;
 
     use super::*;
 
@@ -356,6 +382,7 @@ mod tests {
             started_at: Some(Timestamp(0)),
             finished_at: Some(Timestamp(240_000_000)),
             exit: Some(ExitView { code: None, signal: Some(9), oom_killed: true, supervisor_lost: false }),
+            health: None,
             restart_count: 0,
             pid: None,
             address: Some("10.201.4.2".to_owned()),
@@ -382,6 +409,19 @@ mod tests {
         assert_eq!(status(ContainerState::Exited), "exited (signal 9, out of memory) 2 minutes ago");
         assert_eq!(status(ContainerState::Failed), "failed: no such file");
         assert_eq!(status(ContainerState::Pulling), "pulling");
+    }
+
+    #[test]
+    fn a_status_says_how_a_checked_container_is() {
+        let mut view = view(ContainerState::Running);
+        let status_of = |view: &ContainerView| status(view, Timestamp(300_000_000));
+        for (health, wanted) in [
+            (HealthStatus::Starting, "running 5 minutes (health: starting)"),
+            (HealthStatus::Unhealthy, "running 5 minutes (unhealthy)"),
+        ] {
+            view.health = Some(HealthView { status: health, failing_streak: 0, results: Vec::new() });
+            assert_eq!(status_of(&view), wanted);
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Pause(given) => containers::act(shell, given, "pause").await,
         Command::Resume(given) => containers::act(shell, given, "resume").await,
         Command::Update(given) => containers::update(shell, given).await,
+        Command::Rename(given) => containers::rename(shell, given).await,
         Command::Rm(given) => containers::remove(shell, given).await,
         Command::Stats(given) => stats::stats(shell, given).await,
         Command::Top(given) => containers::top(shell, given).await,

@@ -10,7 +10,9 @@ use reqwest::Method;
 use wharf_shared::container::{
     ContainerSpec, ContainerState, ContainerView, Limits, NetworkMode, RestartPolicy, SignalRequest,
 };
+use wharf_shared::health::{HealthAction, HealthCheck, HealthTest, HttpTest};
 use wharf_shared::image::{ImageDetail, PullRequest};
+use wharf_shared::kernel::Ulimit;
 use wharf_shared::network::PortMapping;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeMount;
@@ -116,8 +118,22 @@ pub(crate) struct CreateArguments {
     /// Take a capability away; ALL takes every one.
     #[arg(long, value_name = "NAME")]
     cap_drop: Vec<String>,
-    /// Let it use a device of the host, such as /dev/fuse (operators only).
-    #[arg(long, value_name = "PATH")]
+    /// A limit of every process, such as nofile=1024:4096; -1 for none.
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = docker::ulimit)]
+    ulimit: Vec<(String, Ulimit)>,
+    /// A further group of its processes, by name or number.
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+    /// A kernel parameter of its own, such as net.core.somaxconn=1024.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = docker::sysctl)]
+    sysctl: Vec<(String, String)>,
+    /// no-new-privileges (what holds unless told otherwise) or no-new-privileges=false.
+    #[arg(long, value_name = "OPTION", value_parser = docker::new_privileges)]
+    security_opt: Vec<bool>,
+    #[command(flatten)]
+    health: HealthArguments,
+    /// Let it use a device of the host, such as /dev/fuse (operators only, but for those that they allow).
+    #[arg(long, value_name = "PATH", value_parser = docker::device)]
     device: Vec<String>,
     /// Signal that asks it to stop.
     #[arg(long, value_name = "SIGNAL")]
@@ -168,6 +184,68 @@ pub(crate) struct LimitArguments {
     /// Open files.
     #[arg(long, value_name = "NUMBER")]
     open_files: Option<u32>,
+}
+
+/// How a container is checked while it runs.
+#[derive(Debug, Default, Args)]
+pub(crate) struct HealthArguments {
+    /// Check its health with this shell command, run inside.
+    #[arg(long, value_name = "COMMAND", group = "health_test")]
+    health_cmd: Option<String>,
+    /// Check its health with an HTTP request from the host: PORT[/PATH].
+    #[arg(long, value_name = "PORT[/PATH]", value_parser = docker::health_http, group = "health_test")]
+    health_http: Option<HttpTest>,
+    /// Statuses of that request that are healthy.
+    #[arg(long, value_name = "FROM-TO", value_parser = docker::health_status, requires = "health_http")]
+    health_http_status: Option<(u16, u16)>,
+    /// Check its health by connecting to this port from the host.
+    #[arg(long, value_name = "PORT", group = "health_test")]
+    health_tcp: Option<u16>,
+    /// Do not check its health, whatever the image says.
+    #[arg(long, group = "health_test")]
+    no_healthcheck: bool,
+    /// Time between two checks; 30s when neither this nor the image says.
+    #[arg(long, value_name = "TIME", value_parser = quantity::span_ms)]
+    health_interval: Option<u64>,
+    /// A check that takes longer has failed; 30s when neither this nor the image says.
+    #[arg(long, value_name = "TIME", value_parser = quantity::span_ms)]
+    health_timeout: Option<u64>,
+    /// So long after the start failures do not count.
+    #[arg(long, value_name = "TIME", value_parser = quantity::span_ms)]
+    health_start_period: Option<u64>,
+    /// Time between two checks in the start period.
+    #[arg(long, value_name = "TIME", value_parser = quantity::span_ms)]
+    health_start_interval: Option<u64>,
+    /// Failures in a row until it is unhealthy; 3 when neither this nor the image says.
+    #[arg(long, value_name = "NUMBER")]
+    health_retries: Option<u32>,
+    /// What is done when it is unhealthy: none or restart.
+    #[arg(long, value_name = "ACTION", value_parser = docker::health_action)]
+    health_on_failure: Option<HealthAction>,
+}
+
+impl HealthArguments {
+    /// The check that is asked for; `None` leaves it to the image.
+    fn check(&self) -> Option<HealthCheck> {
+        let http = self.health_http.clone().map(|test| {
+            let (status_min, status_max) =
+                self.health_http_status.unwrap_or((test.status_min, test.status_max));
+            HealthTest::Http(HttpTest { status_min, status_max, ..test })
+        });
+        let check = HealthCheck {
+            test: (self.no_healthcheck.then_some(HealthTest::None))
+                .or_else(|| self.health_cmd.clone().map(HealthTest::Shell))
+                .or(http)
+                .or_else(|| self.health_tcp.map(|port| HealthTest::Tcp { port })),
+            interval_ms: self.health_interval,
+            timeout_ms: self.health_timeout,
+            start_period_ms: self.health_start_period,
+            start_interval_ms: self.health_start_interval,
+            retries: self.health_retries,
+            on_unhealthy: self.health_on_failure.unwrap_or_default(),
+        };
+        (check != HealthCheck::default()).then_some(check)
+    }
 }
 
 impl LimitArguments {
@@ -223,6 +301,11 @@ impl CreateArguments {
             },
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
+            health: self.health.check(),
+            ulimits: self.ulimit.iter().cloned().collect(),
+            group_add: self.group_add.clone(),
+            sysctls: self.sysctl.iter().cloned().collect(),
+            new_privileges: self.security_opt.last().copied().unwrap_or_default(),
             restart: self.restart.unwrap_or_default(),
             auto_remove: self.rm,
             stop_signal: self.stop_signal.clone(),

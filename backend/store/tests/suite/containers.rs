@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use tokio::task::JoinSet;
 use wharf_shared::container::{ContainerState, ExitView};
+use wharf_shared::health::HealthStatus;
 use wharf_shared::network::{PortMapping, Protocol};
 use wharf_shared::time::Timestamp;
 use wharf_store::containers::{self, ContainerFilter, ContainerRecord, Desired, Observed};
@@ -127,6 +128,7 @@ pub(crate) async fn wanted_and_seen_do_not_overwrite_each_other(db: Db) {
         cgroup_path: Some("wharf/t/c".to_owned()),
         started_at: Some(Timestamp(1)),
         finished_at: Some(Timestamp(2)),
+        health: Some(HealthStatus::Unhealthy),
     };
     assert_eq!(containers::observe(&mut tx, &made.id, &observed).await.expect("there"), 2);
     let stale = ContainerRecord { desired: Desired::Stopped, ..read };

@@ -49,6 +49,7 @@ impl Actor {
     pub(super) async fn ended(&mut self, found: Option<Box<ExitRecord>>) {
         let Some(live) = self.live.take() else { return };
         self.deadline = None;
+        self.health = None;
         let generation = self.row.observed.generation;
         let record = match found {
             Some(record) => Some(*record),
@@ -208,6 +209,7 @@ impl Actor {
             row.observed.exit = Some(exit);
             row.observed.finished_at = Some(at);
             row.observed.pid = None;
+            row.observed.health = None;
             row.observed.ports = row.spec.ports.clone();
         })
         .await?;

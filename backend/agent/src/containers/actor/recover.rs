@@ -103,6 +103,7 @@ impl Actor {
                     row.observed.pid = Some(pid);
                 })
                 .await;
+                self.adopt_health(frozen).await;
                 if self.row.desired == Desired::Stopped {
                     let (ignored, _) = oneshot::channel();
                     self.stop(&Ctx::system("recover"), None, ignored).await;
