@@ -20,6 +20,24 @@ pub struct Api {
     runtime: Rc<Runtime>,
 }
 
+/// What another thread needs to become a client.
+#[derive(Debug, Clone)]
+pub struct Door {
+    base: String,
+    token: Option<String>,
+}
+
+impl Door {
+    /// Becomes a client that keeps its connection, as programs do.
+    pub fn enter(&self) -> Result<Api> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_mins(1)).build();
+        let (base, token) = (self.base.clone(), self.token.clone());
+        let runtime = Rc::new(runtime.context("make a runtime")?);
+        Ok(Api { base, token, http: http.context("make a client")?, runtime })
+    }
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
@@ -60,6 +78,11 @@ impl Api {
     #[must_use]
     pub fn with_token(&self, token: impl Into<String>) -> Self {
         Self { token: Some(token.into()), ..self.clone() }
+    }
+
+    /// The same caller, for another thread.
+    pub fn door(&self) -> Door {
+        Door { base: self.base.clone(), token: self.token.clone() }
     }
 
     /// The token.

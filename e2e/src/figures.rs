@@ -18,6 +18,11 @@ use crate::registry::run;
 pub struct Samples(Vec<Duration>);
 
 impl Samples {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     /// Adds one.
     pub fn push(&mut self, sample: Duration) {
         self.0.push(sample);
@@ -54,6 +59,11 @@ impl Samples {
             .unwrap_or_default()
     }
 
+    /// Adds those of another.
+    pub fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// How many.
     pub fn count(&self) -> usize {
         self.0.len()
@@ -64,6 +74,17 @@ impl Samples {
         let (median, p90) = (milliseconds(self.median()), milliseconds(self.p90()));
         line(&format!("  {name:<44} {median:>10} {p90:>10}"))
     }
+
+    /// Prints the line of a table that shows the slowest too.
+    pub fn print_tail(&self, name: &str) -> Result<()> {
+        let [median, p90, p99] = [50, 90, 99].map(|percent| milliseconds(self.below(percent)));
+        line(&format!("  {name:<44} {median:>10} {p90:>10} {p99:>10} {:>7}", self.count()))
+    }
+}
+
+/// Prints the head of a table of [`Samples::print_tail`].
+pub fn tail_head(what: &str) -> Result<()> {
+    line(&format!("  {what:<44} {:>10} {:>10} {:>10} {:>7}", "median", "p90", "p99", "count"))
 }
 
 /// Prints the head of a table of [`Samples`].
@@ -99,6 +120,21 @@ impl Bar {
 /// How many times as long the one takes as the other.
 pub fn ratio(ours: Duration, peer: Duration) -> f64 {
     ours.as_secs_f64() / peer.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
+/// The median of values with the interval that has it with 95 %: low, median, high.
+///
+/// The interval lies between two of the sorted values, 0.98 √n places from the middle (sign test).
+pub fn interval(values: &mut [f64]) -> (f64, f64, f64) {
+    values.sort_unstable_by(f64::total_cmp);
+    let (count, middle) = (values.len(), values.len() / 2);
+    // As many whole places as 0.98 √n has, and one more.
+    let mut places = 1;
+    while places * places * 10_000 < count * 9_604 {
+        places += 1;
+    }
+    let at = |place: usize| values.get(place.min(count.saturating_sub(1))).copied().unwrap_or_default();
+    (at(middle.saturating_sub(places)), at(middle), at(middle + places))
 }
 
 /// Prints one line.
@@ -152,6 +188,15 @@ mod tests {
         assert_eq!(samples.p90(), Duration::from_millis(10));
         assert_eq!(samples.count(), 10);
         assert_eq!(samples.median_interval(), (Duration::from_millis(3), Duration::from_millis(9)));
+    }
+
+    #[test]
+    fn an_interval_lies_around_its_median() {
+        let mut values: Vec<f64> = (1..=31_u32).rev().map(f64::from).collect();
+        // 0.98 √31 is 5.5.
+        assert_eq!(interval(&mut values), (10.0, 16.0, 22.0));
+        assert_eq!(interval(&mut [7.0]), (7.0, 7.0, 7.0));
+        assert_eq!(interval(&mut []), (0.0, 0.0, 0.0));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod client;
 mod debian;
 mod disk;
 pub mod figures;
+pub mod first;
 mod leftovers;
 mod live;
 mod neighbour;
@@ -21,7 +22,7 @@ mod socket;
 mod usage;
 mod world;
 
-pub use client::{Answer, Api};
+pub use client::{Answer, Api, Door};
 pub use disk::Disk;
 pub use live::Live;
 pub use neighbour::{HOST_ADDRESS, Neighbour};

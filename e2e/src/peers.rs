@@ -61,8 +61,13 @@ impl Dockerd {
             Ok(said.is_ok())
         });
         answers.with_context(|| fs::read_to_string(dir.join("log")).unwrap_or_default())?;
-        run(daemon.client().arg("import").arg(world.busybox_layer()?).arg("busybox"))?;
+        daemon.import(&world.busybox_layer()?, "busybox")?;
         Ok(daemon)
+    }
+
+    /// Gives it another image of one layer.
+    pub fn import(&self, layer: &Path, name: &str) -> Result<()> {
+        run(self.client().arg("import").arg(layer).arg(name)).map(drop)
     }
 
     /// A command line of its client.

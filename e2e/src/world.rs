@@ -517,6 +517,12 @@ impl World {
         leftovers::container_cgroups(&self.instance)
     }
 
+    /// The cgroups of a tenant that are there, one in each hierarchy.
+    pub fn tenant_cgroups(&self, tenant: &TenantView) -> Vec<PathBuf> {
+        let instances = leftovers::cgroup_dirs(&self.instance).into_iter();
+        instances.map(|dir| dir.join(tenant.id.as_str())).filter(|dir| dir.exists()).collect()
+    }
+
     /// Waits until no container of the instance is left on the host: processes, mounts, cgroups, links,
     /// firewall elements, directories. The agent and its forge go on.
     pub fn no_container_is_left(&self) -> Result<()> {

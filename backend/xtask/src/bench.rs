@@ -55,6 +55,31 @@ const BENCHMARKS: &[Benchmark] = &[
         measures: "start to exit of wharf oci run, against crun and runc, hot and after idling",
     },
     Benchmark {
+        name: "request",
+        program: Program::WithAgent("wharf-e2e"),
+        measures: "request over the HTTP API to the container's first instruction, against docker run",
+    },
+    Benchmark {
+        name: "throughput",
+        program: Program::WithAgent("wharf-e2e"),
+        measures: "starts a second through the API for a minute, against docker run",
+    },
+    Benchmark {
+        name: "exec",
+        program: Program::WithAgent("wharf-e2e"),
+        measures: "exec into a running container up to its first instruction, against docker exec",
+    },
+    Benchmark {
+        name: "thousand",
+        program: Program::WithAgent("wharf-e2e"),
+        measures: "agent's memory and CPU, list and inspect with 1,000 idle containers",
+    },
+    Benchmark {
+        name: "native",
+        program: Program::WithAgent("wharf-e2e"),
+        measures: "CPU, memory, files and network in a container against the host's and docker's",
+    },
+    Benchmark {
         name: "logs",
         program: Program::WithAgent("wharf-e2e"),
         measures: "log bytes a second, written and read back, against dockerd's json-file",
