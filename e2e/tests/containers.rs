@@ -525,6 +525,26 @@ fn a_tenant_s_new_quota_holds_at_once_and_can_be_lifted() -> Result<()> {
 }
 
 #[test]
+fn a_tenant_that_goes_right_after_its_containers_takes_its_groups_along() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let more = json!({ "network": "none" });
+        let views: Vec<ContainerView> =
+            (0..6).map(|_| world.start(&tenant, &["sleep", "1000"], more.clone())).collect::<Result<_>>()?;
+        ensure!(!world.tenant_cgroups(&tenant).is_empty(), "the tenant has no group");
+        for view in &views {
+            world.api().delete(&format!("/containers/{}?force=true", view.id))?;
+        }
+        // Their groups may be on their way out still: nobody waits for that.
+        world.api().delete(&format!("/images?reference={}&tenant={}", world.busybox()?, tenant.id))?;
+        world.api().delete(&format!("/tenants/{}", tenant.id))?;
+        let left = world.tenant_cgroups(&tenant);
+        ensure!(left.is_empty(), "left: {left:?}");
+        world.no_container_is_left()
+    })
+}
+
+#[test]
 fn bad_input_is_refused_with_what_to_do_and_leaves_nothing() -> Result<()> {
     run(|world| {
         let tenant = world.tenant("acme")?;

@@ -117,6 +117,7 @@ impl App {
                 archives: archives.clone(),
             },
             actors: std::sync::Mutex::default(),
+            names: crate::containers::Names::default(),
         });
         let containers = Containers::new(Arc::clone(&deps));
         let host = Host::new(host_id, config.state_dir.clone(), engine, containers.clone(), &clock);
@@ -162,6 +163,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
     app.containers.recover(booted).await?;
     app.containers.guard_network();
+    app.containers.tell_names();
     app.containers.warm_up().await;
     app.events.retain(app.config.retention, &tasks);
     metering::roll_up(&app.metering, app.db.clone(), &tasks);

@@ -37,6 +37,8 @@ use crate::tasks::{OnEnd, Tasks};
 
 /// Finished pulls that are still listed.
 const PULLS_KEPT: usize = 50;
+/// Configurations that are kept in memory.
+const CONFIGS_KEPT: usize = 64;
 /// Pulls of one tenant at once.
 const PULLS_PER_TENANT: usize = 4;
 /// Progress that a slow watcher may lag behind; it is given the latest anyway.
@@ -58,6 +60,8 @@ struct Inner {
     import_max_bytes: u64,
     pull_timeout: Duration,
     pulls: Mutex<VecDeque<Pull>>,
+    /// By manifest digest, which says what is in them: of those that execs and stops asked for.
+    configs: Mutex<BTreeMap<String, ImageConfig>>,
     progress: broadcast::Sender<PullView>,
     /// Held shared by whoever makes content, alone by whoever collects it.
     collecting: tokio::sync::RwLock<()>,
@@ -111,6 +115,7 @@ impl Images {
             import_max_bytes: config.containers.import_max_bytes,
             pull_timeout: Duration::from_secs(u64::from(config.registry.pull_timeout_s)),
             pulls: Mutex::default(),
+            configs: Mutex::default(),
             progress,
             collecting: tokio::sync::RwLock::default(),
         })))
@@ -122,6 +127,10 @@ impl Images {
 
     pub(crate) fn import_max_bytes(&self) -> u64 {
         self.0.import_max_bytes
+    }
+
+    fn configs(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, ImageConfig>> {
+        self.0.configs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pulls(&self) -> std::sync::MutexGuard<'_, VecDeque<Pull>> {
@@ -172,7 +181,16 @@ impl Images {
 
     /// The configuration of an image that a container runs, whatever its name means today.
     pub(crate) async fn config(&self, reference: &str, digest: &str) -> Result<ImageConfig> {
-        Ok(self.of_container(reference, digest).await?.config)
+        if let Some(known) = self.configs().get(digest) {
+            return Ok(known.clone());
+        }
+        let config = self.of_container(reference, digest).await?.config;
+        let mut configs = self.configs();
+        if configs.len() >= CONFIGS_KEPT {
+            configs.clear();
+        }
+        configs.insert(digest.to_owned(), config.clone());
+        Ok(config)
     }
 
     /// An image that a container runs, whatever its name means today.

@@ -5,7 +5,7 @@
 //! is touched and struck out only when everything is undone, so an error or a cancelled caller leaves something
 //! that [`Network::detach`] or the next `apply` still finds.
 //!
-//! An attachment costs one batch of rule elements and ten netlink requests, which run side by side.
+//! An attachment costs one batch of rule elements and nine netlink requests, which run side by side.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -433,7 +433,7 @@ impl Network {
     ) -> Result<(), NetlinkError> {
         let netns = Arc::new(netns);
         // Its settings come before its link: IPv6 must be off when the link appears.
-        let inside = Links::enter(&netns).await?;
+        let (inside, links) = tokio::try_join!(Links::enter(&netns), Links::open())?;
         let alias = self.instance.veth_alias(&attachment.tenant_id, &attachment.container_id);
         let bridge = self.instance.bridge(tenant.index);
         let veth = Veth {
@@ -444,7 +444,6 @@ impl Network {
             mtu: self.mtu_bytes,
             hairpin: !attachment.ports.is_empty(),
         };
-        let links = Links::open().await?;
         match links.veth(&veth, &netns).await {
             // The one of the run before is still on its way out.
             Err(error) if error.already_there() => {
@@ -453,7 +452,6 @@ impl Network {
             }
             made => made?,
         }
-        inside.loopback().await?;
         let prefix_length = tenant.subnet.prefix_len();
         inside.configure_container(attachment.address, prefix_length, gateway(tenant.subnet)).await
     }
@@ -464,8 +462,8 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Link`].
     pub async fn isolate(&self, container_id: &str, netns: OwnedFd) -> Result<(), NetworkError> {
-        let up = in_time(async { Links::enter(&Arc::new(netns)).await?.loopback().await });
-        up.await.map_err(link(&format!("container {container_id}")))
+        let settled = in_time(netlink::settle(netns));
+        settled.await.map_err(link(&format!("container {container_id}")))
     }
 
     /// Takes a container off: its rules and ports. One that is not there is fine.

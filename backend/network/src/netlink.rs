@@ -21,6 +21,7 @@ use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 use tokio::sync::oneshot;
+use wharf_sys::net::set_loopback_up;
 
 use crate::desired::MacAddress;
 
@@ -29,8 +30,6 @@ pub const CONTAINER_LINK: &str = "eth0";
 /// How long a group of requests may take. The kernel answers each within a millisecond unless another process
 /// holds the rtnetlink lock, e.g. while it deletes many links.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The loopback link is the first of every namespace (`LOOPBACK_IFINDEX`, Linux 2.6.31).
-const LOOPBACK: u32 = 1;
 
 /// Settings inside a container's namespace, written before it has a link.
 ///
@@ -75,6 +74,9 @@ pub enum NetlinkError {
     /// The container's namespace could not be entered.
     #[error("entering the container's network namespace")]
     Enter(#[source] io::Error),
+    /// The loopback link could not be set up.
+    #[error("setting up the loopback link")]
+    Loopback(#[source] wharf_sys::SysError),
     /// A kernel setting could not be read or written.
     #[error("setting {} to {value}", .path.display())]
     Setting {
@@ -168,15 +170,10 @@ impl Links {
         Self::on_a_thread(|| Ok(())).await
     }
 
-    /// Writes the settings of a container's namespace and opens a socket there.
+    /// As [`settle`], and opens a socket there.
     pub(crate) async fn enter(netns: &Arc<OwnedFd>) -> Result<Self, NetlinkError> {
         let netns = Arc::clone(netns);
-        Self::on_a_thread(move || {
-            setns(netns.as_ref(), CloneFlags::CLONE_NEWNET)
-                .map_err(|errno| NetlinkError::Enter(errno.into()))?;
-            INSIDE.iter().try_for_each(|(path, value)| write(Path::new(path), value))
-        })
-        .await
+        Self::on_a_thread(move || settle_here(&netns)).await
     }
 
     async fn on_a_thread(
@@ -206,6 +203,23 @@ impl Links {
         std::thread::Builder::new().name("netlink".to_owned()).spawn(drive).map_err(NetlinkError::Open)?;
         opened.await.unwrap_or(Err(NetlinkError::Closed))
     }
+}
+
+/// Writes the settings of a container's namespace and sets its loopback link up.
+pub(crate) async fn settle(netns: OwnedFd) -> Result<(), NetlinkError> {
+    let (done, settled) = oneshot::channel();
+    // Nobody waits any more: fine.
+    let work = move || drop(done.send(settle_here(&netns)));
+    std::thread::Builder::new().name("netns".to_owned()).spawn(work).map_err(NetlinkError::Open)?;
+    settled.await.unwrap_or(Err(NetlinkError::Closed))
+}
+
+/// The same for the calling thread, which stays in the namespace.
+fn settle_here(netns: &OwnedFd) -> Result<(), NetlinkError> {
+    setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| NetlinkError::Enter(errno.into()))?;
+    INSIDE.iter().try_for_each(|(path, value)| write(Path::new(path), value))?;
+    // Two ioctls, where a request over netlink would need a runtime and a socket.
+    set_loopback_up().map_err(NetlinkError::Loopback)
 }
 
 /// Gives netlink work its time limit.
@@ -358,12 +372,6 @@ impl Links {
             Err(error) if !is(&error, nix::errno::Errno::ENODEV) => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
-    }
-
-    /// Sets the loopback link up.
-    pub(crate) async fn loopback(&self) -> Result<(), NetlinkError> {
-        let message = LinkUnspec::new_with_index(LOOPBACK).up().build();
-        self.0.link().set(message).execute().await.map_err(Attempt::Configure.on("lo"))
     }
 
     /// Gives the container's link its address and default route, and sets it up. It cannot be born up: a veth

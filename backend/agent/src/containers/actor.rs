@@ -255,6 +255,9 @@ impl Actor {
     ) -> Result<()> {
         let mut row = self.row.clone();
         change(&mut row);
+        if event.is_none() && row == self.row {
+            return Ok(());
+        }
         let intent =
             (&row.name, &row.spec, row.desired) != (&self.row.name, &self.row.spec, self.row.desired);
         let by_user = event.is_some_and(|(ctx, _)| ctx.user.is_some());
@@ -496,7 +499,7 @@ impl Actor {
         })
         .await?;
         let Launched { session, pid, address, ports } =
-            launch::launch(&self.deps, &self.row, prepared, &cgroup).await?;
+            Box::pin(launch::launch(&self.deps, &self.row, prepared, &cgroup)).await?;
         self.live =
             Some(Live { session, cgroup, pidfd: pin(pid), since: Instant::now(), execs: HashMap::new() });
         let now = self.deps.clock.now();
@@ -512,7 +515,7 @@ impl Actor {
             row.observed.ports = ports;
         })
         .await;
-        self.deps.names_changed(&self.row.tenant, Some(self.id()));
+        self.deps.names_changed(&self.row);
         Ok(())
     }
 
@@ -677,7 +680,7 @@ impl Actor {
             return Err(error);
         }
         if renamed {
-            self.deps.names_changed(&self.row.tenant, None);
+            self.deps.names_changed(&self.row);
         }
         Ok(())
     }
@@ -761,7 +764,7 @@ impl Actor {
         if removed.is_ok() {
             self.done = true;
             self.show();
-            self.deps.names_changed(&self.row.tenant, Some(self.id()));
+            self.deps.names_changed(&self.row);
         }
         // The last one gets the error with its cause.
         let last = answers.pop();

@@ -7,20 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_image::{Image, ImageConfig};
-use wharf_network::hosts::{HostEntry, hosts, resolv_conf};
-use wharf_network::{Attachment, DesiredError, MacAddress, NetworkError, PublishedPort};
+use wharf_network::hosts::resolv_conf;
+use wharf_network::{Attachment, DesiredError, MacAddress, NetworkError, PublishedPort, TenantNetwork};
 use wharf_runtime::cgroup::{Access, DeviceKind, DeviceRule};
 use wharf_runtime::spec::{DeviceNode, MountSource, MountSpec, RestoreSpec};
-use wharf_shared::container::{Limits, NetworkMode};
+use wharf_shared::container::NetworkMode;
 use wharf_shared::id::CheckpointId;
 use wharf_shared::network::{PortMapping, Protocol};
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeSource;
 use wharf_shim::protocol::Request;
-use wharf_store::containers::{ContainerFilter, ContainerRecord};
-use wharf_store::pagination::PageRequest;
+use wharf_store::containers::ContainerRecord;
 use wharf_store::tenants::{self, TenantRecord};
-use wharf_store::{Scope, StoreError, addresses, containers, ports};
+use wharf_store::{StoreError, addresses, ports};
 
 use super::health::{self, Check};
 use super::{Deps, plan};
@@ -154,14 +153,14 @@ pub(super) async fn launch(
         NetworkMode::Tenant => Some(take_address(deps, row, &prepared.tenant).await?),
         NetworkMode::None | NetworkMode::Host => None,
     };
+    let network = deps.tenant_network(&prepared.tenant)?;
     let state_dir = deps
         .engine
         .state_dir(id)
         .ok_or_else(|| ServiceError::internal("the container has no directory", NoDirectory))?;
     let run_dir = deps.engine.run_root().containers().join(id);
-    write_name_files(deps, row, state_dir.path(), address).await?;
+    let names_dir = state_dir.path().to_owned();
 
-    let limits = row.spec.limits.clone();
     let mut rules = DeviceRule::standard();
     rules.extend(prepared.devices.iter().map(|device| DeviceRule {
         kind: if device.character { DeviceKind::Character } else { DeviceKind::Block },
@@ -190,15 +189,25 @@ pub(super) async fn launch(
     )
     .map_err(|error| ServiceError::invalid_field("command", error.to_string()))?;
 
-    let built = deps.engine.create(spec, limits.clone(), rules).await;
+    // Each waits for the disk or for locks of the kernel, and none for another.
+    let (named, made, limited) = tokio::join!(
+        write_name_files(deps, row, &names_dir, address),
+        deps.engine.make_directories(&spec),
+        deps.engine.make_cgroup(cgroup.to_owned(), row.spec.limits.clone(), rules),
+    );
+    let built = match named.and(made.and(limited).map_err(engine_failed)) {
+        Ok(()) => deps.engine.build(&spec).await.map_err(engine_failed),
+        Err(error) => Err(error),
+    };
     let Created { session, pid, network_namespace } = match built {
         Ok(created) => created,
         Err(error) => {
+            deps.engine.discard_cgroup(cgroup.to_owned()).await;
             release_names(deps, row).await;
-            return Err(engine_failed(error));
+            return Err(error);
         }
     };
-    match connect_and_start(deps, row, &session, pid, network_namespace, cgroup, &limits, address).await {
+    match connect_and_start(deps, row, &session, pid, network_namespace, cgroup, &network, address).await {
         Ok(launched) => {
             // As large as its memory, and never read again.
             if let Some(images) = images
@@ -243,28 +252,22 @@ async fn connect_and_start(
     pid: i32,
     network_namespace: Option<OwnedFd>,
     cgroup: &Path,
-    limits: &Limits,
+    network: &TenantNetwork,
     address: Option<std::net::Ipv4Addr>,
 ) -> Result<Launched> {
-    let mut ports = Vec::new();
-    match (network_namespace, address) {
-        (Some(namespace), Some(address)) => ports = attach(deps, row, namespace, address).await?,
-        (Some(namespace), None) => {
-            deps.network.isolate(row.id.as_str(), namespace).await.map_err(network_failed)?;
-        }
-        (None, _) => {}
-    }
+    let run = Run {
+        id: &row.id,
+        generation: row.observed.generation,
+        tenant: &row.tenant,
+        cgroup,
+        pid: counted_pid(row.spec.network, pid),
+        limits: super::reading_limits(&row.spec.limits),
+    };
+    let connected = connect(deps, row, network, network_namespace, address);
+    let (connected, ready) = tokio::join!(connected, deps.metering.ready(run));
+    let ports = connected?;
     // Now that its interface is there to be counted, and before anything of it runs.
-    deps.metering
-        .open(Run {
-            id: &row.id,
-            generation: row.observed.generation,
-            tenant: &row.tenant,
-            cgroup,
-            pid: counted_pid(row.spec.network, pid),
-            limits: super::reading_limits(limits),
-        })
-        .await?;
+    deps.metering.begin(run, ready?).await?;
     if let Err(error) = session.ask(Request::Start, &[]).await {
         return Err(engine_failed(error.into()));
     }
@@ -276,18 +279,33 @@ pub(super) fn counted_pid(network: NetworkMode, pid: i32) -> Option<i32> {
     (network != NetworkMode::Host).then_some(pid)
 }
 
+/// Gives the container the network that it asks for; returns its published ports.
+async fn connect(
+    deps: &Arc<Deps>,
+    row: &ContainerRecord,
+    network: &TenantNetwork,
+    namespace: Option<OwnedFd>,
+    address: Option<std::net::Ipv4Addr>,
+) -> Result<Vec<PortMapping>> {
+    match (namespace, address) {
+        (Some(namespace), Some(address)) => attach(deps, row, network, namespace, address).await,
+        (Some(namespace), None) => {
+            deps.network.isolate(row.id.as_str(), namespace).await.map_err(network_failed)?;
+            Ok(Vec::new())
+        }
+        (None, _) => Ok(Vec::new()),
+    }
+}
+
 /// Connects the container with its tenant's bridge and publishes its ports.
 async fn attach(
     deps: &Arc<Deps>,
     row: &ContainerRecord,
+    network: &TenantNetwork,
     namespace: OwnedFd,
     address: std::net::Ipv4Addr,
 ) -> Result<Vec<PortMapping>> {
-    let tenant = {
-        let mut tx = deps.db.read().await?;
-        tenants::get(&mut tx, &row.tenant).await?
-    };
-    deps.network.ensure_tenant(&deps.tenant_network(&tenant)?).await.map_err(network_failed)?;
+    deps.network.ensure_tenant(network).await.map_err(network_failed)?;
     let attachment = attachment(row, address, row.spec.ports.iter());
     let attached = deps.network.attach(&attachment, namespace).await.map_err(network_failed)?;
     let given: Vec<PortMapping> = row
@@ -411,6 +429,18 @@ pub(super) async fn remove_cgroup(deps: &Arc<Deps>, row: &ContainerRecord, cgrou
     }
 }
 
+/// As [`remove_cgroup`], without waiting for it: the end of the run is told first. What a killed agent
+/// does not come to is found by the sweep of the next.
+pub(super) async fn remove_cgroup_later(deps: &Arc<Deps>, row: &ContainerRecord, cgroup: PathBuf) {
+    let removal = deps.engine.begin_removal().await;
+    let (engine, id) = (Arc::clone(&deps.engine), row.id.clone());
+    deps.tasks.spawn("remove cgroup", OnEnd::Fine, async move {
+        if let Err(error) = engine.remove_cgroup_in_turn(cgroup, removal).await {
+            tracing::error!(container.id = %id, error = chain(&error), "a cgroup was left behind");
+        }
+    });
+}
+
 /// Published ports are free again; the address stays with the container until it is removed.
 async fn release_names(deps: &Arc<Deps>, row: &ContainerRecord) {
     if row.spec.ports.is_empty() {
@@ -459,7 +489,7 @@ async fn write_name_files(
     } else {
         servers.iter().fold(String::new(), |text, server| text + "nameserver " + &server.to_string() + "\n")
     };
-    let hosts = hosts_text(deps, row, address).await?;
+    let hosts = deps.hosts_file(row, address);
     let dir = dir.to_owned();
     tokio::task::spawn_blocking(move || {
         use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -479,36 +509,13 @@ async fn write_name_files(
 
 /// Renews `hosts` in place: the container has the file itself mounted.
 pub(super) async fn write_hosts(deps: &Arc<Deps>, row: &ContainerRecord) -> Result<()> {
-    let text = hosts_text(deps, row, row.observed.address).await?;
+    let text = deps.hosts_file(row, row.observed.address);
     let Some(dir) = deps.engine.state_dir(row.id.as_str()) else { return Ok(()) };
     let path = dir.path().join("hosts");
     tokio::task::spawn_blocking(move || std::fs::write(path, text))
         .await
         .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
         .map_err(|error| disk_failed("the hosts file cannot be written", error))
-}
-
-async fn hosts_text(
-    deps: &Arc<Deps>,
-    row: &ContainerRecord,
-    address: Option<std::net::Ipv4Addr>,
-) -> Result<String> {
-    let mut tx = deps.db.read().await?;
-    let scope = Scope::Tenant(row.tenant.clone());
-    let all = containers::list(&mut tx, &scope, &ContainerFilter::default(), &PageRequest::whole()).await?;
-    let names = |row: &ContainerRecord| {
-        let mut names = vec![row.name.clone(), row.id.short().to_owned()];
-        names.extend(row.spec.hostname.clone());
-        names
-    };
-    let others: Vec<HostEntry> = all
-        .items
-        .iter()
-        .filter(|other| other.id != row.id && other.observed.state.is_live())
-        .filter_map(|other| Some(HostEntry { address: other.observed.address?, names: names(other) }))
-        .collect();
-    let own = address.map(|address| HostEntry { address, names: names(row) });
-    Ok(hosts(own.as_ref(), &names(row), &others))
 }
 
 fn host_path(path: &str) -> Result<PathBuf> {

@@ -12,6 +12,7 @@ mod health;
 mod launch;
 mod lines;
 pub(crate) mod logs;
+mod names;
 pub(crate) mod orphans;
 mod plan;
 mod restart;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use actor::{Actor, Command, MAILBOX, Seen};
 use futures_util::Stream;
 use logs::{LogItem, LogQuery, TailError};
+pub(crate) use names::Names;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
 use wharf_network::{Desired as DesiredNetwork, TenantNetwork};
 use wharf_shared::checkpoint::CheckpointView;
@@ -73,6 +75,7 @@ pub(crate) struct Deps {
     pub(crate) metering: Metering,
     pub(crate) checkpoints: Tools,
     pub(crate) actors: Mutex<HashMap<ContainerId, Handle>>,
+    pub(crate) names: Names,
 }
 
 /// How an actor is reached.
@@ -92,21 +95,6 @@ impl Deps {
             .and_then(|pool| pool.subnet(tenant.network_index))
             .map_err(|error| ServiceError::internal("the tenant's subnet lies outside the pool", error))?;
         Ok(TenantNetwork { tenant_id: tenant.id.to_string(), index: tenant.network_index, subnet })
-    }
-
-    /// Has the tenant's other containers renew their hosts files.
-    fn names_changed(&self, tenant: &TenantId, except: Option<&ContainerId>) {
-        let actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, handle) in actors.iter() {
-            let row = &handle.seen.borrow().row;
-            if row.tenant == *tenant
-                && Some(id) != except
-                && row.observed.state.is_live()
-                && handle.mailbox.try_send(Command::RefreshHosts).is_err()
-            {
-                tracing::debug!(container.id = %id, "too busy to renew its hosts file now");
-            }
-        }
     }
 }
 

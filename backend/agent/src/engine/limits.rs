@@ -41,14 +41,58 @@ pub(crate) enum LimitError {
          be set; leave it out"
     )]
     NoWeight,
-    #[error("the kernel refused io_weight in {}", path.display())]
-    Weight { path: PathBuf, source: std::io::Error },
+    #[error("the kernel refused {limit} in {}", path.display())]
+    Write { limit: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 /// A block device's numbers.
 pub(super) type Disk = (u64, u64);
 
-/// Writes the limits of a new group.
+/// Writes the limits of a group that was made just now: only those that are asked for.
+///
+/// Most containers limit nothing but their processes, and that is written without cgroups-rs, which reads
+/// the mount table and looks at every controller first.
+pub(super) fn apply_new(
+    layout: &Layout,
+    path: &Path,
+    limits: &Limits,
+    disk: Option<Disk>,
+) -> Result<(), LimitError> {
+    if !only_pids(limits) {
+        return apply(layout, path, limits, disk);
+    }
+    let Some(pids) = limits.pids else { return Ok(()) };
+    let file = file_of(layout, Controller::Pids, path, "pids.max")
+        .ok_or(LimitError::NoController { limit: "pids", controller: "pids" })?;
+    std::fs::write(&file, pids.to_string()).map_err(|source| LimitError::Write {
+        limit: "pids",
+        path: file,
+        source,
+    })
+}
+
+/// Whether no controller but that of processes has anything to hold.
+fn only_pids(limits: &Limits) -> bool {
+    matches!(
+        limits,
+        Limits {
+            cpu_millis: None,
+            cpu_weight: None,
+            memory_bytes: None,
+            swap_bytes: None,
+            pids: _,
+            io_read_bytes_per_s: None,
+            io_write_bytes_per_s: None,
+            io_weight: None,
+            // No controller holds these.
+            shm_bytes: _,
+            open_files: _,
+            devices: _,
+        }
+    )
+}
+
+/// Writes all limits of a group that may have others.
 pub(super) fn apply(
     layout: &Layout,
     path: &Path,
@@ -151,7 +195,7 @@ fn write(
                     let file = if v2 { "io.bfq.weight" } else { "blkio.bfq.weight" };
                     let file = file_of(layout, Controller::BlkIo, path, file).ok_or(LimitError::NoWeight)?;
                     std::fs::write(&file, bfq_weight(weight).to_string())
-                        .map_err(|source| LimitError::Weight { path: file, source })?;
+                        .map_err(|source| LimitError::Write { limit: "io_weight", path: file, source })?;
                 }
                 // Where none can be set any more, none is left to lift.
                 Some(_) if limits.io_weight.is_some() => return Err(LimitError::NoWeight),
@@ -227,6 +271,14 @@ pub(super) fn disk_of(path: &Path) -> Option<Disk> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_group_needs_more_than_a_number_of_processes_only_when_it_is_asked_for() {
+        let plain = Limits { pids: Some(7), shm_bytes: Some(1), open_files: Some(2), ..Limits::default() };
+        assert!(only_pids(&plain) && only_pids(&Limits::default()));
+        assert!(!only_pids(&Limits { memory_bytes: Some(1), ..plain.clone() }));
+        assert!(!only_pids(&Limits { io_weight: Some(1), ..plain }));
+    }
 
     #[test]
     fn weights_keep_their_order_and_fit_into_bfq_s_range() {

@@ -15,14 +15,14 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::{MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub(crate) use adopt::Found;
 pub(crate) use limits::LimitError;
 pub(crate) use session::{Session, SessionError, ShimNotice};
 pub(crate) use sweep::{Remains, RunCgroup};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore};
 use wharf_runtime::cgroup::{Cgroup, CgroupError, DeviceRule, Layout, LayoutKind};
 use wharf_runtime::checkpoint::{self, Dump, DumpError, Outside};
 use wharf_runtime::spec::{IdMap, LaunchSpec, default_masked_paths};
@@ -38,6 +38,8 @@ use wharf_shim::protocol::{Failure, Reply, Request};
 const FORGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long building a container may take. Filling a new volume from the image is the slowest part.
 const CREATE_TIMEOUT: Duration = Duration::from_mins(5);
+/// So many cgroups are removed at the same time; all wait for the same locks of the kernel.
+const REMOVING: usize = 2;
 
 /// A step with a container failed.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,10 @@ pub(crate) struct Engine {
     masked_paths: Vec<String>,
     /// The connection with the forge; one launch request at a time.
     forge: Mutex<Option<Session>>,
+    /// Held shared by each removal of a container's cgroup, alone by that of a tenant's.
+    removals: Arc<RwLock<()>>,
+    /// Of removals that nobody waits for.
+    removing: Semaphore,
     /// Tenants' cgroups that were made, with the limits that they have.
     tenants: std::sync::Mutex<HashMap<PathBuf, Quota>>,
     /// See [`Self::disk`].
@@ -115,6 +121,8 @@ impl Engine {
             layout: Layout::detect()?,
             masked_paths: default_masked_paths(),
             forge: Mutex::new(None),
+            removals: Arc::default(),
+            removing: Semaphore::new(REMOVING),
             tenants: std::sync::Mutex::default(),
             disk: OnceLock::new(),
         })
@@ -177,6 +185,7 @@ impl Engine {
     /// Removes a tenant's empty cgroup.
     pub(crate) async fn remove_tenant(&self, tenant: &str) -> Result<(), EngineError> {
         let path = self.tenant_cgroup(tenant);
+        let _after_its_containers = self.removals.write().await;
         self.made_tenants().remove(&path);
         self.remove_cgroup(path).await
     }
@@ -194,42 +203,42 @@ impl Engine {
             .map_err(EngineError::from)
     }
 
-    /// Makes directories, cgroup and limits of a start, then has it built. Nothing of it runs yet.
-    /// When it fails, nothing but the container's state directory is left.
-    pub(crate) async fn create(
+    /// Makes the directories of a start.
+    pub(crate) async fn make_directories(&self, spec: &LaunchSpec) -> Result<(), EngineError> {
+        let spec = spec.clone();
+        tokio::task::spawn_blocking(move || prepare_directories(&spec)).await?
+    }
+
+    /// Makes the cgroup of a start, with its limits. When it fails, [`Self::discard_cgroup`] is to follow.
+    pub(crate) async fn make_cgroup(
         &self,
-        spec: LaunchSpec,
+        path: PathBuf,
         limits: Limits,
         devices: Vec<DeviceRule>,
-    ) -> Result<Created, EngineError> {
-        let (layout, disk, cgroup) = (self.layout.clone(), self.disk(), spec.cgroup.clone());
-        let prepared = tokio::task::spawn_blocking(move || {
-            prepare_directories(&spec)?;
-            let cgroup = Cgroup::create(&layout, &spec.cgroup)
-                .map_err(|source| EngineError::Cgroup { path: spec.cgroup.clone(), source })?;
-            limits::apply(&layout, &spec.cgroup, &limits, disk)?;
-            cgroup
-                .allow_devices(&devices)
-                .map_err(|source| EngineError::Cgroup { path: spec.cgroup.clone(), source })?;
-            Ok::<_, EngineError>(spec)
+    ) -> Result<(), EngineError> {
+        let (layout, disk) = (self.layout.clone(), self.disk());
+        tokio::task::spawn_blocking(move || {
+            let failed = |source| EngineError::Cgroup { path: path.clone(), source };
+            let cgroup = Cgroup::create(&layout, &path).map_err(failed)?;
+            limits::apply_new(&layout, &path, &limits, disk)?;
+            cgroup.allow_devices(&devices).map_err(failed)
         })
-        .await?;
-        let built = match prepared {
-            Ok(spec) => self.build(&spec).await,
-            Err(error) => Err(error),
-        };
-        if built.is_err()
-            && let Err(error) = self.remove_cgroup(cgroup).await
-        {
+        .await?
+    }
+
+    /// Removes the cgroup of a start that failed before it was metered.
+    pub(crate) async fn discard_cgroup(&self, path: PathBuf) {
+        if let Err(error) = self.remove_cgroup(path).await {
             tracing::warn!(
                 error = crate::error::chain(&error),
                 "the cgroup of a failed start was left behind"
             );
         }
-        built
     }
 
-    async fn build(&self, spec: &LaunchSpec) -> Result<Created, EngineError> {
+    /// Has a start built whose directories and cgroup are there. Nothing of it runs yet. When it fails,
+    /// nothing of it is left but those.
+    pub(crate) async fn build(&self, spec: &LaunchSpec) -> Result<Created, EngineError> {
         let bytes = spec.encode().map_err(|source| EngineError::Seal(Box::new(source)))?;
         let sealed = memfd::seal_spec(&bytes).map_err(|source| EngineError::Seal(Box::new(source)))?;
         let (ours, theirs) = Connection::pair().map_err(SessionError::from)?;
@@ -316,6 +325,23 @@ impl Engine {
             }
         })
         .await?
+    }
+
+    /// Announces a removal that a tenant's removal is to wait for.
+    pub(crate) async fn begin_removal(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.removals).read_owned().await
+    }
+
+    /// Removes a cgroup when its turn has come: many that end at once do not hold up those that start.
+    pub(crate) async fn remove_cgroup_in_turn(
+        &self,
+        path: PathBuf,
+        removal: OwnedRwLockReadGuard<()>,
+    ) -> Result<(), EngineError> {
+        let _place = self.removing.acquire().await;
+        let removed = self.remove_cgroup(path).await;
+        drop(removal);
+        removed
     }
 
     /// Kills every process of a cgroup.

@@ -278,10 +278,20 @@ impl Metering {
 
     /// Begins to meter a container that was built and does not run yet.
     pub(crate) async fn open(&self, run: Run<'_>) -> Result<()> {
-        let Run { id, generation, tenant, cgroup, pid, limits } = run;
+        let reader = self.ready(run).await?;
+        self.begin(run, reader).await
+    }
+
+    /// All of [`Self::open`] that comes before the first reading.
+    pub(crate) async fn ready(&self, run: Run<'_>) -> Result<UsageReader> {
         self.require_room().await?;
-        self.open_tenant(tenant, cgroup).await?;
-        let reader = self.reader(cgroup, pid).await?;
+        self.open_tenant(run.tenant, run.cgroup).await?;
+        self.reader(run.cgroup, run.pid).await
+    }
+
+    /// Takes the first reading and makes it durable.
+    pub(crate) async fn begin(&self, run: Run<'_>, reader: UsageReader) -> Result<()> {
+        let Run { id, generation, tenant, cgroup, pid: _, limits } = run;
         let _order = self.order().await;
         let reading = reader.read(Depth::Full);
         let key = self.key(tenant, Some((id, generation)));

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use wharf_runtime::LaunchError;
 use wharf_runtime::cgroup::{Cgroup, CgroupError, Layout, LayoutError};
-use wharf_runtime::launch::Stdio;
+use wharf_runtime::launch::{Gate, Stdio};
 use wharf_runtime::spec::{LaunchSpec, SpecError};
 use wharf_runtime::usage::{Depth, UsageError, UsageReader};
 use wharf_shim::connection::{ConnectionError, Listener};
@@ -124,7 +124,8 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
     state.pipes = pipes(&theirs).map_err(CreateError::Streams)?;
     let listener = Listener::bind(&run_dir.shim_socket()).map_err(CreateError::Listen)?;
     // From here on an early return ends the container: that is what dropping it does.
-    let mut created = wharf_runtime::launch::create(spec, theirs).map_err(CreateError::Launch)?;
+    let mut created = wharf_runtime::launch::create_in(&layout, spec, theirs, &Gate::Supervisor)
+        .map_err(CreateError::Launch)?;
     let init = ProcessRef { pid: created.pid, start_time_ticks: created.start_time_ticks };
     state.init = Some(init);
     state.phase = Phase::Created;

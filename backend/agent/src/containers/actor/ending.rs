@@ -188,7 +188,7 @@ impl Actor {
         let end = ending.record.as_ref().map(End::of);
         self.deps.metering.close(self.id(), ending.generation, end.as_ref()).await?;
         ending.booked = true;
-        launch::remove_cgroup(&self.deps, &self.row, &ending.cgroup).await;
+        launch::remove_cgroup_later(&self.deps, &self.row, ending.cgroup.clone()).await;
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl Actor {
         })
         .await?;
         ending.told = true;
-        self.deps.names_changed(&self.row.tenant, Some(self.id()));
+        self.deps.names_changed(&self.row);
         Ok(())
     }
 
