@@ -17,7 +17,7 @@ use wharf_shared::tenant::TenantView;
 /// A bridge has 1,023 ports, and the busiest host rarely a single tenant.
 const TENANTS: usize = 10;
 const EACH: usize = 100;
-const WATCHED: Duration = Duration::from_secs(60);
+const WATCHED: Duration = Duration::from_mins(1);
 const LOOKS: usize = 300;
 const RSS_BAR_MB: f64 = 80.0;
 const CPU_BAR_PERCENT: f64 = 2.0;

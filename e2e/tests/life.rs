@@ -191,7 +191,8 @@ fn a_renamed_container_is_found_by_its_new_name_only() -> Result<()> {
                 && !hosts.split_whitespace().any(|word| word == "far"))
         })?;
         assert_eq!(refused(world, Method::GET, "/containers/far", None)?.kind, ProblemKind::NotFound);
-        let conflict = refused(world, Method::PATCH, "/containers/near", Some(json!({ "name": "farther" })))?;
+        let conflict =
+            refused(world, Method::PATCH, "/containers/near", Some(&json!({ "name": "farther" })))?;
         assert_eq!(conflict.kind, ProblemKind::NameTaken);
         ensure!(conflict.to_string().contains("choose another name"), "{conflict}");
         // The old one is free again.
@@ -352,8 +353,8 @@ fn the_kernel_s_kill_of_a_child_for_memory_is_told_with_the_exact_exit() -> Resu
     })
 }
 
-fn refused(world: &World, method: Method, path: &str, body: Option<Value>) -> Result<Problem> {
-    world.api().refused(method, path, body.as_ref()).with_context(|| path.to_owned())
+fn refused(world: &World, method: Method, path: &str, body: Option<&Value>) -> Result<Problem> {
+    world.api().refused(method, path, body).with_context(|| path.to_owned())
 }
 
 #[test]
@@ -365,7 +366,7 @@ fn what_does_not_fit_a_container_s_state_is_answered_in_words_and_changes_nothin
         let view =
             world.start(&tenant, &["sh", "-c", "sleep 0 & exec sleep 1000"], json!({ "name": "it" }))?;
         let says = |method: Method, path: &str, body: Option<Value>, words: &str| -> Result<()> {
-            let problem = refused(world, method, path, body)?;
+            let problem = refused(world, method, path, body.as_ref())?;
             assert_eq!(problem.kind, ProblemKind::Conflict, "{path}: {problem}");
             ensure!(problem.to_string().contains(words), "{path}: {words} is not said: {problem}");
             Ok(())
@@ -408,7 +409,7 @@ fn what_does_not_fit_a_container_s_state_is_answered_in_words_and_changes_nothin
             (Method::POST, "/containers/it/start", None),
             (Method::DELETE, "/containers/it", None),
         ] {
-            assert_eq!(refused(world, method, path, body)?.kind, ProblemKind::NotFound);
+            assert_eq!(refused(world, method, path, body.as_ref())?.kind, ProblemKind::NotFound);
         }
         world.no_container_is_left()
     })
@@ -420,7 +421,7 @@ fn input_that_no_kernel_takes_is_refused_with_what_to_do() -> Result<()> {
         let tenant = world.tenant("acme")?;
         let create = |more: Value| -> Result<Problem> {
             let spec = world.spec(&tenant, &["true"], more)?;
-            refused(world, Method::POST, "/containers?start=true", Some(spec))
+            refused(world, Method::POST, "/containers?start=true", Some(&spec))
         };
         let cases = [
             (json!({ "limits": { "memory_bytes": 4_096 } }), "limits.memory_bytes"),
