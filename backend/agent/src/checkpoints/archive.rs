@@ -92,9 +92,13 @@ impl Archives {
 
     /// All of them, newest first.
     pub(crate) fn list(&self) -> io::Result<Vec<Record>> {
-        let mut ids: Vec<CheckpointId> = fs::read_dir(&self.root)?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect();
+        let entries = match fs::read_dir(&self.root) {
+            // Nothing was kept yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut ids: Vec<CheckpointId> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
         ids.sort_by(|one, other| other.cmp(one));
         let records = ids.iter().map(|id| self.read(id)).collect::<io::Result<Vec<_>>>()?;
         Ok(records.into_iter().flatten().collect())

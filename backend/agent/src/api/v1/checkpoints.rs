@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(list))
         .routes(routes!(get, remove))
         .routes(routes!(restore))
-        .routes(routes!(create))
+        .routes(routes!(checkpoint))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -51,7 +51,7 @@ async fn list(
 #[utoipa::path(post, path = "/containers/{container}/checkpoints", tag = "checkpoints",
     params(("container" = String, Path)), request_body = CheckpointRequest,
     responses((status = 201, body = CheckpointView), (status = "default", body = Problem)))]
-async fn create(
+async fn checkpoint(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
     Path(container): Path<String>,
