@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::ctx::PageRequest;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wharf_shared::auth::{CSRF_HEADER, SESSION_COOKIE};
@@ -20,6 +21,11 @@ use crate::app::App;
 use crate::auth::{Client, Credential, SignedIn};
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError};
+
+/// Most bytes of a body.
+const BODY_MAX_BYTES: usize = 1 << 20;
+/// A body that is too large is read and thrown away up to here.
+const HEARD_OUT_MAX_BYTES: usize = 32 << 20;
 
 /// A caller with good credentials: what nearly every handler takes first.
 #[derive(Debug)]
@@ -178,12 +184,12 @@ impl<T: Serialize> IntoResponse for Json<T> {
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ServiceError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self> {
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
         if !is_json(request.headers()) {
             let detail = "the body must have the content type application/json";
             return Err(ServiceError::new(ProblemKind::UnsupportedMediaType, detail));
         }
-        let body = Bytes::from_request(request, state).await.map_err(unread)?;
+        let body = receive(request.into_body()).await?;
         read(&body).map(Self)
     }
 }
@@ -195,9 +201,9 @@ pub(crate) struct OptionalJson<T>(pub(crate) T);
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
     type Rejection = ServiceError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self> {
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
         let json = is_json(request.headers());
-        let body = Bytes::from_request(request, state).await.map_err(unread)?;
+        let body = receive(request.into_body()).await?;
         match (body.is_empty(), json) {
             (true, _) => Ok(Self(T::default())),
             (false, true) => read(&body).map(Self),
@@ -217,12 +223,27 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn unread(rejection: BytesRejection) -> ServiceError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        ServiceError::new(ProblemKind::TooLarge, "a body has at most 1 MiB here")
-    } else {
-        ServiceError::new(ProblemKind::Malformed, "the body could not be read").because(rejection)
+/// Receives a body whole. One that is too large is heard out within reason: a connection that is closed while
+/// its client still sends is reset, and the client learns nothing of the reason.
+async fn receive(body: Body) -> Result<Vec<u8>> {
+    let mut received = Vec::new();
+    let mut length = 0_usize;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            ServiceError::new(ProblemKind::Malformed, "the body could not be read").because(error)
+        })?;
+        length = length.saturating_add(chunk.len());
+        if length <= BODY_MAX_BYTES {
+            received.extend_from_slice(&chunk);
+        } else if length > HEARD_OUT_MAX_BYTES {
+            break;
+        }
     }
+    if length > BODY_MAX_BYTES {
+        return Err(ServiceError::new(ProblemKind::TooLarge, "a body has at most 1 MiB here"));
+    }
+    Ok(received)
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {

@@ -14,6 +14,7 @@ mod openapi;
 mod problem;
 mod security;
 mod serve;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod v1;
@@ -22,7 +23,7 @@ mod web;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -37,8 +38,6 @@ use frame::Frame;
 use http_metrics::HttpMetrics;
 use serve::Doors;
 
-/// Most bytes of a body, where a handler does not say otherwise.
-const BODY_MAX_BYTES: usize = 1 << 20;
 /// A handler has so long to begin its answer.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// Routes whose work is to wait, each with a bound of its own.
@@ -65,7 +64,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/metrics/containers", get(container_metrics::show))
         .route_layer(middleware::from_fn(frame::time_limit))
         .fallback(elsewhere)
-        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(Extension(document))
         .layer(Extension(metrics))
         .layer(CatchPanicLayer::custom(frame::panicked))
