@@ -1,5 +1,7 @@
 //! Joins this terminal to a process in a container, over the exec or attach WebSocket.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +16,9 @@ use crate::terminal::{self, Changed, DetachKeys};
 const FORWARDED: [i32; 4] = [1, 2, 3, 15];
 /// Read from standard input at once; a frame of this size goes through every limit on the way.
 const STDIN_CHUNK_BYTES: usize = 16 * 1024;
+
+/// How long a signal waits for room behind input that is on its way. More than this is input that nobody reads.
+const SIGNAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the two are joined.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +72,9 @@ impl Stream {
     }
 
     async fn pump(self, joint: Joint, raw: bool) -> Result<Ended> {
+        // Caught before a word of the process is shown: whoever reads it may answer with a signal.
+        let resized = signal(SignalKind::window_change()).context("wait for the window's size")?;
+        let caught = Caught { resized, signals: Signals::new(!raw)? };
         let (saying, hearing, carry) = self.socket.split();
         let carry = async {
             carry.await;
@@ -76,7 +84,7 @@ impl Stream {
         // there is nobody to say anything to.
         tokio::select! {
             ended = hear(hearing) => ended,
-            left = async { tokio::try_join!(say(saying, joint, raw), carry) } => left.map(|_| Ended::Detached),
+            left = async { tokio::try_join!(say(saying, joint, raw, caught), carry) } => left.map(|_| Ended::Detached),
         }
     }
 }
@@ -96,9 +104,8 @@ async fn hear(mut hearing: Hearing<StreamOutput>) -> Result<Ended> {
 }
 
 /// Passes on what is typed, the window's size and signals, until the person leaves.
-async fn say(saying: Saying<StreamInput>, joint: Joint, raw: bool) -> Result<()> {
-    let mut resized = signal(SignalKind::window_change()).context("wait for the window's size")?;
-    let mut signals = Signals::new(!raw)?;
+async fn say(saying: Saying<StreamInput>, joint: Joint, raw: bool, caught: Caught) -> Result<()> {
+    let Caught { mut resized, mut signals } = caught;
     let size = || terminal::size().map(|(rows, columns)| StreamInput::Resize { rows, columns });
     if joint.terminal
         && let Some(size) = size()
@@ -123,8 +130,25 @@ async fn say(saying: Saying<StreamInput>, joint: Joint, raw: bool) -> Result<()>
                 }
             }
             number = signals.next() => {
-                if !saying.try_send(&StreamInput::Signal(number))? {
-                    bail!("the process does not read its input, and signal {number} cannot overtake it");
+                let signal = StreamInput::Signal(number);
+                let mut sent = std::pin::pin!(tokio::time::timeout(SIGNAL_PATIENCE, saying.send(&signal)));
+                // Input that is on its way goes on meanwhile: it may hold the room that is waited for.
+                let sent = loop {
+                    tokio::select! {
+                        sent = &mut sent => break sent,
+                        done = &mut typed, if stdin_open => {
+                            if done? == Passed::Left {
+                                return Ok(());
+                            }
+                            stdin_open = false;
+                        }
+                    }
+                };
+                match sent {
+                    Ok(sent) => sent?,
+                    Err(_elapsed) => {
+                        bail!("the process does not read its input, and signal {number} cannot overtake it");
+                    }
                 }
             }
         }
@@ -162,6 +186,12 @@ async fn pass_stdin(saying: &Saying<StreamInput>, wanted: bool, raw: bool) -> Re
             return Ok(Passed::Left);
         }
     }
+}
+
+/// What this process is told from now on, in place of what the signals would do to it.
+struct Caught {
+    resized: Signal,
+    signals: Signals,
 }
 
 /// The forwarded signals, as they come in.
