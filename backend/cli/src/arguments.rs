@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    checkpoints, containers, context, events, exec, files, host, images, logs, oci, prices, run, stats,
+    checkpoints, containers, context, copy, events, exec, files, host, images, logs, oci, prices, run, stats,
     tenants, tokens, usage, users, volumes,
 };
 
@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Top(containers::TopArguments),
     /// Tell what a container has changed in its image.
     Diff(files::DiffArguments),
+    /// Copy files into a container or out of it, whether it runs or not.
+    Cp(copy::CopyArguments),
     /// Write all files of a container's root as a tar archive.
     Export(files::ExportArguments),
     /// Make an image of what a container has changed.

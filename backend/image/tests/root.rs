@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, XattrFlags};
 use support::Host;
-use wharf_image::{ChangeKind, CommitOptions, Root, RootError};
+use wharf_image::{ChangeKind, CommitOptions, FileKind, Limits, Placed, Root, RootError};
 
 /// First id of the tenant.
 const BASE: u32 = 1_000_000_000;
@@ -188,7 +188,7 @@ async fn layers_of(host: &Host, image: &wharf_image::Image) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn a_committed_image_shows_what_the_container_saw() {
-    let host = Host::new(wharf_image::Limits::default());
+    let host = Host::new(Limits::default());
     let container = Container::new().used();
     let archive = {
         let mut archive = Vec::new();
@@ -269,4 +269,221 @@ fn what_a_container_s_root_plants_leads_neither_out_nor_to_a_standstill() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// An archive of these members: kind, name, link or data.
+fn archive(members: &[(tar::EntryType, &str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (kind, name, text) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(*kind);
+        header.set_mode(0o640);
+        header.set_uid(33);
+        header.set_gid(44);
+        header.set_mtime(1_000);
+        header.set_size(0);
+        // Written as it is: the crate would refuse some of these.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        if *kind == tar::EntryType::Regular {
+            header.set_size(text.len() as u64);
+            header.set_cksum();
+            builder.append(&header, text.as_bytes()).expect("member");
+        } else {
+            header.as_old_mut().linkname[..text.len()].copy_from_slice(text.as_bytes());
+            header.set_cksum();
+            builder.append(&header, std::io::empty()).expect("member");
+        }
+    }
+    builder.into_inner().expect("archive")
+}
+
+fn place(
+    root: &Root,
+    directory: &str,
+    members: &[(tar::EntryType, &str, &str)],
+) -> Result<Placed, RootError> {
+    root.place(Path::new(directory), &archive(members)[..], &Limits::default(), true)
+}
+
+fn packed(root: &Root, path: &str) -> BTreeMap<String, String> {
+    let mut archive = Vec::new();
+    root.pack_path(Path::new(path), None, &mut archive).expect("packed");
+    members(&archive)
+}
+
+#[test]
+fn a_path_is_packed_under_its_last_name_and_links_stay_inside() {
+    let container = Container::new().used();
+    symlink("/new", container.path("upper", "short")).expect("link");
+    symlink("../../../../../../../new", container.path("upper", "up")).expect("link");
+    symlink("loop", container.path("upper", "loop")).expect("link");
+    let root = container.root();
+    let deep = "Regular 33:33 644 hello";
+    for path in ["/new/deep", "new/deep/", "/short/deep", "/up/deep/.", "/new/deep/../deep"] {
+        assert_eq!(packed(&root, path)["deep/file"], deep, "{path}");
+    }
+    assert_eq!(packed(&root, "/short").keys().collect::<Vec<_>>(), ["short"], "a link is packed as a link");
+    assert!(packed(&root, "/short/.").contains_key("new/deep/file"), "unless it is gone through");
+    assert!(packed(&root, "/")["etc/passwd"].ends_with("mine"));
+    assert!(packed(&root, "/var").contains_key("var/lib/c"));
+    let mut contents = Vec::new();
+    root.pack_path(Path::new("/new"), Some(std::ffi::OsStr::new("")), &mut contents).expect("packed");
+    assert!(members(&contents).contains_key("deep/file"));
+
+    let stat = root.stat(Path::new("/short"), false).expect("there");
+    assert_eq!((stat.kind, stat.target.as_deref()), (FileKind::Link, Some("/new".as_ref())));
+    assert_eq!(root.stat(Path::new("/short"), true).expect("there").kind, FileKind::Directory);
+    assert_eq!(root.stat(Path::new("/"), false).expect("there").kind, FileKind::Directory);
+    let absent = |path: &str| matches!(root.stat(Path::new(path), true), Err(RootError::Absent { .. }));
+    // Not there, hidden by a whiteout, behind an opaque directory, a link to the host's own.
+    for path in ["/none", "/none/x", "/gone/x", "/etc/old", "/var/lib/a", "/link"] {
+        assert!(absent(path), "{path}");
+    }
+    for path in ["/loop", "/etc/passwd/x", "/etc/passwd/"] {
+        assert!(matches!(root.stat(Path::new(path), true), Err(RootError::Unfit { .. })), "{path}");
+    }
+}
+
+#[test]
+fn an_archive_is_unpacked_as_overlayfs_would_have_it() {
+    use tar::EntryType::{Directory, Link, Regular, Symlink};
+
+    let container = Container::new().used();
+    let root = container.root();
+    let members = [
+        (Regular, "./file", "data"),
+        (Directory, "lib/", ""),
+        (Regular, "lib/a", "new a"),
+        (Symlink, "lib/away", "/proc/1/root"),
+        (Link, "lib/again", "lib/a"),
+    ];
+    let placed = place(&root, "/usr", &members).expect("placed");
+    assert_eq!((placed.entries, placed.bytes), (5, 9));
+    let all = exported(&root);
+    assert_eq!(all["usr/file"], "Regular 33:44 640 data");
+    assert_eq!(all["usr/lib/a"], "Regular 33:44 640 new a");
+    assert_eq!(all["usr/lib/again"], "Link 33:44 640 usr/lib/a");
+    assert!(all["usr/new"].ends_with("high usr/new"), "the image's are still there");
+    assert!(all["usr/lib/away"].contains("/proc/1/root"));
+    let owner = fs::metadata(container.path("upper", "usr/file")).expect("made");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), BASE + 33);
+
+    // Over what is hidden, over a file, and again.
+    place(&root, "/", &[(Regular, "gone/y", "y"), (Regular, "etc/old", "o"), (Regular, "etc/passwd", "p")])
+        .expect("placed");
+    let all = exported(&root);
+    assert!(!all.contains_key("gone/x"), "what was removed does not come back");
+    assert_eq!(
+        (all["gone/y"].as_str(), all["etc/old"].as_str()),
+        ("Regular 33:44 640 y", "Regular 33:44 640 o")
+    );
+    assert_eq!(all["etc/passwd"], "Regular 33:44 640 p");
+    place(&root, "/etc", &[(Regular, "passwd", "q")]).expect("placed again");
+    assert!(exported(&root)["etc/passwd"].ends_with(" q"));
+    assert_eq!(
+        fs::read_to_string(container.path("low", "etc/passwd")).expect("the image"),
+        "low etc/passwd\n"
+    );
+
+    // Without owners all is the root's; a container that never ran has its image's directories.
+    let fresh = Container::new();
+    fs::create_dir(fresh.path("upper", "")).expect("writable");
+    let root = fresh.root();
+    root.place(Path::new("/var/lib"), &archive(&[(Regular, "z", "z")])[..], &Limits::default(), false)
+        .expect("placed");
+    assert_eq!(exported(&root)["var/lib/z"], "Regular 0:0 640 z");
+    assert!(exported(&root).contains_key("var/lib/a"));
+}
+
+/// Attacks: C5.
+#[test]
+fn what_has_no_place_is_refused_and_nothing_of_it_stays() {
+    use tar::EntryType::{Block, Char, Directory, Fifo, Link, Regular, Symlink};
+
+    let container = Container::new().used();
+    symlink(container.dir.path(), container.path("upper", "out")).expect("link");
+    let root = container.root();
+    for refused in [
+        (Regular, "../escape", "x"),
+        (Regular, "out/escape", "x"),
+        (Regular, "etc/passwd/x", "x"),
+        (Directory, "etc/passwd", ""),
+        (Regular, "etc", "x"),
+        (Symlink, "etc", "/"),
+        (Link, "stolen", "../../../etc/shadow"),
+        (Link, "stolen", "out"),
+        (Link, "stolen", "etc"),
+        (Char, "null", ""),
+        (Block, "disk", ""),
+        (Fifo, "pipe2", ""),
+    ] {
+        let before = exported(&root);
+        let outcome = place(&root, "/", &[refused]);
+        if refused == (Link, "stolen", "out") {
+            // A link is linked, and not what it leads to.
+            assert!(outcome.is_ok());
+            assert!(fs::symlink_metadata(container.path("upper", "stolen")).expect("there").is_symlink());
+            fs::remove_file(container.path("upper", "stolen")).expect("removed");
+            continue;
+        }
+        assert!(matches!(outcome, Err(RootError::Unpack(_))), "{refused:?}: {outcome:?}");
+        assert_eq!(exported(&root), before, "{refused:?}");
+    }
+    assert!(!container.dir.path().join("escape").exists());
+    for (directory, members) in [("/none", &[][..]), ("/etc/passwd", &[])] {
+        assert!(place(&root, directory, members).is_err(), "{directory}");
+    }
+}
+
+/// Attacks: C5.
+#[test]
+fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let dir = tempfile::tempdir().expect("directory");
+    let (inside, outside) = (dir.path().join("root"), dir.path().join("host"));
+    for path in [inside.join("real/deep"), outside.join("deep")] {
+        fs::create_dir_all(&path).expect("directory");
+        fs::write(path.join("file"), if path.starts_with(&inside) { "inside" } else { "secret" })
+            .expect("file");
+    }
+    symlink(&outside, inside.join("link")).expect("link");
+    let live = || Root::live(fs::File::open(&inside).expect("opened").into(), 0);
+    let (stop, seconds) =
+        (AtomicBool::new(false), if std::env::var_os("WHARF_SOAK").is_some() { 600 } else { 1 });
+    let (mut read, mut written, mut refused) = (0, 0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            while !stop.load(Ordering::Relaxed) {
+                let (real, link) = (inside.join("real"), inside.join("link"));
+                rustix::fs::renameat_with(rustix::fs::CWD, &real, rustix::fs::CWD, &link, flags)
+                    .expect("swapped");
+            }
+        });
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+        while std::time::Instant::now() < end {
+            let mut archive = Vec::new();
+            match live().pack_path(Path::new("/real/deep"), None, &mut archive) {
+                Ok(()) => read += 1,
+                Err(RootError::Absent { .. } | RootError::Read { .. } | RootError::Unfit { .. }) => {
+                    refused += 1;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+            assert!(!String::from_utf8_lossy(&archive).contains("secret"));
+            let member = (tar::EntryType::Regular, "deep/new", "mine");
+            for directory in ["/", "/real"] {
+                let member = if directory == "/" { (member.0, "real/deep/new", member.2) } else { member };
+                match place(&live(), directory, &[member]) {
+                    Ok(_) => written += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+            assert!(!outside.join("deep/new").exists(), "written outside");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    println!("{read} read, {written} written, {refused} refused while a directory and a link were swapped");
+    assert!(read > 0 && written > 0, "the race was never won by us: the test shows nothing");
 }

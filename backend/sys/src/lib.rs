@@ -11,6 +11,7 @@ mod error;
 
 pub mod bpf;
 pub mod caps;
+pub mod fs_ids;
 pub mod image;
 pub mod keyring;
 pub mod limits;

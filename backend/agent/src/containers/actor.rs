@@ -102,6 +102,8 @@ pub(super) enum Command {
     Stdin(Answer<Stdin>),
     /// Where its processes are.
     Cgroup(Answer<PathBuf>),
+    /// Do nothing, so that nothing runs in it, until what is answered is dropped.
+    StandStill(Answer<oneshot::Sender<()>>),
     CloseStdin(Answer<()>),
     /// The names of the tenant's containers changed.
     RefreshHosts,
@@ -349,6 +351,16 @@ impl Actor {
                 }
             }
             Command::Cgroup(answer) => reply(answer, self.running().map(|live| live.cgroup.clone())),
+            Command::StandStill(answer) => {
+                if self.live.is_some() || self.preparing.is_some() {
+                    let refused = "the container is being started or stopped; try again when that is done";
+                    return reply(answer, Err(ServiceError::conflict(refused)));
+                }
+                let (held, released) = oneshot::channel();
+                reply(answer, Ok(held));
+                // Whoever holds it drops it, and says nothing.
+                released.await.ok();
+            }
             Command::Stdin(answer) => reply(answer, self.stdin().await),
             Command::CloseStdin(answer) => {
                 let closed = match self.running() {

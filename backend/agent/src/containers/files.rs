@@ -1,18 +1,31 @@
-//! A container's files: what it changed, the whole as an archive, and a new image of it.
+//! A container's files: what it changed, the whole as an archive, a new image of it, and copies in and out.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use wharf_image::{ChangeKind as Kind, CommitOptions, Image, Root, RootError, RunConfig};
-use wharf_shared::container::{ChangeKind, ChangeView, ChangesView, CommitRequest, ContainerState};
+use wharf_image::{
+    ChangeKind as Kind, CommitOptions, FileStat, Image, Placed, Root, RootError, RunConfig, UnpackError,
+};
+use wharf_shared::container::{
+    ChangeKind, ChangeView, ChangesView, CommitRequest, ContainerState, CopiedView, FileKind, FileView,
+};
 use wharf_shared::image::ImageView;
+use wharf_shared::permission::Permission;
+use wharf_shared::problem::ProblemKind;
+use wharf_shared::time::Timestamp;
 use wharf_store::containers::ContainerRecord;
 use wharf_store::tenants;
 
 use super::Containers;
+use super::actor::Command;
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError};
 use crate::tasks::OnEnd;
@@ -42,19 +55,123 @@ impl Containers {
 
     /// All files of its root, as a tar that is written while it is read. It breaks off where one cannot be
     /// read: a reader sees that the archive has no end.
-    pub(crate) async fn export(
+    pub(crate) async fn export(&self, ctx: &Ctx, container: &str) -> Result<Chunks> {
+        let row = self.find(ctx, container).await?;
+        let (root, _) = self.root(&row).await?;
+        Ok(self.archive(&row, move |out| root.export(out)))
+    }
+
+    /// What a path of it is.
+    pub(crate) async fn stat_file(
         &self,
         ctx: &Ctx,
         container: &str,
-    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+        path: &str,
+        follow: bool,
+    ) -> Result<FileView> {
         let row = self.find(ctx, container).await?;
-        let (root, _) = self.root(&row).await?;
-        let (sender, mut receiver) = mpsc::channel(CHUNKS);
+        let root = self.visible_root(&row, path).await?;
+        let path = PathBuf::from(path);
+        self.blocking(move || root.stat(&path, follow)).await.map(file_view)
+    }
+
+    /// A path of it as a tar, whether it runs or not; `name` is what its members' names begin with.
+    pub(crate) async fn copy_out(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        path: &str,
+        name: Option<String>,
+    ) -> Result<Chunks> {
+        let row = self.find(ctx, container).await?;
+        let root = self.visible_root(&row, path).await?;
+        let path = PathBuf::from(path);
+        // What is wrong with the path is told now, and not by an archive that breaks off.
+        let (root, path) = self.blocking(move || root.stat(&path, false).map(|_| (root, path))).await?;
+        self.audit(ctx, "container.copy_out", &row, detail(&path.to_string_lossy())).await?;
+        Ok(self.archive(&row, move |out| root.pack_path(&path, name.as_deref().map(OsStr::new), out)))
+    }
+
+    /// Unpacks an archive into a directory of it, whether it runs or not.
+    pub(crate) async fn copy_in(
+        &self,
+        ctx: &Ctx,
+        container: &str,
+        directory: &str,
+        archive: File,
+        keep_owners: bool,
+    ) -> Result<CopiedView> {
+        ctx.require(Permission::TenantWrite)?;
+        let row = self.find(ctx, container).await?;
+        // Who starts it meanwhile waits; whoever was quicker has a running container to copy into.
+        let held = match self.live_root(&row).await? {
+            Some(_) => None,
+            None => Some(self.ask(ctx, row.id.as_str(), Command::StandStill).await?),
+        };
+        let row = self.find(ctx, row.id.as_str()).await?;
+        let root = match &held {
+            None => self.visible_root(&row, directory).await?,
+            Some(_) if row.spec.read_only => {
+                return Err(ServiceError::conflict("the container's root is read-only"));
+            }
+            Some(_) => {
+                let ensured = self.deps.engine.ensure_writable(row.id.as_str(), self.id_base(&row).await?);
+                ensured.await.map_err(super::launch::engine_failed)?;
+                self.visible_root(&row, directory).await?
+            }
+        };
+        self.audit(ctx, "container.copy_in", &row, detail(directory)).await?;
+        let directory = PathBuf::from(directory);
+        let limits = *self.deps.images.content().limits();
+        let placed = self.blocking(move || root.place(&directory, archive, &limits, keep_owners)).await;
+        drop(held);
+        placed.map(|Placed { entries, bytes }| CopiedView { entries, bytes })
+    }
+
+    /// What the container sees as `/` while it runs; its layers otherwise, which volumes are not part of.
+    async fn visible_root(&self, row: &ContainerRecord, path: &str) -> Result<Root> {
+        if !path.starts_with('/') {
+            return Err(ServiceError::invalid_field("path", "give an absolute path"));
+        }
+        if let Some(root) = self.live_root(row).await? {
+            return Ok(root);
+        }
+        if let Some(mount) = row.spec.volumes.iter().find(|mount| Path::new(path).starts_with(&mount.target))
+        {
+            return Err(ServiceError::conflict(format!(
+                "what is mounted at {} is there only while the container runs; start it to copy there",
+                mount.target
+            )));
+        }
+        self.root(row).await.map(|(root, _)| root)
+    }
+
+    async fn live_root(&self, row: &ContainerRecord) -> Result<Option<Root>> {
+        let Some(pid) = row.observed.pid.filter(|_| row.observed.state.is_live()) else { return Ok(None) };
+        let cgroup =
+            self.deps.engine.container_cgroup(row.tenant.as_str(), row.id.as_str(), row.observed.generation);
+        let id_base = self.id_base(row).await?;
+        let found = self.deps.engine.root_of(cgroup, pid).await.map_err(super::launch::engine_failed)?;
+        Ok(found.map(|root| Root::live(root, id_base)))
+    }
+
+    async fn id_base(&self, row: &ContainerRecord) -> Result<u32> {
+        let mut tx = self.deps.db.read().await?;
+        Ok(tenants::get(&mut tx, &row.tenant).await?.id_base)
+    }
+
+    /// What is written, in chunks as they are read.
+    fn archive(
+        &self,
+        row: &ContainerRecord,
+        write: impl FnOnce(io::BufWriter<Channel>) -> std::result::Result<(), RootError> + Send + 'static,
+    ) -> Chunks {
+        let (sender, receiver) = mpsc::channel(CHUNKS);
         let id = row.id.clone();
-        self.deps.tasks.spawn("export container", OnEnd::Fine, async move {
+        self.deps.tasks.spawn("write archive", OnEnd::Fine, async move {
             let failed = sender.clone();
             let exporting = tokio::task::spawn_blocking(move || {
-                root.export(io::BufWriter::with_capacity(CHUNK_BYTES, Channel(sender)))
+                write(io::BufWriter::with_capacity(CHUNK_BYTES, Channel(sender)))
             });
             let error = match exporting.await {
                 Ok(Ok(())) => return,
@@ -69,7 +186,7 @@ impl Containers {
             // Nobody reads it any more, or learns it now.
             failed.send(Err(io::Error::other(error))).await.ok();
         });
-        Ok(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
+        Chunks(receiver)
     }
 
     /// Makes an image of what the container has changed; it stands still meanwhile unless told otherwise.
@@ -113,10 +230,7 @@ impl Containers {
         let layers = images.content().layer_paths(&image).await.map_err(crate::images::image_failed)?;
         let above = images.content().layers_root().to_owned();
         let layers: Vec<PathBuf> = layers.into_iter().map(|layer| above.join(layer)).collect();
-        let id_base = {
-            let mut tx = self.deps.db.read().await?;
-            tenants::get(&mut tx, &row.tenant).await?.id_base
-        };
+        let id_base = self.id_base(row).await?;
         let Some(state) = self.deps.engine.state_dir(row.id.as_str()) else {
             return Err(ServiceError::conflict("the container has no directory"));
         };
@@ -133,11 +247,37 @@ impl Containers {
             .await
             .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
             .map_err(|error| match error {
-                RootError::Limit { .. } | RootError::Whiteout { .. } => {
+                RootError::Limit { .. } | RootError::Whiteout { .. } | RootError::Unfit { .. } => {
                     ServiceError::conflict(crate::error::chain(&error))
                 }
+                RootError::Absent { .. } => ServiceError::new(ProblemKind::NotFound, error.to_string()),
+                RootError::Unpack(UnpackError::DiskFull { .. }) => {
+                    ServiceError::new(ProblemKind::InsufficientStorage, crate::error::chain(&error))
+                }
+                // The kernel's words for a path of theirs: read-only, in use, over a quota.
+                RootError::Unpack(_) => ServiceError::new(ProblemKind::Invalid, crate::error::chain(&error)),
                 error => ServiceError::internal("the container's files cannot be read", error),
             })
+    }
+}
+
+fn detail(path: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("path".to_owned(), path.to_owned())])
+}
+
+fn file_view(stat: FileStat) -> FileView {
+    FileView {
+        name: stat.name.to_string_lossy().into_owned(),
+        kind: match stat.kind {
+            wharf_image::FileKind::File => FileKind::File,
+            wharf_image::FileKind::Directory => FileKind::Directory,
+            wharf_image::FileKind::Link => FileKind::Link,
+            wharf_image::FileKind::Special => FileKind::Special,
+        },
+        size_bytes: stat.size_bytes,
+        mode: stat.mode,
+        modified_at: Timestamp(stat.modified_s.saturating_mul(1_000_000)),
+        target: stat.target.map(|target| target.to_string_lossy().into_owned()),
     }
 }
 
@@ -164,6 +304,18 @@ fn run_config(base: &RunConfig, request: &CommitRequest) -> RunConfig {
     }
     run.labels.extend(request.labels.clone());
     run
+}
+
+/// An archive as it is written.
+#[derive(Debug)]
+pub(crate) struct Chunks(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Stream for Chunks {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
 }
 
 /// Sends what is written as chunks, and fails once nobody reads.

@@ -12,7 +12,7 @@ mod session;
 pub(crate) mod sweep;
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
@@ -358,6 +358,37 @@ impl Engine {
         self.with_cgroup(path, move |cgroup| processes::list(cgroup, id_base)).await
     }
 
+    /// What a process of a cgroup sees as `/`; `None` when it is not in there (any more).
+    pub(crate) async fn root_of(&self, path: PathBuf, pid: i32) -> Result<Option<OwnedFd>, EngineError> {
+        let open = move |group: &Cgroup| {
+            let root = std::fs::File::open(format!("/proc/{pid}/root"));
+            // Asked after the opening: by then the number would be a stranger's, or still is ours.
+            let ours = group.pids()?.contains(&pid);
+            Ok(root.ok().filter(|_| ours).map(OwnedFd::from))
+        };
+        self.with_cgroup(path, open).await
+    }
+
+    /// Makes the writable layer of a container that never ran; returns where it is.
+    pub(crate) async fn ensure_writable(
+        &self,
+        id: &str,
+        id_base: u32,
+    ) -> Result<Option<PathBuf>, EngineError> {
+        let Ok(state) = self.state_root.container(id) else { return Ok(None) };
+        tokio::task::spawn_blocking(move || {
+            let dir = state.path().to_owned();
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+                .map_err(|source| EngineError::Prepare { path: dir.clone(), source })?;
+            make_writable(&dir, Some(id_base))?;
+            Ok(Some(dir.join("upper")))
+        })
+        .await?
+    }
+
     /// Stops every process of a cgroup where it stands.
     pub(crate) async fn freeze(&self, path: PathBuf) -> Result<(), EngineError> {
         self.with_cgroup(path, Cgroup::freeze).await
@@ -440,11 +471,16 @@ fn prepare_directories(spec: &LaunchSpec) -> Result<(), EngineError> {
     for dir in [&spec.run_dir, &spec.state_dir, &spec.log.dir, &spec.rootfs.writable] {
         private.create(dir).map_err(failed(dir))?;
     }
-    let owner = spec.id_map.map(|IdMap { host_base, .. }| host_base);
+    make_writable(&spec.rootfs.writable, spec.id_map.map(|IdMap { host_base, .. }| host_base))
+}
+
+/// What an overlay needs of a container's own directory.
+fn make_writable(dir: &Path, owner: Option<u32>) -> Result<(), EngineError> {
     for (name, mode) in [("upper", 0o755), ("work", 0o700)] {
-        let dir = spec.rootfs.writable.join(name);
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(&dir).map_err(failed(&dir))?;
-        chown(&dir, owner, owner).map_err(failed(&dir))?;
+        let path = dir.join(name);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(&path);
+        made.and_then(|()| chown(&path, owner, owner))
+            .map_err(|source| EngineError::Prepare { path, source })?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub(crate) mod checkpoints;
 pub(crate) mod containers;
 pub(crate) mod context;
+pub(crate) mod copy;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod files;
@@ -96,6 +97,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Rm(given) => containers::remove(shell, given).await,
         Command::Stats(given) => stats::stats(shell, given).await,
         Command::Top(given) => containers::top(shell, given).await,
+        Command::Cp(given) => copy::copy(shell, given).await,
         Command::Diff(given) => files::diff(shell, given).await,
         Command::Export(given) => files::export(shell, given).await,
         Command::Commit(given) => files::commit(shell, given).await,

@@ -170,7 +170,8 @@ impl ContentStore {
         &self.inner.layers
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    /// How much of everything an archive may have.
+    pub fn limits(&self) -> &Limits {
         &self.inner.limits
     }
 

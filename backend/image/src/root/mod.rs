@@ -4,10 +4,14 @@
 //! process with threads. What is in the writable layer belongs to a hostile root that may change it
 //! meanwhile: everything is opened by its directory's descriptor and its last name, no link is followed, and
 //! only regular files are opened for reading, so that neither a link nor a pipe nor a device leads anywhere.
+//! The root of a container that runs is read, and written to, in the same way: what it sees as `/`, as one
+//! layer, with the volumes that are mounted there ([`Root::live`]).
 //! Sources: the kernel's `filesystems/overlayfs.rst` ("whiteouts and opaque directories"), openat2(2).
 
 mod changes;
 mod pack;
+mod place;
+mod resolve;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -19,7 +23,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::unpack::UnpackError;
+
 pub use changes::{Change, ChangeKind};
+pub use place::Placed;
+pub use resolve::{FileKind, FileStat};
 
 /// Directories within each other that are followed; a container may make deeper ones.
 const DEPTH_MAX: usize = 256;
@@ -27,6 +35,9 @@ const DEPTH_MAX: usize = 256;
 const NAMES_MAX: usize = 1 << 20;
 
 const OPAQUE: &str = "trusted.overlay.opaque";
+/// File systems that keep files: btrfs, ext2 to ext4, f2fs, overlayfs, tmpfs, xfs, zfs (`linux/magic.h`, statfs(2)).
+const KEEPS_FILES: [rustix::fs::FsWord; 7] =
+    [0x9123_683e, 0xef53, 0xf2f5_2010, 0x794c_7630, 0x0102_1994, 0x5846_5342, 0x2fc1_2fc1];
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -57,6 +68,23 @@ pub enum RootError {
         /// In the container.
         path: PathBuf,
     },
+    /// There is no such path.
+    #[error("there is no {path} in the container", path = path.display())]
+    Absent {
+        /// As it was given.
+        path: PathBuf,
+    },
+    /// The path is not what it is used as.
+    #[error("{path} {problem}", path = path.display())]
+    Unfit {
+        /// In the container.
+        path: PathBuf,
+        /// What it is, or is not.
+        problem: &'static str,
+    },
+    /// The archive to be unpacked is refused, or the disk is full.
+    #[error("the archive cannot be unpacked there")]
+    Unpack(#[from] UnpackError),
     /// Whoever takes the archive has gone, or its disk is full.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),
@@ -71,6 +99,8 @@ pub struct Root {
     image: Vec<OwnedFd>,
     /// First id of the container's range; the image's layers have the container's own ids.
     id_base: u32,
+    /// It is what a running container sees.
+    live: bool,
 }
 
 /// One name in a directory, as the uppermost layer that has it says.
@@ -99,7 +129,35 @@ impl Root {
             other => Some(other?),
         };
         let image = image.iter().map(|path| open(path)).collect::<Result<_, _>>()?;
-        Ok(Self { writable, image, id_base })
+        Ok(Self { writable, image, id_base, live: false })
+    }
+
+    /// The root directory of a container that runs, as its first process sees it (`/proc/<pid>/root`).
+    pub fn live(root: OwnedFd, id_base: u32) -> Self {
+        Self { writable: Some(root), image: Vec::new(), id_base, live: true }
+    }
+
+    /// Opens a directory that was found, with those of lower layers that show through it; none when it
+    /// went away, or is on a file system that files are not copied from or to.
+    fn enter(
+        &self,
+        directories: &[BorrowedFd<'_>],
+        from: usize,
+        name: &OsStr,
+    ) -> Result<Vec<OwnedFd>, Errno> {
+        let mut opened = descend(directories, from, name)?;
+        if let [only] = opened.as_slice()
+            && !self.keeps_files(only.as_fd())?
+        {
+            opened.clear();
+        }
+        Ok(opened)
+    }
+
+    /// Whether this is on a file system that keeps files. A running container has others mounted, whose
+    /// files act on the kernel or show what only the host's root may read, as which we open them.
+    fn keeps_files(&self, node: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(!self.live || KEEPS_FILES.contains(&rustix::fs::fstatfs(node)?.f_type))
     }
 
     /// The tops of all layers, uppermost first.
@@ -163,6 +221,16 @@ fn names(directory: BorrowedFd<'_>, path: &Path) -> Result<Vec<OsString>, RootEr
     Ok(all)
 }
 
+/// The uppermost layer that has a name, be it a whiteout.
+fn uppermost(directories: &[BorrowedFd<'_>], name: &OsStr) -> Result<Option<Found>, Errno> {
+    for (at, directory) in directories.iter().enumerate() {
+        if let Some(stat) = look(*directory, name)? {
+            return Ok(Some(Found { at, stat }));
+        }
+    }
+    Ok(None)
+}
+
 /// What overlayfs shows of one directory, which is these of the layers, uppermost first.
 fn merged(directories: &[BorrowedFd<'_>], path: &Path) -> Result<BTreeMap<OsString, Found>, RootError> {
     let mut all: BTreeMap<OsString, Option<Found>> = BTreeMap::new();
@@ -206,4 +274,13 @@ fn check_depth(depth: usize, path: &Path) -> Result<(), RootError> {
         return Ok(());
     }
     Err(RootError::Limit { path: path.to_owned(), problem: "is nested too deeply" })
+}
+
+fn clones(directories: &[BorrowedFd<'_>]) -> Result<Vec<OwnedFd>, Errno> {
+    let clone = |directory: &BorrowedFd<'_>| directory.try_clone_to_owned();
+    directories
+        .iter()
+        .map(clone)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))
 }

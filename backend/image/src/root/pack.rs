@@ -16,6 +16,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
+use super::resolve::Links;
 use super::{
     Root, RootError, check_depth, descend, is_directory, is_opaque, is_whiteout, look, merged, names, refused,
 };
@@ -37,6 +38,33 @@ impl Root {
         let mut archive = Archive::new(self, out);
         let tops = self.tops();
         archive.all(&tops, Path::new(""), 0)?;
+        archive.finish()
+    }
+
+    /// Writes one path, a directory with all that is in it, as an archive whose names begin with `name`: the
+    /// path's last component when absent, nothing when empty. A link at its end is written as a link.
+    ///
+    /// # Errors
+    /// [`RootError`]; what goes away meanwhile, and what the kernel only shows as files, is left out.
+    pub fn pack_path(&self, path: &Path, name: Option<&OsStr>, out: impl Write) -> Result<(), RootError> {
+        let place = self.resolve(path, Links::Keep)?;
+        let Some(found) = &place.found else { return Err(RootError::Absent { path: path.to_owned() }) };
+        let mut archive = Archive::new(self, out);
+        let own = place.name.clone().unwrap_or_default();
+        let inner = PathBuf::from(name.unwrap_or(&own));
+        let parent = place.borrowed();
+        if let (Some(directory), false) = (parent.get(found.at), inner.as_os_str().is_empty()) {
+            let own = if own.is_empty() { OsStr::new(".") } else { &own };
+            archive.entry(*directory, own, &inner, &found.stat)?;
+        }
+        if is_directory(&found.stat) {
+            let opened = match &place.name {
+                Some(name) => self.enter(&parent, found.at, name).map_err(refused("open", path))?,
+                None => Vec::new(),
+            };
+            let within = if place.name.is_some() { opened.iter().map(AsFd::as_fd).collect() } else { parent };
+            archive.all(&within, &inner, 0)?;
+        }
         archive.finish()
     }
 
@@ -80,7 +108,8 @@ impl<'a, W: Write> Archive<'a, W> {
             let Some(directory) = directories.get(found.at) else { continue };
             self.entry(*directory, &name, &inner, &found.stat)?;
             if is_directory(&found.stat) {
-                let opened = descend(directories, found.at, &name).map_err(refused("open", &inner))?;
+                let opened =
+                    self.root.enter(directories, found.at, &name).map_err(refused("open", &inner))?;
                 let opened: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).collect();
                 self.all(&opened, &inner, depth + 1)?;
             }
@@ -185,7 +214,8 @@ impl<'a, W: Write> Archive<'a, W> {
             Err(errno) => return Err(refused("open", path)(errno)),
         };
         let stat = rustix::fs::fstat(&file).map_err(refused("look at", path))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        let keeps = self.root.keeps_files(file.as_fd()).map_err(refused("look at", path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || !keeps {
             return Ok(());
         }
         if stat.st_nlink > 1 {

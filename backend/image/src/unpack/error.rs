@@ -105,6 +105,11 @@ impl UnpackError {
         !matches!(self, Self::DiskFull { .. } | Self::Write { .. } | Self::Limit { .. })
     }
 
+    /// A member that has no place there.
+    pub(crate) fn refused(name: &[u8], why: &'static str) -> Self {
+        Self::Member { name: lossy(name), why }
+    }
+
     pub(crate) fn write(action: &'static str, name: &[u8], source: impl Into<io::Error>) -> Self {
         let source = source.into();
         match source.kind() {

@@ -35,7 +35,8 @@ mod tree;
 pub use error::UnpackError;
 
 pub(crate) use compression::{Compression, decompress};
-pub(crate) use members::{Kind, Members};
+pub(crate) use members::{Kind, Member, Members};
+pub(crate) use name::components as check_name;
 
 /// How much of everything one archive may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 //!
 //! Source: [OCI layer, whiteouts](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts).
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::{Limits, UnpackError};
@@ -96,6 +96,13 @@ pub(super) fn check(raw: &[u8], limits: &Limits) -> Result<Name, UnpackError> {
         return Err(UnpackError::Limit { what: "directories in depth", limit: limits.depth as u64 });
     }
     Ok(Name { joined, last })
+}
+
+/// Checks a name and returns its components: none for the root itself.
+pub(crate) fn components(raw: &[u8], limits: &Limits) -> Result<Vec<OsString>, UnpackError> {
+    let name = check(raw, limits)?;
+    let components = name.bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty());
+    Ok(components.map(|component| OsStr::from_bytes(component).to_owned()).collect())
 }
 
 /// Tells members from whiteouts.

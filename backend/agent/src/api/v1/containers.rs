@@ -17,17 +17,18 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wharf_shared::container::{
-    ChangesView, CommitRequest, ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec,
-    ExecView, ExitView, ProcessView, SignalRequest, StopRequest, signal_number,
+    ChangesView, CommitRequest, ContainerSpec, ContainerState, ContainerUpdate, ContainerView, CopiedView,
+    ExecSpec, ExecView, ExitView, FileView, ProcessView, SignalRequest, StopRequest, signal_number,
 };
 use wharf_shared::image::ImageView;
 use wharf_shared::live::{LogLine, LogStream, MetricsPoint};
 use wharf_shared::page::Page;
+use wharf_shared::permission::Permission;
 use wharf_shared::problem::{Problem, ProblemKind};
 use wharf_shared::time::Timestamp;
 
 use crate::api::extract::{Caller, Json, OptionalJson, Path, Query};
-use crate::api::live;
+use crate::api::{live, spool};
 use crate::app::App;
 use crate::containers::logs::{LogItem, LogQuery};
 use crate::error::{Result, ServiceError};
@@ -58,6 +59,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(changes))
         .routes(routes!(export))
         .routes(routes!(commit))
+        .routes(routes!(copy_out, copy_in))
+        .routes(routes!(stat_file))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -204,6 +207,83 @@ async fn export(
     let archive = app.containers.export(&ctx, &container).await?;
     let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"))];
     Ok((kind, Body::from_stream(archive)).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct StatQuery {
+    /// Absolute path in the container.
+    path: String,
+    /// Tell of what a link at its end leads to.
+    #[serde(default)]
+    follow: bool,
+}
+
+/// Tell what a path of a container is, whether it runs or not.
+#[utoipa::path(get, path = "/containers/{container}/files/stat", tag = "containers",
+    params(("container" = String, Path), StatQuery),
+    responses((status = 200, body = FileView), (status = "default", body = Problem)))]
+async fn stat_file(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(container): Path<String>,
+    Query(query): Query<StatQuery>,
+) -> Result<Json<FileView>> {
+    app.containers.stat_file(&ctx, &container, &query.path, query.follow).await.map(Json)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct CopyOutQuery {
+    /// Absolute path in the container.
+    path: String,
+    /// What names in the archive begin with: the path's last component when absent, nothing when empty.
+    name: Option<String>,
+}
+
+/// Copy a path out of a container, running or not, as a tar archive. Volumes are seen only while it runs.
+#[utoipa::path(get, path = "/containers/{container}/files", tag = "containers",
+    params(("container" = String, Path), CopyOutQuery),
+    responses((status = 200, content_type = "application/x-tar", description = "A tar archive"),
+        (status = "default", body = Problem)))]
+async fn copy_out(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(container): Path<String>,
+    Query(query): Query<CopyOutQuery>,
+) -> Result<Response> {
+    let archive = app.containers.copy_out(&ctx, &container, &query.path, query.name).await?;
+    let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"))];
+    Ok((kind, Body::from_stream(archive)).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct CopyInQuery {
+    /// A directory of the container, absolute.
+    path: String,
+    /// Keep the archive's owners; all belongs to the container's root otherwise.
+    #[serde(default)]
+    keep_owners: bool,
+}
+
+/// Unpack a tar archive, compressed or not, into a directory of a container, running or not. A directory
+/// never replaces a file, nor a file a directory.
+#[utoipa::path(put, path = "/containers/{container}/files", tag = "containers",
+    params(("container" = String, Path), CopyInQuery), request_body(content_type = "application/x-tar"),
+    responses((status = 200, body = CopiedView), (status = "default", body = Problem)))]
+async fn copy_in(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(container): Path<String>,
+    Query(query): Query<CopyInQuery>,
+    body: Body,
+) -> Result<Json<CopiedView>> {
+    // Before anything is received.
+    ctx.require(Permission::TenantWrite)?;
+    app.containers.find(&ctx, &container).await?;
+    let archive = spool::receive(&app, body).await?.into_file();
+    app.containers.copy_in(&ctx, &container, &query.path, archive, query.keep_owners).await.map(Json)
 }
 
 /// Make an image of what a container has changed.

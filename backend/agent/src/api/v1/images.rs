@@ -6,9 +6,7 @@ use crate::ctx::PageRequest;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use futures_util::StreamExt;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,11 +14,12 @@ use wharf_shared::id::PullId;
 use wharf_shared::image::{ImageDetail, ImageView, PullRequest, PullView, TagRequest};
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
-use wharf_shared::problem::{Problem, ProblemKind};
+use wharf_shared::problem::Problem;
 
 use crate::api::extract::{Caller, Json, Path, Query};
+use crate::api::spool;
 use crate::app::App;
-use crate::error::{Result, ServiceError};
+use crate::error::Result;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
@@ -174,38 +173,7 @@ async fn import(
 ) -> Result<(StatusCode, Json<Vec<ImageView>>)> {
     ctx.require(Permission::TenantWrite)?;
     let tenant = app.tenants.resolve(&ctx, query.tenant.as_deref()).await?;
-    let most = app.images.import_max_bytes();
-    let disk = |error: std::io::Error| {
-        let full = error.raw_os_error() == Some(nix::libc::ENOSPC);
-        let kind = if full { ProblemKind::InsufficientStorage } else { ProblemKind::Internal };
-        ServiceError::new(kind, "the archive could not be kept while it was received").because(error)
-    };
-    // A file without a name: it goes with its last descriptor, whatever happens.
-    let spool = app.config.state_dir.join("spool");
-    let file = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&spool)?;
-        tempfile::NamedTempFile::new_in(spool)
-    })
-    .await
-    .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
-    .map_err(disk)?;
-    let mut sink = tokio::fs::File::from_std(file.reopen().map_err(disk)?);
-    let mut received = 0_u64;
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| {
-            ServiceError::new(ProblemKind::Malformed, "the archive broke off").because(error)
-        })?;
-        received += chunk.len() as u64;
-        if received > most {
-            return Err(ServiceError::new(
-                ProblemKind::TooLarge,
-                format!("an archive may have {most} bytes"),
-            ));
-        }
-        sink.write_all(&chunk).await.map_err(disk)?;
-    }
-    sink.flush().await.map_err(disk)?;
+    let file = spool::receive(&app, body).await?;
     let path = file.path().to_owned();
     let views = app.images.import(&ctx, tenant.as_ref(), query.reference.as_deref(), path).await?;
     Ok((StatusCode::CREATED, Json(views)))
