@@ -552,7 +552,7 @@ fn bad_input_is_refused_with_what_to_do_and_leaves_nothing() -> Result<()> {
             let spec = world.spec(&tenant, &["true"], more)?;
             world.api().refused(Method::POST, "/containers?start=true", Some(&spec))
         };
-        let problem = create(json!({ "privileged": true }))?;
+        let problem = create(json!({ "privilege": true }))?;
         assert!(problem.status == 400 || problem.status == 422, "{problem}");
         assert!(problem.to_string().contains("privileged"), "{problem}");
 

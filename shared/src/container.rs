@@ -78,6 +78,16 @@ pub struct ContainerSpec {
     pub group_add: Vec<String>,
     /// Kernel parameters of its own namespaces, such as `net.core.somaxconn`.
     pub sysctls: BTreeMap<String, String>,
+    /// Runs the image's own init system, such as systemd, as its first process: `/sbin/init` when neither it
+    /// nor the image names a command. Its cgroup is its own to divide, and `/run` is in memory.
+    pub system: bool,
+    /// All capabilities, devices and system calls, in the host's user namespace, with nothing hidden: no
+    /// wall at all between it and the host (operators only).
+    pub privileged: bool,
+    /// Namespaces that it shares with the host (operators only); its network is said by `network`.
+    pub host_namespaces: Vec<HostNamespace>,
+    /// Which system calls are refused.
+    pub seccomp: SeccompMode,
     /// Let programs gain privileges when they are executed, as `sudo` does; none can when this is off.
     pub new_privileges: bool,
     /// When it is started again.
@@ -92,6 +102,47 @@ pub struct ContainerSpec {
     pub log: LogLimits,
     /// The checkpoint that its first start restores; set by a restore, never in a request.
     pub checkpoint: Option<CheckpointId>,
+}
+
+/// A namespace of the host that a container may share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HostNamespace {
+    /// Processes; brings the host's user namespace along, whose they are.
+    Pid,
+    /// Semaphores, shared memory and message queues; brings the host's user namespace along.
+    Ipc,
+    /// The host's name.
+    Uts,
+    /// User ids: its root is the host's.
+    User,
+}
+
+impl HostNamespace {
+    /// The word for it, as on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pid => "pid",
+            Self::Ipc => "ipc",
+            Self::Uts => "uts",
+            Self::User => "user",
+        }
+    }
+}
+
+/// Which system calls are refused to a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SeccompMode {
+    /// The built-in profile: at least as strict as Docker's default.
+    #[default]
+    Default,
+    /// None (operators only).
+    Unconfined,
+    /// A profile as Docker's users write them, as JSON text (operators only).
+    Profile(String),
 }
 
 /// Which network a container joins.
@@ -491,6 +542,13 @@ pub struct ExecView {
 }
 
 impl ContainerSpec {
+    /// Whether it shares this namespace of the host.
+    pub fn shares(&self, namespace: HostNamespace) -> bool {
+        use HostNamespace::{Ipc, Pid, User};
+        let given = |namespace| self.host_namespaces.contains(&namespace);
+        given(namespace) || namespace == User && (self.privileged || given(Pid) || given(Ipc))
+    }
+
     /// What of it reaches out of the tenant's walls, in words; `allowed_devices` are everybody's.
     pub fn host_access(&self, allowed_devices: &[String]) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
@@ -501,6 +559,16 @@ impl ContainerSpec {
             if let VolumeSource::Host(path) = &mount.source {
                 found.push(format!("the host's {path}"));
             }
+        }
+        if self.privileged {
+            found.push("privileged".to_owned());
+        }
+        let namespaces = self.host_namespaces.iter();
+        found.extend(namespaces.map(|namespace| format!("the host's {} namespace", namespace.as_str())));
+        match self.seccomp {
+            SeccompMode::Default => {}
+            SeccompMode::Unconfined => found.push("all system calls".to_owned()),
+            SeccompMode::Profile(_) => found.push("a seccomp profile".to_owned()),
         }
         let devices = self.limits.devices.iter().filter(|device| !allowed_devices.contains(device));
         found.extend(devices.map(|device| format!("the device {device}")));
@@ -577,6 +645,21 @@ impl ContainerSpec {
         }
         if let Some(health) = &self.health {
             found.0.extend(health.problems(self.network));
+        }
+        if self.init && (self.system || self.shares(HostNamespace::Pid)) {
+            found.add("init", "it is pid 1 of a namespace of its own, where nothing else is an init");
+        }
+        if self.system && (self.shares(HostNamespace::User) || self.shares(HostNamespace::Pid)) {
+            found.add(
+                "system",
+                "an init system needs user ids and processes of its own, apart from the host's",
+            );
+        }
+        if self.shares(HostNamespace::Uts) && self.hostname.is_some() {
+            found.add("hostname", "the name is the host's in the host's uts namespace");
+        }
+        if self.shares(HostNamespace::Ipc) && self.sysctls.keys().any(|key| !key.starts_with("net.")) {
+            found.add("sysctls", "kernel.* and fs.mqueue.* are the host's in the host's ipc namespace");
         }
         if self.auto_remove && self.restart != RestartPolicy::No {
             found.add("auto_remove", "a container that is removed on exit cannot have a restart policy");

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use wharf_shared::container::{NetworkMode, RestartPolicy};
+use wharf_shared::container::{NetworkMode, RestartPolicy, SeccompMode};
 use wharf_shared::health::{HealthAction, HttpTest};
 use wharf_shared::kernel::Ulimit;
 use wharf_shared::volume::{VolumeMount, VolumeSource};
@@ -110,13 +110,30 @@ pub(crate) fn device(text: &str) -> Result<String, String> {
     if whole && parts.next().is_none() { Ok(path.to_owned()) } else { Err(bad()) }
 }
 
-/// Reads `--security-opt`: whether programs may gain privileges.
-pub(crate) fn new_privileges(text: &str) -> Result<bool, String> {
-    let option = text.strip_prefix("no-new-privileges").map(|rest| rest.trim_start_matches([':', '=']));
-    match option {
-        Some("" | "true") => Ok(false),
-        Some("false") => Ok(true),
-        _ => Err(format!("{text:?} is no option; write no-new-privileges or no-new-privileges=false")),
+/// An option of `--security-opt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SecurityOption {
+    /// Whether programs may gain privileges.
+    NewPrivileges(bool),
+    /// Which system calls are refused.
+    Seccomp(SeccompMode),
+}
+
+/// Reads `--security-opt`; a profile is read from its file.
+pub(crate) fn security_option(text: &str) -> Result<SecurityOption, String> {
+    let (key, value) = text.split_once(['=', ':']).unwrap_or((text, ""));
+    match (key, value) {
+        ("no-new-privileges", "" | "true") => Ok(SecurityOption::NewPrivileges(false)),
+        ("no-new-privileges", "false") => Ok(SecurityOption::NewPrivileges(true)),
+        ("seccomp", "unconfined") => Ok(SecurityOption::Seccomp(SeccompMode::Unconfined)),
+        ("seccomp", "builtin" | "default") => Ok(SecurityOption::Seccomp(SeccompMode::Default)),
+        ("seccomp", file) if !file.is_empty() => match std::fs::read_to_string(file) {
+            Ok(profile) => Ok(SecurityOption::Seccomp(SeccompMode::Profile(profile))),
+            Err(error) => Err(format!("the profile {file} cannot be read: {error}")),
+        },
+        _ => Err(format!(
+            "{text:?} is no option; write no-new-privileges[=false], or seccomp=FILE, unconfined or default"
+        )),
     }
 }
 
@@ -243,10 +260,16 @@ mod tests {
         for bad in ["/dev/fuse:/dev/other", "/dev/fuse:r", "/dev/fuse:/dev/fuse:r", "/dev/a:/dev/a:rw:x"] {
             assert!(device(bad).is_err(), "{bad}");
         }
-        assert_eq!(new_privileges("no-new-privileges"), Ok(false));
-        assert_eq!(new_privileges("no-new-privileges:true"), Ok(false));
-        assert_eq!(new_privileges("no-new-privileges=false"), Ok(true));
-        assert!(new_privileges("label=disable").is_err());
+        assert_eq!(security_option("no-new-privileges"), Ok(SecurityOption::NewPrivileges(false)));
+        assert_eq!(security_option("no-new-privileges:true"), Ok(SecurityOption::NewPrivileges(false)));
+        assert_eq!(security_option("no-new-privileges=false"), Ok(SecurityOption::NewPrivileges(true)));
+        assert_eq!(
+            security_option("seccomp=unconfined"),
+            Ok(SecurityOption::Seccomp(SeccompMode::Unconfined))
+        );
+        for bad in ["label=disable", "seccomp", "seccomp=/no/such/file", "no-new-privileges=maybe"] {
+            assert!(security_option(bad).is_err(), "{bad}");
+        }
         assert!(sysctl("net.core.somaxconn").is_err());
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Outside;
 
 /// The shape of [`LaunchSpec`] and [`ExecSpec`] as this build writes and reads it.
-pub const SPEC_VERSION: u16 = 2;
+pub const SPEC_VERSION: u16 = 3;
 
 /// Capabilities of a container by default: Docker's less `MKNOD` and `NET_RAW`, by kernel number:
 /// `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`,
@@ -87,6 +87,7 @@ pub enum SpecError {
 
 /// Everything that is needed to launch one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct LaunchSpec {
     /// [`SPEC_VERSION`] of the writer.
     pub version: u16,
@@ -112,6 +113,8 @@ pub struct LaunchSpec {
     pub id_map: Option<IdMap>,
     /// Where the container's network namespace comes from.
     pub network: NetworkNamespace,
+    /// The other namespaces that are the host's (operators only).
+    pub host: HostNamespaces,
     /// The container's cgroup in every hierarchy, relative to each hierarchy's root
     /// (`wharf/<tenant>/<id>`). It exists, with its limits, before the launch.
     pub cgroup: PathBuf,
@@ -125,8 +128,14 @@ pub struct LaunchSpec {
     pub devices: Vec<DeviceNode>,
     /// Size limit of `/dev/shm` in bytes.
     pub shm_size_bytes: u64,
-    /// Show the container its own cgroups below `/sys/fs/cgroup`, read-only.
+    /// Show the container its own cgroups below `/sys/fs/cgroup`.
     pub show_cgroups: bool,
+    /// Let the container divide its own group of the unified tree, as an init system does; else all
+    /// that it sees of cgroups is read-only. The caller has handed the group over
+    /// ([`Cgroup::delegate`](crate::cgroup::Cgroup::delegate)).
+    pub delegate: bool,
+    /// Leave `/sys` writable, as far as the container's capabilities go (operators only).
+    pub writable_sys: bool,
     /// Keep a small init of ours as pid 1 that reaps orphans and forwards signals.
     pub init: bool,
     /// Processes to restore, in place of executing the program of `process`.
@@ -288,6 +297,18 @@ pub enum NetworkNamespace {
     Path(PathBuf),
 }
 
+/// Namespaces that a container shares with the host. Those of processes and of IPC can be shared only
+/// together with the user namespace: what they show belongs to the host's root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostNamespaces {
+    /// Processes: the container's first is not pid 1, and does not take the others with it.
+    pub pid: bool,
+    /// Semaphores, shared memory and queues of System V, and POSIX queues.
+    pub ipc: bool,
+    /// The host's name.
+    pub uts: bool,
+}
+
 /// Which system calls are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
@@ -392,6 +413,9 @@ impl LaunchSpec {
                     field("sysctls", key, "is not a parameter of the container's own namespaces")
                 })?;
         }
+        let user = self.id_map.is_none() || !(self.host.pid || self.host.ipc);
+        require(user, "host", "", "has processes or IPC, but not the user namespace, of the host")?;
+        require(!(self.init && self.host.pid), "init", "", "needs a pid namespace of the container's own")?;
         require(
             self.id_map.is_none_or(|map| map.size > 0 && map.host_base > 0),
             "id_map",

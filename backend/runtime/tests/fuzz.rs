@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use wharf_fuzz::fuzz;
 use wharf_runtime::seccomp::{Circumstances, Written};
 use wharf_runtime::spec::{
-    DeviceNode, ExecSpec, IdMap, IdSource, LaunchSpec, LogSpec, MountSource, MountSpec, NetworkNamespace,
-    ProcessSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp, SpecError,
+    DeviceNode, ExecSpec, HostNamespaces, IdMap, IdSource, LaunchSpec, LogSpec, MountSource, MountSpec,
+    NetworkNamespace, ProcessSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp, SpecError,
 };
 
 fn corpus(name: &str) -> PathBuf {
@@ -85,6 +85,9 @@ fn launch() -> LaunchSpec {
         }],
         shm_size_bytes: 1 << 20,
         show_cgroups: true,
+        delegate: false,
+        writable_sys: false,
+        host: HostNamespaces::default(),
         init: true,
         restore: None,
     }

@@ -38,7 +38,7 @@ use self::ending::Ending;
 use self::health::{Due, Health};
 use super::exec::{ExecAsk, Running, Stdin};
 use super::launch::{self, Launched, Prepared};
-use super::{Deps, plan};
+use super::{Deps, filter, plan};
 use crate::ctx::Ctx;
 use crate::engine::{Session, SessionError, ShimNotice};
 use crate::error::{Result, ServiceError, chain};
@@ -721,7 +721,8 @@ impl Actor {
         let (ended, exit) = oneshot::channel();
         let image = launch::image_of(&self.deps, &self.row).await?;
         let hostname = launch::hostname(&self.row);
-        let process = plan::exec_process(&ask.spec, &self.row.spec, &image, &hostname);
+        let seccomp = filter::of(&self.row.spec).map_err(|error| launch::no_filter(&error))?;
+        let process = plan::exec_process(&ask.spec, &self.row.spec, &image, &hostname, seccomp);
         let Some(live) = self.live.as_mut() else {
             return Err(ServiceError::conflict("the container does not run; start it first"));
         };

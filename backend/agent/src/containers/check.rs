@@ -23,7 +23,7 @@ use wharf_store::containers::ContainerRecord;
 
 use super::exec::{self, ExecAsk, Streams};
 use super::health::Check;
-use super::{Deps, launch, plan};
+use super::{Deps, filter, launch, plan};
 use crate::engine::Session;
 use crate::error::chain;
 use crate::tasks::OnEnd;
@@ -143,7 +143,11 @@ async fn run(
     };
     let hostname = launch::hostname(row);
     let spec = ExecSpec { command, ..ExecSpec::default() };
-    let process = plan::exec_process(&spec, &row.spec, &image, &hostname);
+    let seccomp = match filter::of(&row.spec) {
+        Ok(seccomp) => seccomp,
+        Err(error) => return Answer::failed(chain(&error)),
+    };
+    let process = plan::exec_process(&spec, &row.spec, &image, &hostname, seccomp);
     let asked = ExecAsk { exec_id: EXEC_ID.to_owned(), spec };
     let running = match exec::start(session, asked, process, exit).await {
         Ok(running) => running,

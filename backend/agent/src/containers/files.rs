@@ -157,7 +157,8 @@ impl Containers {
 
     async fn id_base(&self, row: &ContainerRecord) -> Result<u32> {
         let mut tx = self.deps.db.read().await?;
-        Ok(tenants::get(&mut tx, &row.tenant).await?.id_base)
+        let of_tenant = tenants::get(&mut tx, &row.tenant).await?.id_base;
+        Ok(super::plan::id_base(&row.spec, of_tenant).unwrap_or(0))
     }
 
     /// What is written, in chunks as they are read.

@@ -10,6 +10,7 @@ use wharf_image::{Image, ImageConfig};
 use wharf_network::hosts::resolv_conf;
 use wharf_network::{Attachment, DesiredError, MacAddress, NetworkError, PublishedPort, TenantNetwork};
 use wharf_runtime::cgroup::{Access, DeviceKind, DeviceRule};
+use wharf_runtime::seccomp::WrittenError;
 use wharf_runtime::spec::{DeviceNode, MountSource, MountSpec, RestoreSpec};
 use wharf_shared::container::NetworkMode;
 use wharf_shared::id::CheckpointId;
@@ -22,7 +23,7 @@ use wharf_store::tenants::{self, TenantRecord};
 use wharf_store::{StoreError, addresses, ports};
 
 use super::health::{self, Check};
-use super::{Deps, plan};
+use super::{Deps, filter, plan};
 use crate::checkpoints::IMAGES;
 use crate::engine::{Created, EngineError, Session, SessionError};
 use crate::error::{Result, ServiceError, chain};
@@ -84,7 +85,13 @@ pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Pre
         let source = MountSource::Bind { path, idmap: true };
         mounts.push(MountSpec { source, target, read_only: false, no_exec: false, shallow: false });
     }
-    let devices = row.spec.limits.devices.iter().map(|path| device(path)).collect::<Result<_>>()?;
+    let devices = if row.spec.privileged {
+        tokio::task::spawn_blocking(host_devices)
+            .await
+            .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
+    } else {
+        row.spec.limits.devices.iter().map(|path| device(path)).collect::<Result<_>>()?
+    };
     let restore = match &row.spec.checkpoint {
         Some(id) if row.observed.started_at.is_none() => {
             Some(checkpoint(&deps, &row, id, &image.manifest_digest.to_string()).await?)
@@ -161,14 +168,17 @@ pub(super) async fn launch(
     let run_dir = deps.engine.run_root().containers().join(id);
     let names_dir = state_dir.path().to_owned();
 
-    let mut rules = DeviceRule::standard();
+    let access = if row.spec.privileged { Access::ALL } else { Access::READ_WRITE };
+    let mut rules: Vec<DeviceRule> =
+        DeviceRule::standard().into_iter().map(|rule| DeviceRule { access, ..rule }).collect();
     rules.extend(prepared.devices.iter().map(|device| DeviceRule {
         kind: if device.character { DeviceKind::Character } else { DeviceKind::Block },
         major: device.major,
         minor: Some(device.minor),
-        access: Access::READ_WRITE,
+        access,
     }));
     let images = prepared.restore.as_ref().map(|restore| restore.images.clone());
+    let delegate_to = row.spec.system.then(|| plan::id_base(&row.spec, prepared.tenant.id_base)).flatten();
     let spec = plan::launch_spec(
         &row.spec,
         plan::Facts {
@@ -185,6 +195,7 @@ pub(super) async fn launch(
             devices: prepared.devices,
             restore: prepared.restore,
             masked_paths: deps.engine.masked_paths(),
+            seccomp: filter::of(&row.spec).map_err(|error| no_filter(&error))?,
         },
     )
     .map_err(|error| ServiceError::invalid_field("command", error.to_string()))?;
@@ -193,7 +204,7 @@ pub(super) async fn launch(
     let (named, made, limited) = tokio::join!(
         write_name_files(deps, row, &names_dir, address),
         deps.engine.make_directories(&spec),
-        deps.engine.make_cgroup(cgroup.to_owned(), row.spec.limits.clone(), rules),
+        deps.engine.make_cgroup(cgroup.to_owned(), row.spec.limits.clone(), rules, delegate_to),
     );
     let built = match named.and(made.and(limited).map_err(engine_failed)) {
         Ok(()) => deps.engine.build(&spec).await.map_err(engine_failed),
@@ -525,6 +536,36 @@ fn host_path(path: &str) -> Result<PathBuf> {
     } else {
         Err(ServiceError::invalid_field("volumes", format!("the host has no {}", path.display())))
     }
+}
+
+/// The profile that was given makes no filter.
+pub(super) fn no_filter(error: &WrittenError) -> ServiceError {
+    ServiceError::invalid_field("seccomp.profile", chain(error))
+}
+
+/// All devices of the host but those that every container has of its own.
+fn host_devices() -> Vec<DeviceNode> {
+    const OWN: [&str; 12] = [
+        "console", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "tty", "urandom",
+        "zero",
+    ];
+    let mut found = Vec::new();
+    let mut wanted = vec![PathBuf::from("/dev")];
+    while let Some(dir) = wanted.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let own = dir == Path::new("/dev") && OWN.iter().any(|own| entry.file_name() == *own);
+            let Ok(kind) = entry.file_type() else { continue };
+            if own || kind.is_symlink() {
+                continue;
+            }
+            if kind.is_dir() {
+                wanted.push(entry.path());
+            } else if let Some(Ok(node)) = entry.path().to_str().map(device) {
+                found.push(node);
+            }
+        }
+    }
+    found
 }
 
 fn device(path: &str) -> Result<DeviceNode> {

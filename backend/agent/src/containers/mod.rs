@@ -8,6 +8,7 @@ mod actor;
 mod check;
 pub(crate) mod exec;
 mod files;
+mod filter;
 mod health;
 mod launch;
 mod lines;
@@ -29,8 +30,8 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
 use wharf_network::{Desired as DesiredNetwork, TenantNetwork};
 use wharf_shared::checkpoint::CheckpointView;
 use wharf_shared::container::{
-    ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExitView, NetworkMode,
-    ProcessView,
+    ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExitView, HostNamespace,
+    NetworkMode, ProcessView,
 };
 use wharf_shared::health::HealthView;
 use wharf_shared::id::{CheckpointId, ContainerId, TenantId, VolumeId};
@@ -283,6 +284,7 @@ impl Containers {
         if !problems.is_empty() {
             return Err(ServiceError::invalid(problems));
         }
+        filter::of(&spec).map_err(|error| launch::no_filter(&error))?;
         let host_access = self.check_host_access(ctx, &spec)?;
         self.add_defaults(&mut spec);
         let reference = spec
@@ -638,6 +640,7 @@ impl Containers {
         let row = self.find(ctx, container).await?;
         let mut tx = self.deps.db.read().await?;
         let id_base = tenants::get(&mut tx, &row.tenant).await?.id_base;
+        let id_base = plan::id_base(&row.spec, id_base).unwrap_or(0);
         drop(tx);
         let handle = self.actors().get(&row.id).cloned();
         let gone = || ServiceError::not_found("container", container);
@@ -645,7 +648,11 @@ impl Containers {
         let (answer, outcome) = oneshot::channel();
         handle.mailbox.send(Command::Cgroup(answer)).await.map_err(|_closed| gone())?;
         let cgroup = outcome.await.map_err(|_dropped| gone())??;
-        self.deps.engine.processes(cgroup, id_base).await.map_err(launch::engine_failed)
+        self.deps
+            .engine
+            .processes(cgroup, id_base, row.spec.shares(HostNamespace::Pid))
+            .await
+            .map_err(launch::engine_failed)
     }
 
     /// The container's standard input.

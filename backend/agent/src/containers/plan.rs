@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use wharf_image::ImageConfig;
 use wharf_runtime::spec::{
-    DEFAULT_READ_ONLY_PATHS, DeviceNode, IdMap, IdSource, LaunchSpec, LogSpec, MountSource, MountSpec,
-    NetworkNamespace, ProcessSpec, RestoreSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp,
+    DEFAULT_READ_ONLY_PATHS, DeviceNode, HostNamespaces, IdMap, IdSource, LaunchSpec, LogSpec, MountSource,
+    MountSpec, NetworkNamespace, ProcessSpec, RestoreSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp,
 };
 use wharf_shared::container::{
-    ContainerSpec, DEFAULT_CAPABILITIES, ExecSpec, NetworkMode, capability_number, signal_number,
+    CAPABILITIES, ContainerSpec, DEFAULT_CAPABILITIES, ExecSpec, HostNamespace, NetworkMode,
+    capability_number, signal_number,
 };
 use wharf_shared::id::ContainerId;
 use wharf_shared::kernel::rlimit_number;
@@ -27,6 +28,12 @@ const OPEN_FILES_DEFAULT: u64 = 16_384;
 const SHM_DEFAULT_BYTES: u64 = 64 * 1024 * 1024;
 /// Volumes that an image may bring along: it is the tenant's disk and list that they fill.
 const IMAGE_VOLUMES_MAX: usize = 32;
+/// Where every distribution has its init system.
+const SYSTEM_INIT: &str = "/sbin/init";
+/// What asks systemd to halt (`systemd(1)`, "SIGRTMIN+3"), as the C library counts real-time signals.
+const SYSTEM_STOP_SIGNAL: i32 = 34 + 3;
+/// What an init system keeps in memory, and how much of it: nothing of it may survive a start.
+const SYSTEM_TMPFS: [(&str, u64); 2] = [("/run", 64 << 20), ("/run/lock", 5 << 20)];
 /// Docker's default search path.
 const PATH_DEFAULT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -51,6 +58,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) restore: Option<RestoreSpec>,
     /// What this host hides from containers.
     pub(crate) masked_paths: Vec<String>,
+    /// Its system call filter ([`super::filter`]).
+    pub(crate) seccomp: Seccomp,
 }
 
 /// The container cannot be launched as it was asked for.
@@ -71,7 +80,10 @@ pub(crate) fn command_line(spec: &ContainerSpec, image: &ImageConfig) -> Result<
         (None, Some(command)) => (&image.config.entrypoint, command.clone()),
         (None, None) => (&image.config.entrypoint, image.config.cmd.clone()),
     };
-    let line: Vec<String> = entrypoint.iter().cloned().chain(command).collect();
+    let mut line: Vec<String> = entrypoint.iter().cloned().chain(command).collect();
+    if line.is_empty() && spec.system {
+        line.push(SYSTEM_INIT.to_owned());
+    }
     if line.first().is_none_or(String::is_empty) { Err(PlanError::NoCommand) } else { Ok(line) }
 }
 
@@ -96,7 +108,7 @@ pub(crate) fn stop_signal(spec: &ContainerSpec, image: &ImageConfig) -> i32 {
         .as_deref()
         .and_then(signal_number)
         .or_else(|| image.config.stop_signal.as_deref().and_then(signal_number))
-        .unwrap_or(SIGTERM)
+        .unwrap_or(if spec.system { SYSTEM_STOP_SIGNAL } else { SIGTERM })
 }
 
 /// Everything the launch needs.
@@ -115,6 +127,17 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
                 shallow: false,
             });
         }
+    }
+    if spec.system {
+        let missing = |target: &str| facts.mounts.iter().all(|mount| mount.target != target);
+        let wanted = SYSTEM_TMPFS.into_iter().filter(|(target, _)| missing(target));
+        mounts.extend(wanted.map(|(target, size_bytes)| MountSpec {
+            source: MountSource::Tmpfs { size_bytes, mode: 0o755 },
+            target: target.to_owned(),
+            read_only: false,
+            no_exec: false,
+            shallow: false,
+        }));
     }
     mounts.extend(facts.mounts);
     // What lies above is mounted first, or it would cover what lies below.
@@ -148,8 +171,8 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
             ids: IdSource::Files,
             capabilities: capabilities(spec),
             capability_sets: None,
-            no_new_privs: !spec.new_privileges,
-            seccomp: Seccomp::Default,
+            no_new_privs: no_new_privileges(spec),
+            seccomp: facts.seccomp,
             rlimits: rlimits(spec),
             terminal: spec.terminal,
             terminal_size: None,
@@ -165,21 +188,37 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
             read_only: spec.read_only,
         },
         mounts,
-        id_map: Some(IdMap { host_base: facts.id_base, size: 65_536 }),
+        id_map: id_base(spec, facts.id_base).map(|host_base| IdMap { host_base, size: 65_536 }),
         network: match spec.network {
             NetworkMode::Tenant | NetworkMode::None => NetworkNamespace::Private,
             NetworkMode::Host => NetworkNamespace::Host,
         },
+        host: HostNamespaces {
+            pid: spec.shares(HostNamespace::Pid),
+            ipc: spec.shares(HostNamespace::Ipc),
+            uts: spec.shares(HostNamespace::Uts),
+        },
         cgroup: facts.cgroup,
-        masked_paths: facts.masked_paths,
-        read_only_paths: DEFAULT_READ_ONLY_PATHS.map(str::to_owned).to_vec(),
+        masked_paths: if spec.privileged { Vec::new() } else { facts.masked_paths },
+        read_only_paths: if spec.privileged {
+            Vec::new()
+        } else {
+            DEFAULT_READ_ONLY_PATHS.map(str::to_owned).to_vec()
+        },
         sysctls,
         devices: facts.devices,
         shm_size_bytes: spec.limits.shm_bytes.unwrap_or(SHM_DEFAULT_BYTES),
         show_cgroups: true,
+        delegate: spec.system,
+        writable_sys: spec.privileged,
         init: spec.init,
         restore: facts.restore,
     })
+}
+
+/// First id on the host of the container's own; `None` where its ids are the host's.
+pub(crate) fn id_base(spec: &ContainerSpec, of_tenant: u32) -> Option<u32> {
+    (!spec.shares(HostNamespace::User)).then_some(of_tenant)
 }
 
 /// A further process with the rights of the container's first.
@@ -188,6 +227,7 @@ pub(crate) fn exec_process(
     spec: &ContainerSpec,
     image: &ImageConfig,
     hostname: &str,
+    seccomp: Seccomp,
 ) -> ProcessSpec {
     let mut env = environment(spec, image, hostname);
     set_all(&mut env, &exec.env);
@@ -203,8 +243,8 @@ pub(crate) fn exec_process(
         ids: IdSource::Files,
         capabilities: capabilities(spec),
         capability_sets: None,
-        no_new_privs: !spec.new_privileges,
-        seccomp: Seccomp::Default,
+        no_new_privs: no_new_privileges(spec),
+        seccomp,
         rlimits: rlimits(spec),
         terminal: exec.terminal,
         terminal_size: exec.terminal_size,
@@ -216,6 +256,10 @@ pub(crate) fn exec_process(
 fn environment(spec: &ContainerSpec, image: &ImageConfig, hostname: &str) -> Vec<String> {
     let mut env = vec![PATH_DEFAULT.to_owned()];
     set(&mut env, "HOSTNAME", hostname);
+    if spec.system {
+        // By this an init system knows where it is (https://systemd.io/CONTAINER_INTERFACE).
+        set(&mut env, "container", "wharf");
+    }
     if spec.terminal {
         set(&mut env, "TERM", "xterm");
     }
@@ -244,7 +288,15 @@ fn workdir(asked: Option<&str>, image: &ImageConfig) -> String {
     if workdir.starts_with('/') { workdir.to_owned() } else { format!("/{workdir}") }
 }
 
-fn capabilities(spec: &ContainerSpec) -> Vec<u8> {
+fn no_new_privileges(spec: &ContainerSpec) -> bool {
+    !spec.new_privileges && !spec.privileged
+}
+
+/// Its capabilities, by the kernel's number.
+pub(crate) fn capabilities(spec: &ContainerSpec) -> Vec<u8> {
+    if spec.privileged {
+        return CAPABILITIES.iter().filter_map(|name| capability_number(name)).collect();
+    }
     let plain = |name: &str| name.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
     let drop: Vec<String> = spec.cap_drop.iter().map(|name| plain(name)).collect();
     let base =

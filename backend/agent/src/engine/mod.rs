@@ -215,13 +215,15 @@ impl Engine {
         path: PathBuf,
         limits: Limits,
         devices: Vec<DeviceRule>,
+        delegate_to: Option<u32>,
     ) -> Result<(), EngineError> {
         let (layout, disk) = (self.layout.clone(), self.disk());
         tokio::task::spawn_blocking(move || {
             let failed = |source| EngineError::Cgroup { path: path.clone(), source };
             let cgroup = Cgroup::create(&layout, &path).map_err(failed)?;
             limits::apply_new(&layout, &path, &limits, disk)?;
-            cgroup.allow_devices(&devices).map_err(failed)
+            cgroup.allow_devices(&devices).map_err(failed)?;
+            delegate_to.map_or(Ok(()), |owner| cgroup.delegate(owner)).map_err(failed)
         })
         .await?
     }
@@ -354,8 +356,9 @@ impl Engine {
         &self,
         path: PathBuf,
         id_base: u32,
+        host_pids: bool,
     ) -> Result<Vec<ProcessView>, EngineError> {
-        self.with_cgroup(path, move |cgroup| processes::list(cgroup, id_base)).await
+        self.with_cgroup(path, move |cgroup| processes::list(cgroup, id_base, host_pids)).await
     }
 
     /// What a process of a cgroup sees as `/`; `None` when it is not in there (any more).

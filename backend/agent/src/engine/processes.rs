@@ -16,10 +16,13 @@ const COMMAND_MAX_BYTES: u64 = 4096;
 /// Clock ticks are hundredths of a second on every architecture we run on (`time(7)`, `USER_HZ`).
 const TICK_MS: u64 = 10;
 
-/// The processes of a cgroup, oldest id first. `id_base` is the host's id of the container's root.
-pub(super) fn list(cgroup: &Cgroup, id_base: u32) -> Result<Vec<ProcessView>, CgroupError> {
+/// The processes of a cgroup, oldest id first. `id_base` is the host's id of the container's root;
+/// `host_pids` says that it counts its processes as the host does.
+pub(super) fn list(cgroup: &Cgroup, id_base: u32, host_pids: bool) -> Result<Vec<ProcessView>, CgroupError> {
     let pids = cgroup.pids()?;
-    let mut found: Vec<(i32, Facts)> = pids.into_iter().filter_map(|pid| Some((pid, read(pid)?))).collect();
+    let depth = usize::from(!host_pids);
+    let mut found: Vec<(i32, Facts)> =
+        pids.into_iter().filter_map(|pid| Some((pid, read(pid, depth)?))).collect();
     // An id may belong to a stranger by now: one of ours is in the group still.
     let still: HashSet<i32> = cgroup.pids()?.into_iter().collect();
     found.retain(|(pid, _)| still.contains(pid));
@@ -56,23 +59,24 @@ struct Facts {
 }
 
 /// `None`: it has ended, or it is not in a pid namespace below ours (a supervisor).
-fn read(pid: i32) -> Option<Facts> {
+fn read(pid: i32, depth: usize) -> Option<Facts> {
     let dir = Path::new("/proc").join(pid.to_string());
     let status = std::fs::read_to_string(dir.join("status")).ok()?;
     let stat = std::fs::read_to_string(dir.join("stat")).ok()?;
     let mut command = Vec::new();
     File::open(dir.join("cmdline")).ok()?.take(COMMAND_MAX_BYTES).read_to_end(&mut command).ok()?;
-    facts(&status, &stat, &command)
+    facts(&status, &stat, &command, depth)
 }
 
-/// Reads `status`, `stat` and `cmdline` (`proc_pid_status(5)` and its neighbours).
-fn facts(status: &str, stat: &str, command: &[u8]) -> Option<Facts> {
+/// Reads `status`, `stat` and `cmdline` (`proc_pid_status(5)` and its neighbours) of a process in a pid
+/// namespace so many levels below ours.
+fn facts(status: &str, stat: &str, command: &[u8], depth: usize) -> Option<Facts> {
     let field = |name: &str| {
         let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(str::trim)
     };
-    // As our namespace counts it, then as the next below does: the container's.
-    let pid = field("NSpid")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    // As our namespace counts it, then as the next below does.
+    let pid = field("NSpid")?.split_ascii_whitespace().nth(depth)?.parse().ok()?;
     // The name before it may hold anything, closing brackets too.
     let (_, rest) = stat.rsplit_once(')')?;
     // Fields 14 and 15; the rest begins with field 3.
@@ -116,19 +120,19 @@ mod tests {
             memory_bytes: 512 * 1024,
             command: "sh -c sleep 9".to_owned(),
         };
-        assert_eq!(facts(STATUS, STAT, b"sh\0-c\0sleep 9\0"), Some(expected));
+        assert_eq!(facts(STATUS, STAT, b"sh\0-c\0sleep 9\0", 1), Some(expected));
     }
 
     #[test]
     fn a_zombie_has_its_name_and_no_memory() {
         let status = STATUS.replace("VmRSS:\t     512 kB\n", "").replace("S (sleeping)", "Z (zombie)");
-        let facts = facts(&status, STAT, b"").expect("facts");
+        let facts = facts(&status, STAT, b"", 1).expect("facts");
         assert_eq!((facts.command.as_str(), facts.state.as_str(), facts.memory_bytes), ("[sh]", "Z", 0));
     }
 
     #[test]
     fn a_process_of_our_own_namespace_is_none_of_the_container() {
-        assert_eq!(facts(&STATUS.replace("811\t7\t1", "811"), STAT, b"sh"), None);
-        assert_eq!(facts("", "", b""), None);
+        assert_eq!(facts(&STATUS.replace("811\t7\t1", "811"), STAT, b"sh", 1), None);
+        assert_eq!(facts("", "", b"", 1), None);
     }
 }

@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use reqwest::Method;
 use wharf_shared::container::{
-    ContainerSpec, ContainerState, ContainerView, Limits, NetworkMode, RestartPolicy, SignalRequest,
+    ContainerSpec, ContainerState, ContainerView, HostNamespace, Limits, NetworkMode, RestartPolicy,
+    SeccompMode, SignalRequest,
 };
 use wharf_shared::health::{HealthAction, HealthCheck, HealthTest, HttpTest};
 use wharf_shared::image::{ImageDetail, PullRequest};
@@ -19,6 +20,7 @@ use wharf_shared::volume::VolumeMount;
 
 use super::{Shell, containers, images};
 use crate::client::{Client, is_problem};
+use crate::docker::SecurityOption;
 use crate::stream::{Ended, Joint, Stream};
 use crate::{docker, failure, output, quantity};
 
@@ -26,6 +28,16 @@ use crate::{docker, failure, output, quantity};
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A start may have to wait for a pull.
 const START_TIMEOUT: Duration = Duration::from_hours(6);
+
+/// Whose namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Namespace {
+    /// The container's own.
+    #[default]
+    Private,
+    /// The host's.
+    Host,
+}
 
 /// When the image is pulled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -127,9 +139,28 @@ pub(crate) struct CreateArguments {
     /// A kernel parameter of its own, such as net.core.somaxconn=1024.
     #[arg(long, value_name = "NAME=VALUE", value_parser = docker::sysctl)]
     sysctl: Vec<(String, String)>,
-    /// no-new-privileges (what holds unless told otherwise) or no-new-privileges=false.
-    #[arg(long, value_name = "OPTION", value_parser = docker::new_privileges)]
-    security_opt: Vec<bool>,
+    /// no-new-privileges (what holds unless told otherwise) or no-new-privileges=false; seccomp=FILE with a
+    /// profile in Docker's JSON, seccomp=unconfined (both for operators only) or seccomp=default.
+    #[arg(long, value_name = "OPTION", value_parser = docker::security_option)]
+    security_opt: Vec<SecurityOption>,
+    /// Run the image's own init system, such as systemd, with a cgroup that is its own to divide.
+    #[arg(long)]
+    system: bool,
+    /// No wall at all between it and the host: all capabilities, devices and system calls (operators only).
+    #[arg(long)]
+    privileged: bool,
+    /// `host`: see and signal all processes of the host (operators only).
+    #[arg(long, value_enum, default_value_t, hide_default_value = true, value_name = "NAMESPACE")]
+    pid: Namespace,
+    /// `host`: share memory and queues with the host's processes (operators only).
+    #[arg(long, value_enum, default_value_t, hide_default_value = true, value_name = "NAMESPACE")]
+    ipc: Namespace,
+    /// `host`: have the host's name (operators only).
+    #[arg(long, value_enum, default_value_t, hide_default_value = true, value_name = "NAMESPACE")]
+    uts: Namespace,
+    /// `host`: its root is the host's (operators only).
+    #[arg(long, value_enum, default_value_t, hide_default_value = true, value_name = "NAMESPACE")]
+    userns: Namespace,
     #[command(flatten)]
     health: HealthArguments,
     /// Let it use a device of the host, such as /dev/fuse (operators only, but for those that they allow).
@@ -305,13 +336,43 @@ impl CreateArguments {
             ulimits: self.ulimit.iter().cloned().collect(),
             group_add: self.group_add.clone(),
             sysctls: self.sysctl.iter().cloned().collect(),
-            new_privileges: self.security_opt.last().copied().unwrap_or_default(),
+            system: self.system,
+            privileged: self.privileged,
+            host_namespaces: self.host_namespaces(),
+            seccomp: self.seccomp(),
+            new_privileges: self.new_privileges(),
             restart: self.restart.unwrap_or_default(),
             auto_remove: self.rm,
             stop_signal: self.stop_signal.clone(),
             stop_grace_s: self.stop_timeout,
             ..ContainerSpec::default()
         })
+    }
+
+    fn host_namespaces(&self) -> Vec<HostNamespace> {
+        let given = [
+            (self.pid, HostNamespace::Pid),
+            (self.ipc, HostNamespace::Ipc),
+            (self.uts, HostNamespace::Uts),
+            (self.userns, HostNamespace::User),
+        ];
+        given.into_iter().filter(|(given, _)| *given == Namespace::Host).map(|(_, of)| of).collect()
+    }
+
+    fn seccomp(&self) -> SeccompMode {
+        let given = self.security_opt.iter().rev().find_map(|option| match option {
+            SecurityOption::Seccomp(mode) => Some(mode.clone()),
+            SecurityOption::NewPrivileges(_) => None,
+        });
+        given.unwrap_or_default()
+    }
+
+    fn new_privileges(&self) -> bool {
+        let given = self.security_opt.iter().rev().find_map(|option| match option {
+            SecurityOption::NewPrivileges(may) => Some(*may),
+            SecurityOption::Seccomp(_) => None,
+        });
+        given.unwrap_or_default()
     }
 
     /// Sees to the image, then makes the container.

@@ -30,6 +30,9 @@ impl Access {
     /// Read and write, but not make.
     pub const READ_WRITE: Self = Self { read: true, write: true, make: false };
 
+    /// Read, write and make.
+    pub const ALL: Self = Self { read: true, write: true, make: true };
+
     /// Returns the bits of `linux/bpf.h`: 1 make, 2 read, 4 write.
     fn bits(self) -> i32 {
         i32::from(self.make) | i32::from(self.read) << 1 | i32::from(self.write) << 2

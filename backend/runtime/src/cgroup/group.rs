@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,13 @@ use super::{Controller, DeviceRule, Layout, LayoutKind, device_program};
 
 /// How long freezing or killing a v1 group may take before it is an error.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a container may make of a group that is its own to divide: more than any init system does, and no
+/// burden for the kernel.
+const DEPTH_MAX: &str = "16";
+const DESCENDANTS_MAX: &str = "2048";
+/// The group below a divided one that processes join from outside.
+const JOINED: &str = "wharf.exec";
 
 /// Marks a unified group that was killed, see [`Birth`].
 const KILLED: &CStr = c"trusted.wharf.killed";
@@ -226,7 +233,7 @@ impl Cgroup {
         let read = |path: PathBuf, source| CgroupError::Read { path, source };
         let mut joins: Vec<PathBuf> = Vec::new();
         let mut unified = None;
-        match (self.unified_dir(), birth) {
+        match (self.unified_entrance()?, birth) {
             (Some(path), Birth::Inside) => {
                 let flags = nix::libc::O_DIRECTORY | nix::libc::O_PATH;
                 let dir = OpenOptions::new().read(true).custom_flags(flags).open(&path);
@@ -387,6 +394,45 @@ impl Cgroup {
             pause();
         }
         self.remove()
+    }
+
+    /// Hands the unified group over to a container's root (`cgroup-v2.rst`, "Delegation"): it may make groups
+    /// below, within bounds, and move its own processes between them. Limits stay ours.
+    ///
+    /// # Errors
+    /// When this host has no unified tree, or a file cannot be changed.
+    pub fn delegate(&self, owner: u32) -> Result<(), CgroupError> {
+        let dir = self.unified_dir().ok_or(CgroupError::Unsupported("divide a group"))?;
+        for (name, most) in [("cgroup.max.depth", DEPTH_MAX), ("cgroup.max.descendants", DESCENDANTS_MAX)] {
+            write_file(&dir.join(name), most)?;
+        }
+        for name in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+            let path = dir.join(name);
+            chown(&path, Some(owner), Some(owner)).map_err(|source| CgroupError::Write {
+                path,
+                value: format!("owner {owner}"),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Where processes join the unified group: itself, or a group of ours below where the container has
+    /// divided it, since then it takes none itself ("No Internal Process Constraint").
+    fn unified_entrance(&self) -> Result<Option<PathBuf>, CgroupError> {
+        let Some(dir) = self.unified_dir() else { return Ok(None) };
+        let divided = self.layout.kind() == LayoutKind::V2
+            && !read_file(&dir.join("cgroup.subtree_control"))?.trim().is_empty();
+        if !divided {
+            return Ok(Some(dir));
+        }
+        let path = dir.join(JOINED);
+        match fs::create_dir(&path) {
+            Err(source) if source.kind() != ErrorKind::AlreadyExists => {
+                Err(CgroupError::Make { path, source })
+            }
+            _ => Ok(Some(path)),
+        }
     }
 
     /// Denies all devices but those of the rules, for all processes that are or will be in here.

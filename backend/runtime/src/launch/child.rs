@@ -62,7 +62,9 @@ fn sequence(
     }
     umask(Mode::from_bits_truncate(0o022));
     let own = OwnTrees::make(spec, layout)?;
-    sethostname(&spec.hostname).at(Stage::SetHostname, spec.hostname.as_str())?;
+    if !spec.host.uts {
+        sethostname(&spec.hostname).at(Stage::SetHostname, spec.hostname.as_str())?;
+    }
     if spec.network == NetworkNamespace::Private {
         net::set_loopback_up().at(Stage::SetLoopback, "")?;
     }

@@ -202,10 +202,10 @@ fn bring_to_gate(
 /// The child makes the others itself: its cgroup namespace once it is in its cgroups, and that of the
 /// network, the most costly of all, while this process makes file systems.
 fn namespaces(spec: &LaunchSpec) -> CloneFlags {
-    let mut flags = CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC;
+    let mut flags = CloneFlags::CLONE_NEWNS;
+    flags.set(CloneFlags::CLONE_NEWPID, !spec.host.pid);
+    flags.set(CloneFlags::CLONE_NEWUTS, !spec.host.uts);
+    flags.set(CloneFlags::CLONE_NEWIPC, !spec.host.ipc);
     flags.set(CloneFlags::CLONE_NEWUSER, spec.id_map.is_some());
     flags
 }

@@ -136,7 +136,10 @@ impl Cgroups {
                 .at(Stage::Mount, detail())?;
             clone_tree(group.as_fd(), c"", false).at(Stage::Mount, detail())
         };
-        if let (LayoutKind::V2, Some(unified)) = (layout.kind(), layout.unified()) {
+        // Who divides its group gets to see that tree alone, on a hybrid host as well: that is what init
+        // systems know best, the newest of them nothing else.
+        let alone = layout.kind() == LayoutKind::V2 || spec.delegate;
+        if let Some(unified) = layout.unified().filter(|_| alone) {
             return own(unified).map(Self::Unified);
         }
         let options = [(c"mode", "755"), (c"size", "64k")];
@@ -175,10 +178,10 @@ pub(crate) fn enter(spec: &LaunchSpec, own: OwnTrees, trees: Trees) -> Result<At
     }
     attach_own(&root, &sys, "/sys")?;
     if let Some(cgroups) = own.cgroups {
-        attach_cgroups(&sys, &cgroups)?;
+        attach_cgroups(&sys, &cgroups, spec.delegate)?;
     }
-    let read_only = KERNEL_FS.with(Attributes::READ_ONLY);
-    set_attributes(sys.as_fd(), read_only, true).at(Stage::Mount, "/sys")?;
+    let attributes = if spec.writable_sys { KERNEL_FS } else { KERNEL_FS.with(Attributes::READ_ONLY) };
+    set_attributes(sys.as_fd(), attributes, false).at(Stage::Mount, "/sys")?;
     let mut binds = binds.into_iter();
     for wanted in &spec.mounts {
         attach_wanted(&root, wanted, &mut binds).at(Stage::Mount, wanted.target.as_str())?;
@@ -215,14 +218,22 @@ fn attach_own(root: &OwnedFd, tree: &OwnedFd, path: &str) -> Result<(), StepErro
     attach(tree.as_fd(), target.as_fd()).at(Stage::Mount, path)
 }
 
-fn attach_cgroups(sys: &OwnedFd, cgroups: &Cgroups) -> Result<(), StepError> {
+/// All but the unified tree of a container that may divide it is read-only.
+fn attach_cgroups(sys: &OwnedFd, cgroups: &Cgroups, delegate: bool) -> Result<(), StepError> {
+    let protect = |tree: &OwnedFd, writable: bool| {
+        let attributes = if writable { KERNEL_FS } else { KERNEL_FS.with(Attributes::READ_ONLY) };
+        set_attributes(tree.as_fd(), attributes, false).at(Stage::Mount, "/sys/fs/cgroup")
+    };
     let on = |tree: &OwnedFd| match attach_at(tree.as_fd(), sys.as_fd(), c"fs/cgroup") {
         // This kernel shows no such place.
         Err(error) if error.errno == Errno::ENOENT => Ok(false),
         other => other.map(|()| true).at(Stage::Mount, "/sys/fs/cgroup"),
     };
     match cgroups {
-        Cgroups::Unified(tree) => on(tree).map(drop),
+        Cgroups::Unified(tree) => {
+            on(tree)?;
+            protect(tree, delegate)
+        }
         Cgroups::Each { base, trees } => {
             if !on(base)? {
                 return Ok(());
@@ -233,8 +244,9 @@ fn attach_cgroups(sys: &OwnedFd, cgroups: &Cgroups) -> Result<(), StepError> {
                     CString::new(name.as_str()).map_err(|_nul| Errno::EINVAL).at(Stage::Mount, detail())?;
                 mkdirat(base, text.as_c_str(), Mode::from_bits_truncate(0o755)).at(Stage::Mount, detail())?;
                 attach_at(tree.as_fd(), base.as_fd(), &text).at(Stage::Mount, detail())?;
+                protect(tree, false)?;
             }
-            Ok(())
+            protect(base, false)
         }
     }
 }

@@ -32,8 +32,10 @@ const LINKS: [(&str, &str); 5] = [
 /// Makes the detached file system of `/dev`.
 pub(crate) fn make(spec: &LaunchSpec) -> Result<OwnedFd, StepError> {
     let owner = spec.id_map.map_or(0, |map| map.host_base);
-    let dev = tmpfs(&[("mode", "755".into()), ("size", "65536".into()), ("nr_inodes", "256".into())], owner)
-        .at(Stage::MakeDevices, "/dev")?;
+    // Room for the standard nodes, and for those of the description with directories above them.
+    let inodes = 256 + 2 * spec.devices.len();
+    let options = [("mode", "755".into()), ("size", "65536".into()), ("nr_inodes", inodes.to_string())];
+    let dev = tmpfs(&options, owner).at(Stage::MakeDevices, "/dev")?;
     let old = umask(Mode::empty());
     let filled = fill(dev.as_fd(), spec, owner);
     umask(old);

@@ -1,11 +1,13 @@
 //! What a container sees and may do (SECURITY B, D, E, F).
 
 use std::fs;
+use std::io::Read as _;
 
-use wharf_runtime::spec::NetworkNamespace;
+use wharf_runtime::cgroup::LayoutKind;
+use wharf_runtime::spec::{HostNamespaces, NetworkNamespace};
 
 use crate::Case;
-use crate::sandbox::{HOST_BASE, Sandbox, process, run_exec, start_exec};
+use crate::sandbox::{HOST_BASE, Sandbox, chain, process, run_exec, start_exec, wait, wait_until};
 
 pub const CASES: &[Case] = &[
     ("the_filter_and_the_capabilities_refuse_what_they_should", probe),
@@ -18,6 +20,8 @@ pub const CASES: &[Case] = &[
     ("signals_are_at_their_defaults", signals),
     ("parameters_of_own_namespaces_are_set", sysctls),
     ("host_namespaces_are_possible_without_a_user_namespace", operator),
+    ("a_container_divides_the_group_that_is_handed_to_it", divides_its_group),
+    ("a_container_shares_the_namespaces_that_it_is_given", shares_namespaces),
 ];
 
 /// Attacks: D6, D9.
@@ -203,4 +207,61 @@ fn operator() {
     std::os::unix::fs::chown(sandbox.spec.rootfs.writable.join("upper"), Some(HOST_BASE), Some(HOST_BASE))
         .expect("chown");
     assert!(sandbox.run().success().starts_with(&host("net")), "host network with a user namespace");
+}
+
+fn divides_its_group() {
+    let mut sandbox = Sandbox::new("delegated");
+    sandbox.cgroup.delegate(HOST_BASE).expect("a unified tree");
+    sandbox.spec.delegate = true;
+    // A controller is handed down where the unified tree has any: from then on the group takes no process.
+    sandbox.script(
+        "cd /sys/fs/cgroup && mkdir own && echo $$ >own/cgroup.procs && cat /proc/self/cgroup && \
+         { echo +pids >cgroup.subtree_control; echo 9 >pids.max || echo kept; } 2>/dev/null; \
+         echo 9 >cgroup.max.depth 2>/dev/null || echo kept too; exec sleep 100",
+    );
+    let (running, mut out, _err) = sandbox.start().unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let mut said = String::new();
+    wait_until("it has divided its group", || {
+        let mut chunk = [0; 4096];
+        let count = out.read(&mut chunk).expect("read");
+        said.push_str(&String::from_utf8_lossy(&chunk[..count]));
+        said.contains("kept too")
+    });
+    assert!(said.contains("0::/own\n") && said.contains("kept\n"), "{said}");
+    let joined = run_exec(&running, process(&["/bin/sh", "-c", "cat /proc/self/cgroup"])).success();
+    let place = if sandbox.layout.kind() == LayoutKind::V2 { "0::/wharf.exec\n" } else { "0::/\n" };
+    assert!(joined.contains(place), "{joined}");
+    assert!(sandbox.cgroup.pids().expect("pids").contains(&running.pid));
+    sandbox.cgroup.kill().expect("killed");
+    wait(&running.pidfd);
+    sandbox.wait_empty();
+    sandbox.cgroup.remove().expect("all of it goes");
+}
+
+fn shares_namespaces() {
+    let names = ["ipc", "mnt", "net", "pid", "user", "uts"];
+    let host = names.map(|name| fs::read_link(format!("/proc/self/ns/{name}")).expect("namespace"));
+    for shared in [&["uts"][..], &["user", "pid"], &["user", "ipc"], &["user", "pid", "ipc", "uts"]] {
+        let mut sandbox = Sandbox::new("shared");
+        let has = |name: &str| shared.contains(&name);
+        sandbox.spec.host = HostNamespaces { pid: has("pid"), ipc: has("ipc"), uts: has("uts") };
+        if has("user") {
+            sandbox.spec.id_map = None;
+            std::os::unix::fs::chown(sandbox.spec.rootfs.writable.join("upper"), Some(0), Some(0))
+                .expect("chown");
+        }
+        sandbox.script("sleep 100 & exec sleep 100");
+        let (running, ..) = sandbox.start().unwrap_or_else(|error| panic!("{shared:?}: {}", chain(&error)));
+        for (name, host) in names.iter().zip(&host) {
+            let inside = fs::read_link(format!("/proc/{}/ns/{name}", running.pid)).expect("namespace");
+            assert_eq!(inside == *host, has(name), "{name} of {shared:?}");
+        }
+        run_exec(&running, process(&["/bin/true"])).success();
+        sandbox.cgroup.kill().expect("killed");
+        wait(&running.pidfd);
+        sandbox.wait_empty();
+    }
+    let mut sandbox = Sandbox::new("refused");
+    sandbox.spec.host.pid = true;
+    assert!(sandbox.start().is_err(), "the host's processes are not for a root of its own");
 }

@@ -19,8 +19,8 @@ use wharf_runtime::cgroup::{Cgroup, DeviceRule, Layout};
 use wharf_runtime::exec::{ExecStarted, exec};
 use wharf_runtime::launch::{Created, Running, Stdio, create};
 use wharf_runtime::spec::{
-    DEFAULT_CAPABILITIES, DEFAULT_READ_ONLY_PATHS, ExecSpec, IdMap, IdSource, LaunchSpec, LogSpec,
-    NetworkNamespace, ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp, default_masked_paths,
+    DEFAULT_CAPABILITIES, DEFAULT_READ_ONLY_PATHS, ExecSpec, HostNamespaces, IdMap, IdSource, LaunchSpec,
+    LogSpec, NetworkNamespace, ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp, default_masked_paths,
 };
 
 /// First id of the test tenant; far from those that an agent gives out.
@@ -94,6 +94,9 @@ impl Sandbox {
             devices: Vec::new(),
             shm_size_bytes: 1 << 20,
             show_cgroups: true,
+            delegate: false,
+            writable_sys: false,
+            host: HostNamespaces::default(),
             init: false,
             restore: None,
         };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use wharf_runtime::cgroup::{Access, DeviceKind, DeviceRule};
 use wharf_runtime::spec::{
-    CapabilitySets, DeviceNode, IdMap, IdSource, LaunchSpec, LogSpec, MountSource, MountSpec,
+    CapabilitySets, DeviceNode, HostNamespaces, IdMap, IdSource, LaunchSpec, LogSpec, MountSource, MountSpec,
     NetworkNamespace, ProcessSpec, Rlimit, RootfsSpec, SPEC_VERSION, Seccomp,
 };
 
@@ -116,6 +116,9 @@ pub(super) fn translate(config: &Config, place: Place<'_>) -> Result<Translated,
             devices: linux.devices.iter().filter_map(device_node).collect::<Result<_, _>>()?,
             shm_size_bytes: mounts.shm_bytes.unwrap_or(SHM_DEFAULT_BYTES),
             show_cgroups: mounts.cgroups,
+            delegate: false,
+            writable_sys: false,
+            host: HostNamespaces::default(),
             init: false,
             restore: None,
         },

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, pidfd_send_signal};
 use wharf_runtime::cgroup::{Cgroup, Layout};
 use wharf_runtime::spec::{
-    ExecSpec, IdSource, LaunchSpec, LogSpec, NetworkNamespace, ProcessSpec, RootfsSpec, SPEC_VERSION, Seccomp,
+    ExecSpec, HostNamespaces, IdSource, LaunchSpec, LogSpec, NetworkNamespace, ProcessSpec, RootfsSpec,
+    SPEC_VERSION, Seccomp,
 };
 use wharf_shim::client::{Client, ensure_forge};
 use wharf_shim::exit::{ExitRecord, ExitStatus};
@@ -99,6 +100,9 @@ impl Host {
             devices: Vec::new(),
             shm_size_bytes: 1024 * 1024,
             show_cgroups: true,
+            delegate: false,
+            writable_sys: false,
+            host: HostNamespaces::default(),
             init: false,
             restore: None,
         }

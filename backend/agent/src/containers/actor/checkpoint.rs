@@ -2,7 +2,7 @@
 
 use wharf_runtime::checkpoint::Outside;
 use wharf_shared::checkpoint::CheckpointView;
-use wharf_shared::container::{ContainerState, NetworkMode};
+use wharf_shared::container::{ContainerState, HostNamespace, NetworkMode};
 use wharf_shared::id::CheckpointId;
 use wharf_shared::problem::ProblemKind;
 use wharf_shim::state::StateFile;
@@ -98,6 +98,8 @@ impl Actor {
             "a container with a terminal cannot be saved: the other side of its terminal is not in it"
         } else if spec.init {
             "a container with our init cannot be saved: that program is only in memory"
+        } else if spec.system || spec.shares(HostNamespace::User) || spec.shares(HostNamespace::Uts) {
+            "a container that divides its cgroup, or shares namespaces with the host, cannot be saved"
         } else if spec.network == NetworkMode::Host {
             "a container in the host's network cannot be saved: the network is not its own"
         } else {
