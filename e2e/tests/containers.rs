@@ -554,7 +554,7 @@ fn bad_input_is_refused_with_what_to_do_and_leaves_nothing() -> Result<()> {
         };
         let problem = create(json!({ "privilege": true }))?;
         assert!(problem.status == 400 || problem.status == 422, "{problem}");
-        assert!(problem.to_string().contains("privileged"), "{problem}");
+        assert!(problem.to_string().contains("privilege"), "{problem}");
 
         let problem = create(json!({ "limits": { "memory_bytes": 1 } }))?;
         assert_eq!(problem.kind, ProblemKind::Invalid);
