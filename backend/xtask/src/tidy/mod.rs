@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: the rules of this code that neither compiler nor clippy can check.
 //!
-//! Six checks: the dependency table, unsafe code, SQL, file heads, the commands and links of the documents,
-//! and the list of attacks ([`crate::attacks`]). Each is a pure function from a file's text to findings.
+//! Seven checks: the dependency table, what comes from elsewhere, unsafe code, SQL, file heads, the commands
+//! and links of the documents, and the list of attacks ([`crate::attacks`]). Each is a pure function from a file's text to findings.
 
 mod dependencies;
 mod heads;
@@ -9,14 +9,16 @@ mod layers;
 mod readme;
 mod source;
 mod sql;
+mod supply;
 mod tree;
 mod unsafety;
 
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 
 use crate::{attacks, process, say};
@@ -64,6 +66,10 @@ pub(crate) fn check(repo: &Path) -> Result<()> {
     let mut metadata = process::cargo(repo);
     metadata.args(["metadata", "--no-deps", "--format-version", "1", "--locked"]);
     let mut findings = dependencies::check_packages(&process::read(&mut metadata)?)?;
+    let mut metadata = process::cargo(repo);
+    metadata.args(["metadata", "--format-version", "1", "--locked"]);
+    let settings = fs::read_to_string(repo.join("deny.toml")).context("read deny.toml")?;
+    findings.extend(supply::check(&process::read(&mut metadata)?, &settings)?);
     let files = rust_files(repo)?;
     for file in &files {
         findings.extend(dependencies::check_boundaries(file));
