@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use wharf_e2e::{World, run};
+use wharf_e2e::{World, run, run_with};
 use wharf_shared::container::{ContainerState, ContainerView};
 use wharf_shared::problem::ProblemKind;
 
@@ -221,5 +221,48 @@ fn an_init_system_divides_its_own_cgroup_and_no_other() -> Result<()> {
         ensure!(exit.signal != Some(9), "it had to be killed: {exit:?}");
         world.api().delete(&format!("/containers/{id}"))?;
         world.no_container_is_left()
+    })
+}
+
+/// Attacks: C12.
+#[test]
+fn tenants_can_be_kept_from_sharing_an_image_s_files() -> Result<()> {
+    run_with(&["containers.shared_layers=false"], |world| {
+        // What one tenant's files on the disk are changed to, one tenant's containers read, and no other.
+        let layers = world.state_dir().join("layers");
+        let mut ids = Vec::new();
+        for name in ["acme", "other"] {
+            let tenant = world.tenant(name)?;
+            let view = world.start(&tenant, &["sleep", "1000"], json!({ "name": name }))?;
+            ids.push((tenant, view));
+        }
+        let own = |tenant: &str| -> Result<Vec<std::path::PathBuf>> {
+            let found = fs::read_dir(&layers)?.flatten().map(|layer| layer.path().join("own").join(tenant));
+            Ok(found.filter(|path| path.join("bin/busybox").exists()).collect())
+        };
+        for (tenant, _) in &ids {
+            let found = own(tenant.id.as_str())?;
+            assert_eq!(found.len(), 1, "{found:?}");
+            fs::write(found[0].join("etc/whose"), &tenant.name)?;
+        }
+        for (tenant, view) in &ids {
+            // A new start reads the directory anew.
+            world.api().act(&format!("/containers/{}/restart", view.id), &json!({ "grace_s": 0 }))?;
+            let seen = wharf(world, &["exec", view.id.as_str(), "cat", "/etc/whose"])?;
+            assert_eq!(String::from_utf8_lossy(&seen.stdout), tenant.name, "{seen:?}");
+        }
+        let [one, other] =
+            [0, 1].map(|at| own(ids[at].0.id.as_str()).map(|found| found[0].join("bin/busybox")));
+        let inode = |path: &std::path::Path| {
+            fs::metadata(path).map(|found| std::os::unix::fs::MetadataExt::ino(&found))
+        };
+        assert_ne!(inode(&one?)?, inode(&other?)?);
+        // They go with their tenant.
+        let (tenant, view) = &ids[0];
+        world.api().delete(&format!("/containers/{}?force=true", view.id))?;
+        world.api().delete(&format!("/tenants/{}", tenant.id))?;
+        assert_eq!(own(tenant.id.as_str())?, [] as [std::path::PathBuf; 0]);
+        assert_eq!(own(ids[1].0.id.as_str())?.len(), 1);
+        Ok(())
     })
 }

@@ -195,6 +195,9 @@ pub(crate) struct Containers {
     pub(crate) import_max_bytes: u64,
     /// Most bytes of one unpacked layer.
     pub(crate) layer_max_bytes: u64,
+    /// Tenants share the files of image layers on disk and in memory. Without it each tenant has copies of its
+    /// own: that takes disk, memory and time at a first start, and closes a channel between tenants.
+    pub(crate) shared_layers: bool,
 }
 
 impl Default for Containers {
@@ -206,6 +209,7 @@ impl Default for Containers {
             id_base: 1_000_000_000,
             import_max_bytes: 16 << 30,
             layer_max_bytes: 32 << 30,
+            shared_layers: true,
         }
     }
 }

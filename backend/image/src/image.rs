@@ -1,15 +1,21 @@
 //! An image as this host has it: read back from its manifest and configuration at any time.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::ImageConfig;
-use crate::content::{ContentStore, StoreError};
+use crate::content::{ContentStore, StoreError, names};
 use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::manifest::{Document, Manifest, ManifestError};
 use crate::reference::ImageRef;
+
+/// In a layer's directory: copies of it, by owner. They go with the layer.
+const OWN: &str = "own";
 
 /// An image whose layers are all unpacked on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,6 +82,86 @@ impl ContentStore {
             Ok(paths)
         })
         .await
+    }
+
+    /// As [`ContentStore::layer_paths`], but copies that only this owner's containers use, made where they are
+    /// missing: files that two tenants share in memory are a channel between them, and once were a way to
+    /// change each other's (CVE-2022-0847).
+    ///
+    /// # Errors
+    /// As for that one; a full disk.
+    pub async fn own_layer_paths(&self, image: &Image, owner: &str) -> Result<Vec<PathBuf>, ImageError> {
+        let mut paths = self.layer_paths(image).await?;
+        for path in &mut paths {
+            let Some(Ok(diff_id)) = path.iter().next().and_then(|name| name.to_str()).map(Digest::from_hex)
+            else {
+                continue;
+            };
+            let _alone = self.make_alone(diff_id).await;
+            let (store, shared) = (self.clone(), std::mem::take(path));
+            let own = PathBuf::from(diff_id.hex()).join(OWN).join(owner);
+            *path = own.clone();
+            crate::blocking(move || Ok(store.copy_layer(&shared, &own)?)).await?;
+        }
+        Ok(paths)
+    }
+
+    /// Removes the copies of an owner.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub async fn remove_own_layers(&self, owner: &str) -> Result<(), ImageError> {
+        let (store, owner) = (self.clone(), owner.to_owned());
+        crate::blocking(move || {
+            for layer in names(store.layers_root())? {
+                let own = store.layers_root().join(layer).join(OWN).join(&owner);
+                match fs::remove_dir_all(&own) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        return Err(StoreError::io("remove", own, source).into());
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Copies a layer's directory, unless it is there; both are relative to [`ContentStore::layers_root`].
+    fn copy_layer(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        let (from, to) = (self.layers_root().join(from), self.layers_root().join(to));
+        if to.is_dir() {
+            return Ok(());
+        }
+        let failed = |source| StoreError::io("copy", &from, source);
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        // A whole one alone has the name that is looked for; what an interrupted copy left is in the way.
+        let part = to.with_file_name(format!(".{name}"));
+        match fs::remove_dir_all(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        fs::create_dir_all(to.parent().unwrap_or(&to)).map_err(failed)?;
+        // Attributes are what overlayfs obeys, and a clone of extents would have caches of its own, but no
+        // blocks: both are wanted.
+        let copied = Command::new("cp")
+            .args(["-dR", "--preserve=mode,ownership,timestamps,links,xattr", "--reflink=auto"])
+            .args(["--no-target-directory", "--"])
+            .args([&from, &part])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(failed)?;
+        if !copied.status.success() {
+            fs::remove_dir_all(&part).ok();
+            let said = String::from_utf8_lossy(&copied.stderr);
+            let kind = if said.contains("No space left") {
+                io::ErrorKind::StorageFull
+            } else {
+                io::ErrorKind::Other
+            };
+            return Err(failed(io::Error::new(kind, said.trim().to_owned())));
+        }
+        fs::rename(&part, &to).map_err(failed)
     }
 
     pub(crate) fn load_blocking(

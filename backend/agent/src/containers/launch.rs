@@ -61,7 +61,13 @@ pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Pre
     let image = deps.images.ensure(&row.tenant, &row.spec.image).await?;
     let command_line = plan::command_line(&row.spec, &image.config)
         .map_err(|error| ServiceError::invalid_field("command", error.to_string()))?;
-    let layers = deps.images.content().layer_paths(&image).await.map_err(crate::images::image_failed)?;
+    let content = deps.images.content();
+    let layers = if deps.config.containers.shared_layers {
+        content.layer_paths(&image).await
+    } else {
+        content.own_layer_paths(&image, row.tenant.as_str()).await
+    };
+    let layers = layers.map_err(crate::images::image_failed)?;
     let tenant = {
         let mut tx = deps.db.read().await?;
         tenants::get(&mut tx, &row.tenant).await?

@@ -218,6 +218,9 @@ impl Containers {
         if let Err(error) = self.deps.engine.remove_tenant(tenant.as_str()).await {
             tracing::debug!(tenant.id = %tenant, error = chain(&error), "a removed tenant had no cgroup");
         }
+        if let Err(error) = self.deps.images.content().remove_own_layers(tenant.as_str()).await {
+            tracing::error!(tenant.id = %tenant, error = chain(&error), "a removed tenant's copies of layers were left behind");
+        }
     }
 
     // ---- create ----

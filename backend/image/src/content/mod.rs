@@ -317,7 +317,7 @@ fn remove_entries(directory: &Path, which: impl Fn(&str) -> bool) -> Result<(), 
 }
 
 /// Names in a directory of ours; foreign ones that are not even text are left alone.
-fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
+pub(crate) fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
     let failed = |source| StoreError::io("list", directory, source);
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
