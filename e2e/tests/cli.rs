@@ -50,6 +50,33 @@ fn a_container_s_life_from_the_command_line() -> Result<()> {
     })
 }
 
+/// Attacks: F2.
+#[test]
+fn a_log_is_plain_on_a_terminal_and_whole_everywhere_else() -> Result<()> {
+    const WRITTEN: &str = "\u{1b}]0;owned\u{7}red \u{1b}[31mink\u{1b}[0m";
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        let printf = r"printf '\033]0;owned\007red \033[31mink\033[0m\n'; echo end; exec sleep 1000";
+        said(world, &["run", "-d", "--name", "web", &image, "sh", "-c", printf])?;
+        world.logged("web", "end")?;
+        assert_eq!(said(world, &["logs", "web"])?, format!("{WRITTEN}\nend\n"));
+        let on_a_terminal = |arguments: &str| -> Result<String> {
+            let wharf = command(world, &[])?;
+            let line = format!("{} {arguments}", wharf.get_program().display());
+            let mut script = Command::new("script");
+            script.args(["-qe", "-E", "never", "-c", &line, "/dev/null"]).stdin(Stdio::null());
+            script.envs(wharf.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let output = script.output().context("run script")?;
+            Ok(String::from_utf8(output.stdout)?.replace("\r\n", "\n"))
+        };
+        assert_eq!(on_a_terminal("logs web")?, "red ink\nend\n");
+        assert_eq!(on_a_terminal("logs --raw web")?, format!("{WRITTEN}\nend\n"));
+        said(world, &["rm", "-f", "web"])?;
+        world.no_container_is_left()
+    })
+}
+
 #[test]
 fn run_ends_as_its_process_and_says_what_failed() -> Result<()> {
     run(|world| {

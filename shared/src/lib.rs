@@ -23,6 +23,7 @@ pub mod permission;
 pub mod problem;
 pub mod reading;
 pub mod tenant;
+pub mod terminal;
 pub mod time;
 pub mod usage;
 pub mod user;

@@ -15,6 +15,8 @@ use std::io::ErrorKind;
 use anyhow::Error;
 use wharf_shared::problem::Problem;
 
+use crate::output::visible;
+
 /// Refused or failed.
 pub(crate) const FAILED: u8 = 1;
 /// The agent could not start it.
@@ -22,11 +24,11 @@ pub(crate) const AGENT_FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-/// One line for the person.
+/// One line for the person. The agent's words may quote what a tenant chose.
 pub(crate) fn line(error: &Error) -> String {
     match error.downcast_ref::<Problem>() {
-        Some(problem) if problem.instance.is_empty() => format!("wharf: {problem}"),
-        Some(problem) => format!("wharf: {problem} (request {})", problem.instance),
+        Some(problem) if problem.instance.is_empty() => visible(&format!("wharf: {problem}")),
+        Some(problem) => visible(&format!("wharf: {problem} (request {})", problem.instance)),
         None => format!("wharf: {error:#}"),
     }
 }
@@ -68,6 +70,12 @@ mod tests {
         problem.instance = "req_1".to_owned();
         let error = Error::from(problem);
         assert_eq!(line(&error), "wharf: Not found: no container \"web\" (request req_1)");
+    }
+
+    #[test]
+    fn a_problem_cannot_drive_the_terminal() {
+        let problem = Problem::new(ProblemKind::NotFound, "execute \u{1b}[2J/x");
+        assert_eq!(line(&problem.into()), "wharf: Not found: execute \u{fffd}[2J/x");
     }
 
     #[test]

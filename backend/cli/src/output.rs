@@ -69,13 +69,31 @@ impl Output {
 
     /// Prints one item of a stream: a line for people, or a line of JSON.
     pub(crate) fn item<T: Serialize>(self, item: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
-        if self.json { line(&serde_json::to_string(item)?) } else { line(&text(item)) }
+        if self.json { line(&inert(serde_json::to_string(item)?)) } else { line(&text(item)) }
     }
 }
 
 /// Prints a thing as indented JSON.
 pub(crate) fn document<T: Serialize>(thing: &T) -> Result<()> {
-    line(&serde_json::to_string_pretty(thing)?)
+    line(&inert(serde_json::to_string_pretty(thing)?))
+}
+
+/// The same JSON with the control characters escaped that JSON may leave as they are (DEL and C1, of which
+/// U+009B begins a terminal's sequence as ESC [ does). They can only be in strings.
+fn inert(json: String) -> String {
+    let is_obeyed = |letter: char| matches!(letter, '\u{7f}'..='\u{9f}');
+    if !json.contains(is_obeyed) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_obeyed(letter) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            escaped.push(letter);
+        }
+    }
+    escaped
 }
 
 /// The text with every control character replaced.
@@ -128,6 +146,15 @@ mod tests {
         let mut table = Table::new(&["NAME"]);
         table.row(["\u{1b}[2Jx\ny".to_owned()]);
         assert_eq!(table.render(), "NAME\n\u{fffd}[2Jx\u{fffd}y\n");
+    }
+
+    /// Attacks: F2.
+    #[test]
+    fn json_cannot_drive_the_terminal_either_and_means_the_same() {
+        let text = "\u{1b}[2Jx\u{9b}2J\u{7f}ä";
+        let json = inert(serde_json::to_string(text).expect("JSON"));
+        assert_eq!(json, r#""\u001b[2Jx\u009b2J\u007fä""#);
+        assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
     }
 
     #[test]

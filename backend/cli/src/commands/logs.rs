@@ -2,7 +2,12 @@
 //!
 //! What is there already comes over HTTP; what follows, over the live WebSocket from the last
 //! line's cursor on. So a lost connection in either part costs neither a line nor a repeat.
+//!
+//! A terminal gets lines without escapes, because a log is what a tenant wrote and a terminal obeys it
+//! (CVE-2021-25743); a file or a pipe gets them as they were written, and so does a terminal with --raw.
 
+use std::borrow::Cow;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -15,6 +20,7 @@ use tokio_util::io::StreamReader;
 use wharf_shared::container::ContainerView;
 use wharf_shared::id::ContainerId;
 use wharf_shared::live::{LogLine, LogStream, Topic, TopicItem};
+use wharf_shared::terminal::plain;
 
 use super::Shell;
 use crate::client::{Client, wants_json_lines};
@@ -40,6 +46,9 @@ pub(crate) struct LogsArguments {
     /// Put its time before each line.
     #[arg(short, long)]
     timestamps: bool,
+    /// Leave colours and all other terminal sequences in, which a terminal would obey.
+    #[arg(long)]
+    raw: bool,
     /// Begin after this cursor, as --json shows it.
     #[arg(long, value_name = "CURSOR", conflicts_with_all = ["tail", "since"])]
     after: Option<u64>,
@@ -76,9 +85,23 @@ struct Printer {
     output: Output,
     timestamps: bool,
     only: Option<Stream>,
+    /// Whether standard output gets lines without escapes.
+    plain_stdout: bool,
+    /// Whether standard error does.
+    plain_stderr: bool,
 }
 
 impl Printer {
+    fn new(output: Output, arguments: &LogsArguments) -> Self {
+        Self {
+            output,
+            timestamps: arguments.timestamps,
+            only: arguments.stream,
+            plain_stdout: !arguments.raw && std::io::stdout().is_terminal(),
+            plain_stderr: !arguments.raw && std::io::stderr().is_terminal(),
+        }
+    }
+
     fn print(self, line: &LogLine) -> Result<()> {
         let is_wanted = match line.stream {
             LogStream::Stdout => self.only != Some(Stream::Stderr),
@@ -91,24 +114,26 @@ impl Printer {
         if self.output.json {
             return self.output.item(line, |_| String::new());
         }
-        let text = text(line, self.timestamps);
         match line.stream {
-            LogStream::Stdout => output::write_out(text.as_bytes()),
-            LogStream::Stderr | LogStream::Supervisor => output::write_err(text.as_bytes()),
+            LogStream::Stdout => output::write_out(text(line, self.timestamps, self.plain_stdout).as_bytes()),
+            LogStream::Stderr | LogStream::Supervisor => {
+                output::write_err(text(line, self.timestamps, self.plain_stderr).as_bytes())
+            }
         }
     }
 }
 
 /// The line as it is printed; one that was cut for its length goes on where it was cut.
-fn text(line: &LogLine, timestamps: bool) -> String {
+fn text(line: &LogLine, timestamps: bool, is_plain: bool) -> String {
+    let shown = if is_plain { Cow::Owned(plain(&line.text)) } else { Cow::Borrowed(&*line.text) };
     let end = if line.partial { "" } else { "\n" };
-    if timestamps { format!("{} {}{end}", line.at, line.text) } else { format!("{}{end}", line.text) }
+    if timestamps { format!("{} {shown}{end}", line.at) } else { format!("{shown}{end}") }
 }
 
 /// Shows a log.
 pub(crate) async fn logs(shell: &Shell, arguments: LogsArguments) -> Result<()> {
     let client = shell.client()?;
-    let printer = Printer { output: shell.output, timestamps: arguments.timestamps, only: arguments.stream };
+    let printer = Printer::new(shell.output, &arguments);
     let view: ContainerView = client.get(&["containers", &arguments.container], &[]).await?;
     let mut query = Vec::new();
     if let Some(after) = arguments.after {
@@ -205,17 +230,22 @@ mod tests {
 
     use super::*;
 
+    fn line(text: &str, partial: bool) -> LogLine {
+        LogLine { cursor: 1, stream: LogStream::Stdout, at: Timestamp(0), text: text.to_owned(), partial }
+    }
+
     #[test]
     fn a_cut_line_goes_on_where_it_was_cut() {
-        let line = |text: &str, partial| LogLine {
-            cursor: 1,
-            stream: LogStream::Stdout,
-            at: Timestamp(0),
-            text: text.to_owned(),
-            partial,
-        };
-        assert_eq!(text(&line("ab", true), false) + &text(&line("cd", false), false), "abcd\n");
-        assert_eq!(text(&line("ab", false), true), "1970-01-01T00:00:00Z ab\n");
+        let cut = text(&line("ab", true), false, false) + &text(&line("cd", false), false, false);
+        assert_eq!(cut, "abcd\n");
+        assert_eq!(text(&line("ab", false), true, false), "1970-01-01T00:00:00Z ab\n");
+    }
+
+    #[test]
+    fn a_terminal_gets_a_line_without_escapes() {
+        let line = line("\u{1b}[2Jx\u{1b}]0;y\u{7}", false);
+        assert_eq!(text(&line, false, true), "x\n");
+        assert_eq!(text(&line, false, false), "\u{1b}[2Jx\u{1b}]0;y\u{7}\n");
     }
 
     #[test]
