@@ -120,7 +120,7 @@ impl App {
             names: crate::containers::Names::default(),
         });
         let containers = Containers::new(Arc::clone(&deps));
-        let host = Host::new(host_id, config.state_dir.clone(), engine, containers.clone(), &clock);
+        let host = Host::new(host_id, Arc::clone(&config), engine, containers.clone(), &clock);
         Ok(Arc::new(Self {
             networks: networks::Networks::new(deps),
             execs: Execs::new(Arc::clone(&clock)),

@@ -1,29 +1,30 @@
 //! The host: what it is, what it can do, how full it is.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wharf_runtime::probe::{self, Places};
 use wharf_shared::host::{CheckStatus, CheckView, HostView};
 use wharf_shared::id::HostId;
 use wharf_shared::permission::Permission;
 use wharf_shared::time::Timestamp;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::containers::Containers;
 use crate::ctx::Ctx;
 use crate::engine::Engine;
 use crate::error::{Result, ServiceError, chain};
 
-/// A look at the host takes some hundred milliseconds.
-const DOCTOR_PATIENCE: Duration = Duration::from_secs(10);
+/// A look at the host takes some hundred milliseconds, if CRIU takes no longer.
+const DOCTOR_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct Host {
     id: HostId,
-    state_dir: PathBuf,
+    config: Arc<Config>,
     engine: Arc<Engine>,
     containers: Containers,
     started_at: Timestamp,
@@ -32,17 +33,17 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(
         id: HostId,
-        state_dir: PathBuf,
+        config: Arc<Config>,
         engine: Arc<Engine>,
         containers: Containers,
         clock: &Arc<dyn Clock>,
     ) -> Self {
-        Self { id, state_dir, engine, containers, started_at: clock.now() }
+        Self { id, config, engine, containers, started_at: clock.now() }
     }
 
     pub(crate) async fn view(&self, ctx: &Ctx) -> Result<HostView> {
         ctx.require(Permission::HostRead)?;
-        let state_dir = self.state_dir.clone();
+        let state_dir = self.config.state_dir.clone();
         let failed = |error: nix::Error| ServiceError::internal("the host cannot be looked at", error);
         let (disk, names) = tokio::task::spawn_blocking(move || {
             Ok((nix::sys::statvfs::statvfs(&state_dir)?, nix::sys::utsname::uname()?))
@@ -77,19 +78,24 @@ impl Host {
 
     pub(crate) async fn checks(&self, ctx: &Ctx) -> Result<Vec<CheckView>> {
         ctx.require(Permission::HostRead)?;
-        if let Some(checks) = checks_apart().await {
+        if let Some(checks) = checks_apart(&self.config).await {
             return Ok(checks);
         }
-        tokio::task::spawn_blocking(checks)
+        let config = Arc::clone(&self.config);
+        tokio::task::spawn_blocking(move || checks(&config))
             .await
             .map_err(|error| ServiceError::internal("a worker thread panicked", error))
     }
 }
 
 /// Looks in a process of its own: some abilities can be tried only by one without threads.
-async fn checks_apart() -> Option<Vec<CheckView>> {
+async fn checks_apart(config: &Config) -> Option<Vec<CheckView>> {
+    let criu = &config.checkpoints.criu;
     let doctor = tokio::process::Command::new("/proc/self/exe")
-        .args(["doctor", "--json"])
+        // What was read at our start holds, whatever the file says by now.
+        .args(["doctor", "--json", "--config", "/dev/null", "--state-dir"])
+        .arg(&config.state_dir)
+        .args((!criu.as_os_str().is_empty()).then(|| format!("--set=checkpoints.criu={}", criu.display())))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -99,22 +105,44 @@ async fn checks_apart() -> Option<Vec<CheckView>> {
 }
 
 /// Looks at everything that containers need of a host.
-pub(crate) fn checks() -> Vec<CheckView> {
-    let abilities = wharf_runtime::probe::doctor().into_iter();
+pub(crate) fn checks(config: &Config) -> Vec<CheckView> {
+    let places = Places { state_dir: &config.state_dir, criu: &config.checkpoints.criu };
+    let abilities = probe::doctor(places).into_iter();
     let mut checks: Vec<CheckView> = abilities
         .map(|check| CheckView {
             name: check.name.to_owned(),
             status: match check.status {
-                wharf_runtime::probe::Status::Ok => CheckStatus::Ok,
-                wharf_runtime::probe::Status::Degraded => CheckStatus::Degraded,
-                wharf_runtime::probe::Status::Missing => CheckStatus::Missing,
+                probe::Status::Ok => CheckStatus::Ok,
+                probe::Status::Degraded => CheckStatus::Degraded,
+                probe::Status::Missing => CheckStatus::Missing,
             },
             detail: check.detail,
             remedy: check.remedy.map(str::to_owned),
         })
         .collect();
-    checks.push(forwarding());
+    checks.extend([firewall(), forwarding()]);
     checks
+}
+
+/// Whether the kernel takes the rules that part tenants and lead to their ports.
+fn firewall() -> CheckView {
+    let check = |status, detail: String, remedy: Option<&str>| CheckView {
+        name: "firewall".to_owned(),
+        status,
+        detail,
+        remedy: remedy.map(str::to_owned),
+    };
+    match wharf_network::nft::try_rules() {
+        Ok(()) => check(CheckStatus::Ok, "nf_tables takes every rule of ours".to_owned(), None),
+        Err(error) => check(
+            CheckStatus::Missing,
+            format!("the rules that part tenants cannot be made: {}", chain(&error)),
+            Some(
+                "install the package nftables, run as root, and load what is named (nf_tables, nft_ct, nft_nat, \
+                 nft_masq, nft_connlimit, nft_chain_nat)",
+            ),
+        ),
+    }
 }
 
 /// Whether containers reach beyond this host, and others the ports they publish.

@@ -32,8 +32,8 @@ mod volumes;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use config::{Config, ConfigArgs};
-use wharf_shared::host::CheckStatus;
+use config::{Config, ConfigArgs, ConfigError};
+use wharf_shared::host::{CheckStatus, CheckView};
 
 /// Version of this build.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -89,10 +89,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let loaded = Config::load(&args.config, std::env::vars_os());
     if let Command::Doctor { json } = args.command {
-        return doctor(json);
+        return doctor(loaded, json);
     }
-    let config = Config::load(&args.config, std::env::vars_os())?;
+    let config = loaded?;
     match &args.command {
         Command::Serve => {
             telemetry::start(&config.log)?;
@@ -112,8 +113,22 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-fn doctor(json: bool) -> anyhow::Result<ExitCode> {
-    let checks = host::checks();
+fn doctor(loaded: Result<Config, ConfigError>, json: bool) -> anyhow::Result<ExitCode> {
+    let mut settings = CheckView {
+        name: "settings".to_owned(),
+        status: CheckStatus::Ok,
+        detail: "acceptable".to_owned(),
+        remedy: None,
+    };
+    // The host is looked at all the same.
+    let config = loaded.unwrap_or_else(|error| {
+        settings.status = CheckStatus::Missing;
+        settings.detail = error::chain(&error);
+        settings.remedy = Some("correct them until `wharfd config check` takes them".to_owned());
+        Config { state_dir: "/var/lib/wharf".into(), ..Config::default() }
+    });
+    let mut checks = vec![settings];
+    checks.extend(host::checks(&config));
     if json {
         say(&serde_json::to_string_pretty(&checks)?);
     } else {

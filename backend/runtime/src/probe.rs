@@ -5,18 +5,20 @@
 //! threads are started: the ones that need a process of their own say that they were not tried
 //! otherwise.
 
+mod bounds;
+mod disk;
+mod kernel;
+
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use wharf_sys::process::{pidfd_exit_status, pidfd_open};
 use wharf_sys::{bpf, caps, image, limits};
 
 use crate::cgroup::{Controller, DeviceRule, Layout, LayoutKind, device_program};
-use crate::rootfs::id_map::user_namespace;
-use crate::rootfs::overlay::{OverlayMethod, make_by};
-use crate::spec::{IdMap, RootfsSpec};
+use crate::checkpoint;
 
 /// How well the host does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +58,22 @@ impl Check {
     }
 }
 
+/// What of the host is the agent's.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// Where containers are kept; it need not exist yet.
+    pub state_dir: &'a Path,
+    /// CRIU's program; looked for in the usual places when empty.
+    pub criu: &'a Path,
+}
+
 /// Looks at everything that containers need or use.
-pub fn doctor() -> Vec<Check> {
-    let mut checks = vec![kernel(), privileges()];
+pub fn doctor(places: Places<'_>) -> Vec<Check> {
+    let mut checks = vec![version(), privileges()];
     match Layout::detect() {
         Ok(layout) => {
             checks.extend(cgroups(&layout));
+            checks.extend(kernel::controllers(&layout));
             checks.push(devices(&layout));
         }
         Err(error) => checks.push(Check::missing(
@@ -70,8 +82,11 @@ pub fn doctor() -> Vec<Check> {
             "mount the cgroup tree (cgroup2 at /sys/fs/cgroup), as an init system does at boot",
         )),
     }
-    checks.extend([overlay(), seccomp(), exit_status(), sealed_program()]);
-    checks.extend([descriptors(), hard_limits(), pressure(), disk_limits(), checkpoints()]);
+    checks.extend(disk::checks(places.state_dir));
+    checks.extend(kernel::checks());
+    checks.extend([exit_status(), sealed_program(), pressure(), checkpoints(places.criu)]);
+    checks.extend([descriptors(), hard_limits()]);
+    checks.extend(bounds::checks());
     checks
 }
 
@@ -83,7 +98,7 @@ fn kernel_version() -> (String, (u32, u32)) {
     (release, version)
 }
 
-fn kernel() -> Check {
+fn version() -> Check {
     let (release, version) = kernel_version();
     let found = format!("Linux {}", release.trim());
     match version {
@@ -127,21 +142,8 @@ fn cgroups(layout: &Layout) -> Vec<Check> {
             "boot with systemd.unified_cgroup_hierarchy=1",
         ),
     }];
-    let available = available_controllers(layout);
-    for (controller, means) in [
-        (Controller::Cpu, "CPU limits"),
-        (Controller::Memory, "memory limits and usage"),
-        (Controller::Pids, "process limits"),
-    ] {
-        if !available.contains(&controller) {
-            checks.push(Check::degraded(
-                "controller",
-                format!("{} is missing: no {means}", controller.name()),
-                "enable it: cgroup_enable= on the kernel's command line, or cgroup.subtree_control above",
-            ));
-        }
-    }
-    if layout.kind() != LayoutKind::V2 || !available.contains(&Controller::BlkIo) {
+    let unified = layout.unified().map(|root| read(root.join("cgroup.controllers"))).unwrap_or_default();
+    if layout.kind() != LayoutKind::V2 || unified.split_whitespace().all(|name| name != "io") {
         checks.push(Check::degraded(
             "block I/O",
             "not measurable here: v1 charges buffered writes to nobody",
@@ -155,17 +157,6 @@ fn cgroups(layout: &Layout) -> Vec<Check> {
     checks
 }
 
-fn available_controllers(layout: &Layout) -> Vec<Controller> {
-    let unified = layout.unified().map(|root| read(root.join("cgroup.controllers"))).unwrap_or_default();
-    let has = |controller: &Controller| {
-        layout.legacy(*controller).is_some()
-            || controller
-                .unified_name()
-                .is_some_and(|name| unified.split_whitespace().any(|word| word == name))
-    };
-    Controller::ALL.into_iter().filter(has).collect()
-}
-
 fn devices(layout: &Layout) -> Check {
     if layout.legacy(Controller::Devices).is_some() {
         return Check::ok("device rules", "by the v1 controller");
@@ -177,82 +168,6 @@ fn devices(layout: &Layout) -> Check {
             format!("the kernel refuses the program: {error}"),
             "run as root on a kernel with CONFIG_CGROUP_BPF",
         ),
-    }
-}
-
-/// Mounts a small overlay with shifted layers by each method.
-fn overlay() -> Check {
-    const NAME: &str = "overlay with shifted layers";
-    let directory = Scratch::new();
-    let outcome = directory.and_then(|scratch| {
-        let map = IdMap { host_base: 1_000_000, size: 65_536 };
-        let namespace = user_namespace(map).map_err(|error| error.errno)?;
-        let spec = scratch.spec();
-        let attempt =
-            |method| make_by(method, &spec, Some(namespace.as_fd())).map(drop).map_err(|error| error.errno);
-        Ok((attempt(OverlayMethod::Descriptors), attempt(OverlayMethod::Attached)))
-    });
-    match outcome {
-        Ok((Ok(()), Ok(()))) => Check::ok(NAME, "by descriptors, and by paths"),
-        Ok((Ok(()), Err(errno))) => Check::ok(NAME, format!("by descriptors; not by paths ({errno})")),
-        Ok((Err(errno), Ok(()))) => {
-            Check::ok(NAME, format!("by paths; not by descriptors before Linux 6.13 ({errno})"))
-        }
-        Err(Errno::EBUSY) => Check::degraded(
-            NAME,
-            "not tried: this process has threads",
-            "run `wharf doctor` on the host, which tries it",
-        ),
-        Ok((_, Err(errno))) | Err(errno) => Check::missing(
-            NAME,
-            format!("tenants cannot share layers here: {errno}"),
-            "run as root with /var on ext4, xfs or btrfs, and with user namespaces allowed \
-                 (user.max_user_namespaces)",
-        ),
-    }
-}
-
-/// Directories for one overlay, removed again.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, Errno> {
-        let scratch = Self(Path::new("/var/tmp").join(format!("wharf-doctor-{}", std::process::id())));
-        for part in ["layers/a", "upper", "work"] {
-            fs::create_dir_all(scratch.0.join(part))
-                .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-        }
-        Ok(scratch)
-    }
-
-    fn spec(&self) -> RootfsSpec {
-        RootfsSpec {
-            layer_root: self.0.join("layers"),
-            layers: vec!["a".into()],
-            writable: self.0.clone(),
-            ephemeral: false,
-            read_only: false,
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // A probe that cannot clean up has nobody to tell but the next one, which uses another name.
-        fs::remove_dir_all(&self.0).ok();
-    }
-}
-
-fn seccomp() -> Check {
-    let actions = read("/proc/sys/kernel/seccomp/actions_avail");
-    if actions.contains("kill_process") && actions.contains("errno") {
-        Check::ok("seccomp", "filters with errno and kill")
-    } else {
-        Check::missing(
-            "seccomp",
-            "this kernel has no system call filters",
-            "boot a kernel with CONFIG_SECCOMP_FILTER",
-        )
     }
 }
 
@@ -314,32 +229,26 @@ fn hard_limits() -> Check {
 fn pressure() -> Check {
     match fs::read_to_string("/proc/pressure/cpu") {
         Ok(_) => Check::ok("pressure", "stall information is on"),
-        Err(_) => Check::degraded("pressure", "no stall information", "boot with psi=1"),
+        Err(_) => Check::degraded(
+            "pressure",
+            "no stall information: how long containers wait for CPU, memory and disk is not shown",
+            "boot with psi=1 a kernel with CONFIG_PSI",
+        ),
     }
 }
 
-fn disk_limits() -> Check {
-    let quota =
-        read("/proc/self/mountinfo").lines().any(|line| line.contains("prjquota") || line.contains("pquota"));
-    if quota {
-        Check::ok("disk limits", "project quota")
-    } else {
-        Check::degraded(
-            "disk limits",
-            "no file system with project quota: disk use is not limited",
-            "mount the file system of the state directory with prjquota",
-        )
-    }
-}
-
-fn checkpoints() -> Check {
-    let found = ["/usr/sbin/criu", "/usr/bin/criu", "/usr/local/sbin/criu"]
-        .iter()
-        .any(|path| Path::new(path).exists());
-    if found {
-        Check::ok("checkpoints", "criu is installed")
-    } else {
-        Check::degraded("checkpoints", "criu is not installed", "install criu 4.1 or later")
+fn checkpoints(set: &Path) -> Check {
+    match checkpoint::criu(set) {
+        Ok(program) => Check::ok("checkpoints", format!("{} says that all is there", program.display())),
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
+            Check::degraded(
+                "checkpoints",
+                format!("not available, because {error}{source}"),
+                "install criu 4.1 or later (Debian 13 has it), and name it in checkpoints.criu if it is not in \
+                 /usr/sbin",
+            )
+        }
     }
 }
 
@@ -354,13 +263,17 @@ mod tests {
 
     #[test]
     fn a_process_with_threads_gets_every_check_and_none_is_a_lie() {
-        let checks = doctor();
-        assert!(checks.len() >= 12, "{checks:?}");
+        let dir = tempfile::tempdir().expect("a directory");
+        let state_dir = dir.path().join("not/yet/made");
+        let checks = doctor(Places { state_dir: &state_dir, criu: Path::new("/nowhere/criu") });
+        assert!(checks.len() >= 24, "{checks:?}");
         let kernel = checks.iter().find(|check| check.name == "kernel").expect("kernel");
         assert!(kernel.detail.contains("Linux "), "{kernel:?}");
+        let checkpoints = checks.iter().find(|check| check.name == "checkpoints").expect("checkpoints");
+        assert!(checkpoints.detail.contains("/nowhere/criu"), "{checkpoints:?}");
         for check in &checks {
             assert_eq!(check.remedy.is_none(), check.status == Status::Ok, "{check:?}");
         }
-        assert!(!Path::new("/var/tmp").join(format!("wharf-doctor-{}", std::process::id())).exists());
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 0, "nothing is left");
     }
 }

@@ -14,6 +14,7 @@ pub mod caps;
 pub mod fs_ids;
 pub mod image;
 pub mod keyring;
+pub mod landlock;
 pub mod limits;
 pub mod mount;
 pub mod net;

@@ -6,9 +6,7 @@
 mod archive;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OnceCell;
 use wharf_shared::checkpoint::{CheckpointRequest, CheckpointView, RestoreRequest};
@@ -21,12 +19,7 @@ pub(crate) use archive::{Archives, IMAGES, Part, Record};
 
 use crate::containers::Containers;
 use crate::ctx::Ctx;
-use crate::error::{Result, ServiceError};
-
-/// Where Debian and those who build it themselves put it.
-const PROGRAMS: [&str; 3] = ["/usr/local/sbin/criu", "/usr/sbin/criu", "/usr/bin/criu"];
-/// `criu check` tries some forty things, each in milliseconds.
-const CHECK_PATIENCE: Duration = Duration::from_secs(20);
+use crate::error::{Result, ServiceError, chain};
 
 /// CRIU on this host, looked for once.
 #[derive(Debug)]
@@ -47,34 +40,14 @@ impl Criu {
     }
 
     async fn look(&self) -> Result<PathBuf> {
-        let missing = |why: String| {
+        let set = self.set.clone();
+        let looked = tokio::task::spawn_blocking(move || wharf_runtime::checkpoint::criu(&set)).await;
+        looked.map_err(|error| ServiceError::internal("a worker thread panicked", error))?.map_err(|error| {
             ServiceError::new(
                 ProblemKind::Unsupported,
-                format!("checkpoints are not available here, because {why}"),
+                format!("checkpoints are not available here, because {}", chain(&error)),
             )
-        };
-        let set = (!self.set.as_os_str().is_empty()).then(|| self.set.clone());
-        let mut usual = PROGRAMS.into_iter().map(PathBuf::from).filter(|path| path.is_file());
-        let Some(program) = set.or_else(|| usual.next()) else {
-            return Err(missing(
-                "CRIU is not installed; install criu 4.1 or later, or name it in checkpoints.criu".to_owned(),
-            ));
-        };
-        let mut check = tokio::process::Command::new(&program);
-        check.arg("check").env_clear().stdin(Stdio::null()).kill_on_drop(true);
-        let output = match tokio::time::timeout(CHECK_PATIENCE, check.output()).await {
-            Ok(Ok(output)) => output,
-            Ok(Err(error)) => {
-                return Err(missing(format!("{} cannot be executed: {error}", program.display())));
-            }
-            Err(_elapsed) => return Err(missing("`criu check` does not come to an end".to_owned())),
-        };
-        if output.status.success() {
-            return Ok(program);
-        }
-        let said = [output.stderr, output.stdout].concat();
-        let said = String::from_utf8_lossy(&said).trim().replace('\n', "; ");
-        Err(missing(format!("`{} check` says: {said}", program.display())))
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! caller's part runs alone, so that one caller's error is never another's.
 
 mod elements;
+mod probe;
 pub mod ruleset;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 pub use elements::Change;
 pub(crate) use elements::Elements;
+pub use probe::try_rules;
 use ruleset::Element;
 
 /// Where `nft` is looked for: fixed, so that no environment decides what runs as root.

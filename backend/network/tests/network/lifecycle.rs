@@ -55,6 +55,16 @@ fn detaching_leaves_nothing_and_can_be_repeated() {
 }
 
 #[test]
+fn rules_are_tried_without_a_trace() {
+    let lab = Lab::new();
+    lab.host.run_async(async || {
+        let before = lab.host.snapshot();
+        wharf_network::nft::try_rules().expect("this kernel takes our rules");
+        assert_eq!(lab.host.snapshot(), before);
+    });
+}
+
+#[test]
 fn a_container_is_attached_again_while_its_last_link_is_still_there() {
     let lab = Lab::new();
     lab.host.run_async(async || {

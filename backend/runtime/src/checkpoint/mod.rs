@@ -19,10 +19,12 @@
 
 mod dump;
 mod mounts;
+mod program;
 mod restore;
 
 pub use dump::{Dump, DumpError, dump, resume};
 pub use mounts::{BadTarget, Outside, OutsideKind};
+pub use program::{CriuError, criu};
 pub(crate) use restore::restore;
 
 use std::path::Path;

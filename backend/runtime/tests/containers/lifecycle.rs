@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use wharf_runtime::Stage;
 use wharf_runtime::cgroup::{Cgroup, Controller, DeviceRule, Layout};
 use wharf_runtime::launch::{Created, Stdio};
-use wharf_runtime::probe::Status;
+use wharf_runtime::probe::{Places, Status};
 use wharf_runtime::spec::Rlimit;
 use wharf_runtime::usage::{Depth, Measured, UsageReader};
 use wharf_sys::process::{Ended, pidfd_exit_status};
@@ -321,7 +322,8 @@ fn devices_v2() {
 }
 
 fn doctor() {
-    let checks = wharf_runtime::probe::doctor();
+    let places = Places { state_dir: Path::new("/var/tmp"), criu: Path::new("") };
+    let checks = wharf_runtime::probe::doctor(places);
     for check in &checks {
         println!("{:?} {}: {}", check.status, check.name, check.detail);
     }
