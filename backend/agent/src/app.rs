@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use wharf_runtime::cgroup::vacate;
 use wharf_shared::id::HostId;
 use wharf_store::Db;
 use wharf_store::journal::Journal;
@@ -31,10 +32,13 @@ use crate::tasks::Tasks;
 use crate::tenants::Tenants;
 use crate::users::Users;
 use crate::volumes::Volumes;
-use crate::{api, networks, tls};
+use crate::{api, networks, service, tls};
 
 /// Tasks get so long to finish after a stop was asked for; a second signal cuts it short.
 const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// File in the run directory with the setup link, where it must not be printed.
+pub(crate) const SETUP_LINK: &str = "setup-link";
 
 /// Every service, for the API.
 pub(crate) struct App {
@@ -87,9 +91,11 @@ impl App {
         let volumes = Volumes::new(&config.state_dir, db.clone(), Arc::clone(&clock), events.clone());
 
         let engine = Arc::new(
-            Engine::new(&config.instance, &config.run_dir, &config.state_dir, shim(&config.shim)?)
+            Engine::new(config.cgroup_root(), &config.run_dir, &config.state_dir, shim(&config.shim)?)
                 .context("look at the host's cgroups")?,
         );
+        vacate(engine.layout(), &config.cgroup_parent)
+            .context("make room in the containers' control group")?;
         let metering = Metering::new(
             journal,
             engine.layout().clone(),
@@ -175,10 +181,11 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     if let Some(identity) = &tls {
         crate::say(&format!("certificate fingerprint: sha256:{}", identity.fingerprint));
     }
-    if let Some(secret) = app.auth.setup_secret().await? {
-        crate::say(&format!("setup link: {scheme}://{address}/setup#{}", secret.reveal()));
-    }
+    let link = app.auth.setup_secret().await?;
+    let link = link.map(|secret| format!("{scheme}://{address}/setup#{}", secret.reveal()));
+    offer_setup(&run_dir, link.as_deref()).context("offer the setup link")?;
     crate::say(&format!("listening: {scheme}://{address}"));
+    service::ready();
 
     let stopper = tasks.clone();
     let mut signals = Signals::new()?;
@@ -231,8 +238,32 @@ impl Signals {
     }
 }
 
+/// Shows the setup link to who started us: by a file that root alone can read where many read what we print.
+fn offer_setup(run_dir: &Path, link: Option<&str>) -> std::io::Result<()> {
+    let file = run_dir.join(SETUP_LINK);
+    match link {
+        Some(link) if service::prints_to_journal() => {
+            let mut open = File::options();
+            open.write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&file)?
+                .write_all(link.as_bytes())?;
+            crate::say(&format!("setup link: root can read it in {}", file.display()));
+        }
+        Some(link) => crate::say(&format!("setup link: {link}")),
+        // It was used.
+        None => match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        },
+    }
+    Ok(())
+}
+
 /// The supervisor's executable: the one that is set, or the one beside ours.
-fn shim(set: &Path) -> anyhow::Result<std::path::PathBuf> {
+pub(crate) fn shim(set: &Path) -> anyhow::Result<std::path::PathBuf> {
     let shim = if set.as_os_str().is_empty() {
         std::env::current_exe().context("find our own executable")?.with_file_name("wharf-shim")
     } else {

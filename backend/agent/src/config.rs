@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub(crate) struct Config {
     pub(crate) run_dir: PathBuf,
     /// The supervisor's executable; beside the agent's own when empty.
     pub(crate) shim: PathBuf,
+    /// The control group, below the root of each hierarchy, in which that of the instance is made: one that the
+    /// init system hands over, such as `wharf.slice/wharf-containers.service`. The root itself when empty.
+    pub(crate) cgroup_parent: PathBuf,
     pub(crate) database: Database,
     pub(crate) tls: Tls,
     pub(crate) access: Access,
@@ -317,6 +320,7 @@ impl Default for Config {
             state_dir: PathBuf::new(),
             run_dir: PathBuf::new(),
             shim: PathBuf::new(),
+            cgroup_parent: PathBuf::new(),
             database: Database::default(),
             tls: Tls::default(),
             access: Access::default(),
@@ -353,6 +357,19 @@ pub(crate) struct ConfigArgs {
     /// Any other setting, such as `metering.journal_interval_ms=5000`
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", global = true)]
     pub(crate) set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Whether no flag was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { config, listen, state_dir, run_dir, instance, set } = self;
+        config.is_none()
+            && listen.is_none()
+            && state_dir.is_none()
+            && run_dir.is_none()
+            && instance.is_none()
+            && set.is_empty()
+    }
 }
 
 /// The configuration cannot be used.
@@ -417,6 +434,18 @@ impl Config {
         config.complete()
     }
 
+    /// Reads the text of a file, and nothing else.
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self =
+            toml::from_str(text).map_err(|source| ConfigError::Whole { source: Box::new(source) })?;
+        config.complete()
+    }
+
+    /// The control group above those of the tenants, below the root of each hierarchy.
+    pub(crate) fn cgroup_root(&self) -> PathBuf {
+        self.cgroup_parent.join(&self.instance)
+    }
+
     /// The database: the one that is named, or a file in the state directory.
     pub(crate) fn database_url(&self) -> String {
         if self.database.url.is_empty() {
@@ -445,6 +474,9 @@ impl Config {
             if !path.is_absolute() {
                 return refuse(key, "an absolute path is needed");
             }
+        }
+        if !self.cgroup_parent.components().all(|part| matches!(part, Component::Normal(_))) {
+            return refuse("cgroup_parent", "a path below the root of a hierarchy, without . and ..");
         }
         if self.tls.mode == TlsMode::Files
             && (self.tls.certificate.as_os_str().is_empty() || self.tls.key.as_os_str().is_empty())
@@ -599,6 +631,16 @@ mod tests {
         let error = load("listen = \"0.0.0.0:8080\"", &[], &[]).expect_err("no open door");
         assert!(error.contains("tls.mode"), "{error}");
         assert!(load("listen = \"0.0.0.0:8080\"\n[tls]\nmode = \"generate\"", &[], &[]).is_ok());
+    }
+
+    #[test]
+    fn the_group_of_the_instance_is_below_the_one_that_was_handed_over() {
+        let root = |file: &str| load(file, &[], &[]).map(|config| config.cgroup_root());
+        assert_eq!(root("").expect("good"), Path::new("wharf"));
+        assert_eq!(root("cgroup_parent = \"a.slice/b\"").expect("good"), Path::new("a.slice/b/wharf"));
+        for bad in ["/a", "../a", "a/../b"] {
+            assert!(root(&format!("cgroup_parent = {bad:?}")).is_err(), "{bad}");
+        }
     }
 
     #[test]

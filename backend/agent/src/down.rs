@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use wharf_runtime::cgroup::{Cgroup, Layout};
 use wharf_shim::client;
 use wharf_shim::paths::{RunDir, RunRoot};
+use wharf_shim::process_ref::ProcessRef;
 use wharf_shim::protocol::{Phase, Request};
 
 use crate::config::Config;
@@ -29,9 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn down(config: &Config, purge: bool) -> anyhow::Result<()> {
     stop_agent(&config.run_dir).await?;
     let layout = Layout::detect().context("look at the host's cgroups")?;
-    let root = Path::new(&config.instance);
+    let root = config.cgroup_root();
     let run_root = RunRoot::new(&config.run_dir);
-    let ended = end_containers(&layout, root, &run_root).await?;
+    let ended = end_containers(&layout, &root, &run_root).await?;
     say(&format!("ended {ended} containers"));
     if let Some(forge) = client::connect_forge(&run_root).context("ask for the forge")? {
         forge.quit().context("stop the forge")?;
@@ -46,13 +47,15 @@ pub(crate) async fn down(config: &Config, purge: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The process of the agent that has this run directory, if one runs.
+pub(crate) fn running_agent(run_dir: &Path) -> anyhow::Result<Option<ProcessRef>> {
+    let Ok(text) = std::fs::read_to_string(run_dir.join(PID_FILE)) else { return Ok(None) };
+    let Ok(agent) = serde_json::from_str::<ProcessRef>(&text) else { return Ok(None) };
+    Ok(agent.is_alive().context("look for the agent")?.then_some(agent))
+}
+
 async fn stop_agent(run_dir: &Path) -> anyhow::Result<()> {
-    let file = run_dir.join(PID_FILE);
-    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
-    let Ok(agent) = serde_json::from_str::<wharf_shim::process_ref::ProcessRef>(&text) else { return Ok(()) };
-    if !agent.is_alive().context("look for the agent")? {
-        return Ok(());
-    }
+    let Some(agent) = running_agent(run_dir)? else { return Ok(()) };
     kill(Pid::from_raw(agent.pid), Signal::SIGTERM).context("ask the agent to stop")?;
     let deadline = Instant::now() + PATIENCE;
     while agent.is_alive().context("look for the agent")? {
@@ -86,6 +89,12 @@ async fn end_containers(layout: &Layout, root: &Path, run_root: &RunRoot) -> any
         return Ok(ended);
     }
     end(layout, root).await?;
+    for parent in root.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+        for hierarchy in layout.hierarchies() {
+            // Made on the way where nobody handed it over; the kernel keeps one that is in use.
+            std::fs::remove_dir(hierarchy.join(parent)).ok();
+        }
+    }
     Ok(ended)
 }
 

@@ -1,5 +1,6 @@
 //! The host: what it is, what it can do, how full it is.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,7 @@ async fn checks_apart(config: &Config) -> Option<Vec<CheckView>> {
         // What was read at our start holds, whatever the file says by now.
         .args(["doctor", "--json", "--config", "/dev/null", "--state-dir"])
         .arg(&config.state_dir)
+        .arg(format!("--set=cgroup_parent={:?}", config.cgroup_parent.display().to_string()))
         .args((!criu.as_os_str().is_empty()).then(|| format!("--set=checkpoints.criu={}", criu.display())))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
@@ -121,7 +123,43 @@ pub(crate) fn checks(config: &Config) -> Vec<CheckView> {
         })
         .collect();
     checks.extend([firewall(), forwarding()]);
+    let runs = Path::new("/run/systemd/system").is_dir();
+    checks.extend(delegation(runs, &config.cgroup_parent, |group| {
+        // Every layout has memory's controller or the unified tree there.
+        ["", "unified", "memory"]
+            .iter()
+            .any(|tree| Path::new("/sys/fs/cgroup").join(tree).join(group).is_dir())
+    }));
     checks
+}
+
+/// Whether systemd, where it runs, has handed a control group over for the containers.
+fn delegation(systemd_runs: bool, parent: &Path, stands: impl Fn(&Path) -> bool) -> Option<CheckView> {
+    let check = |status, detail: &str, remedy: Option<&str>| CheckView {
+        name: "delegation".to_owned(),
+        status,
+        detail: detail.to_owned(),
+        remedy: remedy.map(str::to_owned),
+    };
+    if !systemd_runs {
+        return None;
+    }
+    Some(if parent.as_os_str().is_empty() {
+        check(
+            CheckStatus::Degraded,
+            "systemd runs here and has handed nothing over: it may change the controllers above the containers' \
+             groups, and an end of the session the agent was started from may end it",
+            Some("make the agent a service: wharf install"),
+        )
+    } else if stands(parent) {
+        check(CheckStatus::Ok, "systemd has handed the containers' control group over", None)
+    } else {
+        check(
+            CheckStatus::Degraded,
+            "the control group of cgroup_parent is not there: no unit has handed it over",
+            Some("systemctl start wharfd, or set cgroup_parent to the group of a unit with Delegate=yes"),
+        )
+    })
 }
 
 /// Whether the kernel takes the rules that part tenants and lead to their ports.
@@ -190,6 +228,18 @@ pub(crate) fn name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_without_systemd_hands_nothing_over_and_lacks_nothing() {
+        let check = |runs, parent: &str, stands| {
+            delegation(runs, Path::new(parent), |_| stands)
+                .map(|check| (check.status, check.remedy.is_some()))
+        };
+        assert_eq!(check(false, "", false), None);
+        assert_eq!(check(true, "", false), Some((CheckStatus::Degraded, true)));
+        assert_eq!(check(true, "a.slice", false), Some((CheckStatus::Degraded, true)));
+        assert_eq!(check(true, "a.slice", true), Some((CheckStatus::Ok, false)));
+    }
 
     #[test]
     fn reads_the_memory_in_bytes() {

@@ -19,8 +19,10 @@ mod execs;
 mod host;
 mod ids;
 mod images;
+mod install;
 mod metering;
 mod networks;
+mod service;
 mod tasks;
 mod telemetry;
 mod tenants;
@@ -33,6 +35,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use config::{Config, ConfigArgs, ConfigError};
+use install::InstallArgs;
 use wharf_shared::host::{CheckStatus, CheckView};
 
 /// Version of this build.
@@ -65,6 +68,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make the agent a service of this machine: programs, settings and units of systemd
+    Install(InstallArgs),
+    /// End the service and its containers, and take away what `install` made
+    Uninstall {
+        #[command(flatten)]
+        place: InstallArgs,
+        /// Remove settings and all state as well: volumes, images, usage, users
+        #[arg(long)]
+        purge: bool,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -89,6 +102,18 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Install(place) => {
+            install::install(&args.config, place)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Uninstall { place, purge } => {
+            let end = |config: &Config| runtime()?.block_on(down::down(config, *purge));
+            install::uninstall(&args.config, place, *purge, end)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
     let loaded = Config::load(&args.config, std::env::vars_os());
     if let Command::Doctor { json } = args.command {
         return doctor(loaded, json);
@@ -104,7 +129,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let shown = Config { database: config.database.without_password(), ..config };
             say(&toml::to_string_pretty(&shown)?);
         }
-        Command::Doctor { .. } => {}
+        // Done before.
+        Command::Doctor { .. } | Command::Install(_) | Command::Uninstall { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -122,6 +122,10 @@ pub(crate) enum Command {
     /// Check what this machine can do, before or without an agent; ends with 1 if something is missing
     /// without which no container runs, else with 0.
     Doctor(host::DoctorArguments),
+    /// Make the agent beside this program a service of this machine.
+    Install(host::AgentArguments),
+    /// End that service and its containers, and take away what `install` made.
+    Uninstall(host::AgentArguments),
     /// Run one container from an OCI bundle on this machine, without an agent: an OCI runtime.
     Oci(oci::OciArguments),
     /// Sign in to an agent and remember it.

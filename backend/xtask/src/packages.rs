@@ -34,6 +34,7 @@ pub(crate) const TEST: &[&str] = &[
     "qemu-system-x86",
     "skopeo",
     "stress-ng",
+    "systemd",
     "util-linux",
     "xz-utils",
     "zstd",

@@ -177,7 +177,8 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
             terminal: spec.terminal,
             terminal_size: None,
             stdin: spec.stdin,
-            oom_score_adj: None,
+            // The agent and its supervisors may be spared by the kernel; what tenants run is not.
+            oom_score_adj: Some(0),
         },
         hostname,
         rootfs: RootfsSpec {
@@ -249,7 +250,7 @@ pub(crate) fn exec_process(
         terminal: exec.terminal,
         terminal_size: exec.terminal_size,
         stdin: exec.stdin,
-        oom_score_adj: None,
+        oom_score_adj: Some(0),
     }
 }
 

@@ -79,7 +79,7 @@ impl EngineError {
 /// The host's containers.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    instance: String,
+    cgroup_root: PathBuf,
     run_root: RunRoot,
     state_root: StateRoot,
     shim: PathBuf,
@@ -108,13 +108,13 @@ pub(crate) struct Created {
 impl Engine {
     /// Looks at the host; starts nothing.
     pub(crate) fn new(
-        instance: &str,
+        cgroup_root: PathBuf,
         run_root: &Path,
         state_root: &Path,
         shim: PathBuf,
     ) -> Result<Self, EngineError> {
         Ok(Self {
-            instance: instance.to_owned(),
+            cgroup_root,
             run_root: RunRoot::new(run_root),
             state_root: StateRoot::new(state_root),
             shim,
@@ -151,7 +151,7 @@ impl Engine {
 
     /// The cgroup of a tenant, above those of its containers.
     pub(crate) fn tenant_cgroup(&self, tenant: &str) -> PathBuf {
-        Path::new(&self.instance).join(tenant)
+        self.cgroup_root.join(tenant)
     }
 
     /// The cgroup of one start of a container. Each start has its own, so that the counters of one

@@ -54,7 +54,7 @@ impl Remains {
 impl Engine {
     /// Looks for everything of this instance.
     pub(crate) async fn remains(&self) -> Result<Remains, EngineError> {
-        let (layout, root) = (self.layout.clone(), PathBuf::from(&self.instance));
+        let (layout, root) = (self.layout.clone(), self.cgroup_root.clone());
         let (run, state) = (self.run_root.containers(), self.state_root.containers());
         let found = tokio::task::spawn_blocking(move || {
             let mut remains =

@@ -23,6 +23,14 @@ pub(crate) struct DoctorArguments {
     more: Vec<String>,
 }
 
+/// `wharf install`, `wharf uninstall`.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArguments {
+    /// Arguments for `wharfd install` or `wharfd uninstall`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    more: Vec<String>,
+}
+
 /// `wharf completions`.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArguments {
@@ -77,14 +85,27 @@ fn status(status: CheckStatus) -> &'static str {
     }
 }
 
-/// Becomes `wharfd doctor`: the one beside this program, else the one on the search path.
+/// Becomes `wharfd doctor`.
 pub(crate) fn doctor(shell: &Shell, arguments: &DoctorArguments) -> Result<()> {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("wharfd"));
-    let program = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("wharfd"));
     let json = shell.output.json.then_some("--json");
-    let error = Command::new(&program).arg("doctor").args(json).args(&arguments.more).exec();
-    Err(error)
-        .with_context(|| format!("start {}; is the agent installed on this machine?", program.display()))
+    become_agent(Command::new(agent_program()).arg("doctor").args(json).args(&arguments.more))
+}
+
+/// Becomes `wharfd` with one of its words.
+pub(crate) fn agent(word: &str, arguments: &AgentArguments) -> Result<()> {
+    become_agent(Command::new(agent_program()).arg(word).args(&arguments.more))
+}
+
+/// The agent's program beside this one, else the one on the search path.
+fn agent_program() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("wharfd"));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("wharfd"))
+}
+
+fn become_agent(command: &mut Command) -> Result<()> {
+    let error = command.exec();
+    let program = command.get_program().display();
+    Err(error).with_context(|| format!("start {program}; is the agent installed on this machine?"))
 }
 
 /// Prints a completion script.

@@ -117,6 +117,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Audit(given) => events::audit(shell, given).await,
         Command::Host => host::host(shell).await,
         Command::Doctor(given) => host::doctor(shell, &given),
+        Command::Install(given) => host::agent("install", &given),
+        Command::Uninstall(given) => host::agent("uninstall", &given),
         Command::Oci(given) => oci::oci(&given),
         Command::Login(given) => context::login(shell, given).await,
         Command::Context(command) => context::context(shell, command),

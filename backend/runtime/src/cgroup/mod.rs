@@ -4,10 +4,12 @@
 //! includes the unified tree, although the v1 hierarchies own the controllers there: birth into the
 //! group, exact CPU time, kill and freeze come from it (DECISIONS 7).
 
+mod delegation;
 mod devices;
 mod group;
 mod layout;
 
+pub use delegation::vacate;
 pub use devices::{Access, DeviceKind, DeviceRule};
 pub use group::{Cgroup, CgroupError};
 pub use layout::{Controller, Layout, LayoutError, LayoutKind};

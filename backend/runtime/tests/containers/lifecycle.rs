@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use wharf_runtime::Stage;
-use wharf_runtime::cgroup::{Cgroup, Controller, DeviceRule, Layout};
+use wharf_runtime::cgroup::{Cgroup, Controller, DeviceRule, Layout, LayoutKind, vacate};
 use wharf_runtime::launch::{Created, Stdio};
 use wharf_runtime::probe::{Places, Status};
 use wharf_runtime::spec::Rlimit;
@@ -35,6 +36,7 @@ pub const CASES: &[Case] = &[
     ("limits_hold_and_ones_too_high_are_lowered", limits),
     ("a_v1_only_group_is_killed_by_freezing_it", kill_v1),
     ("a_v2_device_program_refuses_what_the_v1_rules_allow", devices_v2),
+    ("a_group_given_to_us_hands_controllers_down_once_it_was_vacated", delegation),
     ("doctor_finds_that_this_host_can_launch", doctor),
     ("a_hundred_failed_launches_leak_nothing", no_leak),
 ];
@@ -319,6 +321,32 @@ fn devices_v2() {
     group.allow_devices(&rules).expect("a second one replaces the first");
     sandbox.script("echo x >/dev/null && echo null; head -c 1 /dev/zero || echo refused");
     assert_eq!(sandbox.run().success(), "null\nrefused\n");
+}
+
+fn delegation() {
+    let layout = Layout::detect().expect("layout");
+    let group = PathBuf::from(format!("wharftest{}-given", std::process::id()));
+    let given = Cgroup::create(&layout, &group).expect("a group");
+    vacate(&layout, Path::new("wharftest-nowhere")).expect("what is not there is empty");
+    let mut process = Command::new("sleep").arg("1000").spawn().expect("a process");
+    let door = given.unified_dir().expect("a unified tree").join("cgroup.procs");
+    fs::write(&door, process.id().to_string()).expect("moved in");
+    let below = group.join("wharf/tenant");
+    if layout.kind() == LayoutKind::V2 {
+        Cgroup::create(&layout, &below).expect_err("a process is in the way");
+    }
+    for _ in 0..2 {
+        vacate(&layout, &group).expect("vacated");
+    }
+    let made = Cgroup::create(&layout, &below).expect("controllers are handed down");
+    if layout.kind() == LayoutKind::V2 {
+        assert_eq!(fs::read_to_string(&door).expect("read"), "");
+        assert!(made.dir(Controller::Memory).expect("memory").join("memory.max").exists());
+    }
+    assert_eq!(given.pids().expect("pids"), [i32::try_from(process.id()).expect("a pid")]);
+    process.kill().expect("killed");
+    process.wait().expect("reaped");
+    given.remove_when_empty().expect("removed");
 }
 
 fn doctor() {
