@@ -5,7 +5,7 @@
 //! systemd neither ends containers with the agent nor tidies up among them. Where systemd is not installed, the
 //! programs and settings are all there is, and how to start the agent is said.
 //!
-//! Sources: systemd.service(5), systemd.kill(5), systemd.resource-control(5), CGROUP_DELEGATION.md of systemd.
+//! Sources: systemd.service(5), systemd.kill(5), systemd.resource-control(5), `CGROUP_DELEGATION.md` of systemd.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -28,12 +28,14 @@ const AGENT_UNIT: &str = "wharfd.service";
 const CONTAINERS_UNIT: &str = "wharf-containers.service";
 /// Where that group is, below the root of each hierarchy; [`CONTAINERS_UNIT`] says in which slice.
 const CGROUP_PARENT: &str = "wharf.slice/wharf-containers.service";
+/// The first part of that.
+const SLICE: &str = "wharf.slice";
 const AGENT_TEXT: &str = include_str!("install/wharfd.service");
 const CONTAINERS_TEXT: &str = include_str!("install/wharf-containers.service");
 const SETTINGS_TEXT: &str = include_str!("install/wharfd.toml");
 /// Where an administrator's units are.
 const UNITS: &str = "etc/systemd/system";
-/// Is there while systemd is the init system (sd_booted(3)).
+/// Is there while systemd is the init system (`sd_booted(3)`).
 const SYSTEMD_RUNS: &str = "/run/systemd/system";
 
 /// Where things go.
@@ -163,7 +165,8 @@ pub(crate) fn uninstall(
         down(&Config::parse(settings.as_deref().unwrap_or_default())?)?;
     }
     if systemd_runs && has(CONTAINERS_UNIT) {
-        systemctl(&["stop", CONTAINERS_UNIT])?;
+        // The slice stands for it alone, and would stay until the next boot.
+        systemctl(&["stop", CONTAINERS_UNIT, SLICE])?;
     }
     for (path, _) in paths.units() {
         remove(&path)?;
@@ -308,7 +311,7 @@ mod tests {
         assert!(has(AGENT_TEXT, "KillMode=process") && !AGENT_TEXT.contains("\nDelegate="), "{AGENT_TEXT}");
         assert!(has(CONTAINERS_TEXT, "Delegate=yes") && has(CONTAINERS_TEXT, "OOMPolicy=continue"));
         let (slice, unit) = CGROUP_PARENT.split_once('/').expect("a slice and a unit");
-        assert!(has(CONTAINERS_TEXT, &format!("Slice={slice}")));
+        assert!(slice == SLICE && has(CONTAINERS_TEXT, &format!("Slice={slice}")));
         assert_eq!(unit, CONTAINERS_UNIT);
         // What systemd would give to supervisors and containers too.
         for sandbox in

@@ -1,7 +1,7 @@
 //! The agent as a service of systemd: telling that it is ready, and keeping secrets out of the journal.
 //!
 //! Both by what systemd puts into the environment, and by one datagram; without systemd nothing happens. Sources:
-//! sd_notify(3), systemd.exec(5) (`JOURNAL_STREAM`).
+//! `sd_notify(3)`, systemd.exec(5) (`JOURNAL_STREAM`).
 
 use std::ffi::OsStr;
 use std::io;

@@ -85,15 +85,10 @@ fn inert(json: String) -> String {
     if !json.contains(is_obeyed) {
         return json;
     }
-    let mut escaped = String::with_capacity(json.len());
-    for letter in json.chars() {
-        if is_obeyed(letter) {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(letter)));
-        } else {
-            escaped.push(letter);
-        }
-    }
-    escaped
+    let escape = |letter: char| {
+        if is_obeyed(letter) { format!("\\u{:04x}", u32::from(letter)) } else { letter.to_string() }
+    };
+    json.chars().map(escape).collect()
 }
 
 /// The text with every control character replaced.

@@ -1,4 +1,4 @@
-//! Landlock: which version of it the kernel has. Source: landlock(7), landlock_create_ruleset(2).
+//! Landlock: which version of it the kernel has. Source: landlock(7), `landlock_create_ruleset(2)`.
 
 // UNSAFETY: landlock_create_ruleset is reached by number only.
 #![expect(unsafe_code, reason = "neither nix nor libc wraps landlock_create_ruleset(2)")]

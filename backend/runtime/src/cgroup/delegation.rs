@@ -2,7 +2,7 @@
 //!
 //! It has a process as a rule, or its owner would take it for unused. But v2 lets a group have processes or hand
 //! controllers down, not both. Sources: `cgroup-v2.rst` of the kernel, "No Internal Process Constraint";
-//! CGROUP_DELEGATION.md of systemd.
+//! `CGROUP_DELEGATION.md` of systemd.
 
 use std::fs;
 use std::io::{self, ErrorKind};

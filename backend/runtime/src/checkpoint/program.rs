@@ -57,13 +57,10 @@ pub fn criu(set: &Path) -> Result<PathBuf, CriuError> {
     let mut child = check.spawn().map_err(failed)?;
     // Its copies of the pipe's end go with it, so that reading ends with the child.
     drop(check);
-    let status = match wait(&mut child).map_err(failed)? {
-        Some(status) => status,
-        None => {
-            // It is ours and was not waited for: its number is still its own.
-            child.kill().and_then(|()| child.wait()).map_err(failed)?;
-            return Err(CriuError::Endless);
-        }
+    let Some(status) = wait(&mut child).map_err(failed)? else {
+        // It is ours and was not waited for: its number is still its own.
+        child.kill().and_then(|()| child.wait()).map_err(failed)?;
+        return Err(CriuError::Endless);
     };
     if status.success() {
         return Ok(program);

@@ -1,7 +1,8 @@
 //! Numbers by which the kernel bounds all containers together, read from `/proc/sys`.
 //!
-//! None of them is the agent's to change: other programs of the host live by them too. Sources: proc_sys_fs(5),
-//! proc_sys_kernel(5), proc_sys_user(5), inotify(7), keyrings(7), `networking/nf_conntrack-sysctl.rst`.
+//! None of them is the agent's to change: other programs of the host live by them too. Sources:
+//! `proc_sys_fs(5)`, `proc_sys_kernel(5)`, `proc_sys_user(5)`, inotify(7), keyrings(7) and
+//! `networking/nf_conntrack-sysctl.rst` of the kernel.
 
 use super::{Check, read};
 

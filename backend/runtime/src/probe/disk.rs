@@ -1,6 +1,6 @@
 //! The file system that containers are kept on: what it can do for them.
 //!
-//! Layers are shared by all tenants through idmapped mounts (mount_setattr(2)), which not every file system
+//! Layers are shared by all tenants through idmapped mounts (`mount_setattr(2)`), which not every file system
 //! has, so an overlay is made there as a container's is.
 
 use std::fs;
