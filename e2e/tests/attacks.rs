@@ -35,7 +35,7 @@ fn supervisor_and_launcher_are_outside_and_outlive_the_container_s_end_for_want_
         let tenant = world.tenant("acme")?;
         let hungry = "BEGIN { s = \"0123456789abcdef\"; while (1) s = s s }";
         let script = format!("read x </dev/null; while :; do awk '{hungry}'; done");
-        let limits = json!({ "limits": { "memory_bytes": 16 << 20 } });
+        let limits = json!({ "limits": { "memory_bytes": 16 << 20, "oom_group": false } });
         let view = world.start(&tenant, &["sh", "-c", &script], limits)?;
         let supervisor = parent_of(view.pid.context("a pid")?)?;
         world.until("the kernel kills one of it", || {

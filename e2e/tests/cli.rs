@@ -22,7 +22,22 @@ fn a_container_s_life_from_the_command_line() -> Result<()> {
         let script = "echo began; i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo tick $i; sleep 0.01; done; exec sleep 1000";
         let id = said(
             world,
-            &["run", "-d", "--name", "web", "--cpus", "0.5", "-m", "64m", &image, "sh", "-c", script],
+            &[
+                "run",
+                "-d",
+                "--name",
+                "web",
+                "--cpus",
+                "0.5",
+                "--cpuset-cpus",
+                "0",
+                "-m",
+                "64m",
+                &image,
+                "sh",
+                "-c",
+                script,
+            ],
         )?;
         ensure!(id.trim().len() == 64, "run -d prints the id: {id}");
         let list = said(world, &["ps"])?;

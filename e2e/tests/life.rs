@@ -340,7 +340,8 @@ fn the_kernel_s_kill_of_a_child_for_memory_is_told_with_the_exact_exit() -> Resu
         let tenant = world.tenant("acme")?;
         let hungry = "BEGIN { s = \"0123456789abcdef\"; while (1) s = s s }";
         let script = format!("awk '{hungry}'; echo child $?; exit 5");
-        let view = world.script(&tenant, &script, json!({ "limits": { "memory_bytes": 16 << 20 } }))?;
+        let limits = json!({ "limits": { "memory_bytes": 16 << 20, "oom_group": false } });
+        let view = world.script(&tenant, &script, limits)?;
         let exit = view.exit.context("an exit")?;
         assert_eq!((exit.code, exit.signal, exit.oom_killed), (Some(5), None, true));
         assert!(world.logs(view.id.as_str())?.contains("child 137"));

@@ -18,19 +18,27 @@ const MIB: u64 = 1 << 20;
 const OWN_DISK: Setup<'_> = Setup { disk_mebibytes: Some(256), ..Setup::USUAL };
 
 /// Files that hold limits, v1's and v2's.
-const FILES: [&str; 13] = [
+const FILES: [&str; 21] = [
     "cpu.cfs_quota_us",
     "cpu.shares",
+    "cpuset.cpus",
+    "cpuset.mems",
     "memory.limit_in_bytes",
     "memory.memsw.limit_in_bytes",
+    "memory.soft_limit_in_bytes",
     "pids.max",
     "devices.list",
     "blkio.throttle.read_bps_device",
     "blkio.throttle.write_bps_device",
+    "blkio.throttle.read_iops_device",
+    "blkio.throttle.write_iops_device",
     "cpu.max",
     "cpu.weight",
     "memory.max",
     "memory.swap.max",
+    "memory.low",
+    "memory.high",
+    "memory.oom.group",
     "io.max",
 ];
 
@@ -180,6 +188,15 @@ fn every_limit_of_a_running_container_is_in_the_kernel_at_once_and_can_be_lifted
                 "100663296",
             ),
             (json!({ "pids": 77 }), "pids.max", "77", "pids.max", "77"),
+            (json!({ "cpus": "0" }), "cpuset.cpus", "0", "cpuset.cpus", "0"),
+            (json!({ "mems": "0" }), "cpuset.mems", "0", "cpuset.mems", "0"),
+            (
+                json!({ "memory_reservation_bytes": 32 * MIB }),
+                "memory.soft_limit_in_bytes",
+                "33554432",
+                "memory.low",
+                "33554432",
+            ),
         ];
         for (limits, v1_file, v1_value, v2_file, v2_value) in cases {
             subject.set(&limits)?;
@@ -198,12 +215,30 @@ fn every_limit_of_a_running_container_is_in_the_kernel_at_once_and_can_be_lifted
             (says("blkio.throttle.read_bps_device", 2 * MIB)?, says("blkio.throttle.write_bps_device", MIB)?)
         };
         ensure!(read && written, "{:?}", subject.held()?);
+        subject.set(&json!({ "io_read_ops_per_s": 900, "io_write_ops_per_s": 800 }))?;
+        if v2 {
+            let line = subject.kernel(&["io.max"])?;
+            ensure!(line.contains("riops=900 wiops=800") && line.contains("rbps=max"), "{line}");
+            subject.set(&json!({ "memory_high_bytes": 32 * MIB, "oom_group": false }))?;
+            assert_eq!(subject.kernel(&["memory.high"])?, "33554432");
+            assert_eq!(subject.kernel(&["memory.oom.group"])?, "0");
+        } else {
+            assert_eq!(subject.kernel(&["blkio.throttle.read_iops_device"])?, format!("{disk} 900"));
+            assert_eq!(subject.kernel(&["blkio.throttle.write_iops_device"])?, format!("{disk} 800"));
+        }
 
         let all = json!({
             "cpu_millis": 1500, "cpu_weight": 50, "memory_bytes": 128 * MIB, "swap_bytes": MIB, "pids": 33,
             "io_read_bytes_per_s": 3 * MIB, "io_write_bytes_per_s": 4 * MIB,
         });
         subject.set(&all)?;
+        let huge = json!({ "huge_pages": { "2MB": 4 * MIB } });
+        if Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists() {
+            subject.set(&huge)?;
+            assert_eq!(subject.kernel(&["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"])?, "4194304");
+            subject.set(&all)?;
+            ensure!(subject.kernel(&["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"])? != "4194304");
+        }
         ensure!(
             subject.held()?.iter().zip(&fresh).filter(|(now, before)| now != before).count() >= 5,
             "{:?}",
@@ -239,11 +274,14 @@ fn what_runs_feels_its_new_limits() -> Result<()> {
 
         // Each dd has a buffer of 48 MiB.
         let hungry = "while :; do dd if=/dev/zero of=/dev/null bs=48M count=1 2>/dev/null; echo code=$?; sleep 0.1; done";
-        let hungry = Subject::start(world, &tenant, hungry, &json!({ "memory_bytes": 32 * MIB }))?;
+        // The shell is to outlive them on v2 too.
+        let one = |memory: u64| json!({ "memory_bytes": memory * MIB, "oom_group": false });
+        let hungry = Subject::start(world, &tenant, hungry, &one(32))?;
         hungry.says_again("code=137")?;
-        hungry.set(&json!({ "memory_bytes": 128 * MIB }))?;
+        hungry.set(&one(128))?;
         hungry.says_again("code=0")?;
-        hungry.set(&json!({ "memory_bytes": 32 * MIB }))?;
+        // v1 refuses it while a buffer is in use.
+        world.until("the limit is lower", || Ok(hungry.set(&one(32)).is_ok()))?;
         hungry.says_again("code=137")?;
         world.api().delete(&format!("{}?force=true", hungry.path()))?;
 
@@ -305,6 +343,24 @@ fn what_this_kernel_cannot_limit_is_refused_and_nothing_else_of_the_update_holds
             let lower = json!({ "limits": { "cpu_millis": 500, "memory_bytes": 16 * MIB, "pids": 60 } });
             let problem = subject.refused(&lower)?;
             ensure!(problem.to_string().contains("memory_bytes"), "{problem}");
+        }
+        // What the host does not have, also where no kernel would have said so.
+        for (limits, words) in [
+            (json!({ "cpus": "8191" }), "8191 is not on this host"),
+            (json!({ "mems": "0-63" }), "0-63 is not on this host"),
+            (json!({ "huge_pages": { "3MB": 0 } }), "huge_pages"),
+        ] {
+            let problem = subject.refused(&json!({ "limits": limits }))?;
+            ensure!(problem.kind == ProblemKind::Invalid && problem.to_string().contains(words), "{problem}");
+            let spec = world.spec(&tenant, &["true"], json!({ "limits": limits }))?;
+            let problem = world.api().refused(Method::POST, "/containers", Some(&spec))?;
+            ensure!(problem.kind == ProblemKind::Invalid && problem.to_string().contains(words), "{problem}");
+        }
+        if subject.file("memory.high").is_none() {
+            for limits in [json!({ "memory_high_bytes": 32 * MIB }), json!({ "oom_group": true })] {
+                let problem = subject.refused(&json!({ "limits": limits }))?;
+                ensure!(problem.to_string().contains("is not available here, because"), "{problem}");
+            }
         }
         // What a process has from its start.
         for fixed in
@@ -387,6 +443,13 @@ fn limits_beyond_a_quota_or_beyond_sense_leave_the_old_ones_in_the_kernel() -> R
             (whole("pids", json!(5_000_000_000_u64)), "pids"),
             (whole("io_read_bytes_per_s", json!(1)), "io_read_bytes_per_s"),
             (whole("io_write_bytes_per_s", json!(u64::MAX)), "io_write_bytes_per_s"),
+            (whole("io_read_ops_per_s", json!(0)), "io_read_ops_per_s"),
+            (whole("cpus", json!("1-0")), "cpus"),
+            (whole("mems", json!("")), "mems"),
+            (whole("memory_high_bytes", json!(64 * MIB + 1)), "memory_high_bytes"),
+            (whole("memory_reservation_bytes", json!(64 * MIB + 1)), "memory_reservation_bytes"),
+            (whole("huge_pages", json!({ "2MB": 1 })), "huge_pages"),
+            (whole("oom_group", json!("yes")), "oom_group"),
             (whole("io_weight", json!(0)), "io_weight"),
             (whole("io_weight", json!(10_001)), "io_weight"),
             (whole("shm_bytes", json!(0)), "shm_bytes"),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::{HealthCheck, HealthView};
 use crate::id::{CheckpointId, ContainerId, TenantId};
-use crate::kernel::{RLIMITS_OF_OPERATORS, Ulimit, check_sysctl, check_ulimit};
+use crate::kernel::{RLIMITS_OF_OPERATORS, Ulimit, check_sysctl, check_ulimit, huge_page_bytes, number_list};
 use crate::name;
 use crate::network::PortMapping;
 use crate::problem::FieldProblem;
@@ -168,16 +168,33 @@ pub struct Limits {
     pub cpu_millis: Option<u32>,
     /// Share under contention, 1 to 10,000 (cgroup v2's `cpu.weight`); 100 when absent.
     pub cpu_weight: Option<u32>,
+    /// Numbers of the CPUs that it runs on, such as `0-1,3`.
+    pub cpus: Option<String>,
+    /// Numbers of the memory nodes that its memory is on, such as `0`.
+    pub mems: Option<String>,
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
+    /// Memory in bytes from which on it is slowed down and its memory is reclaimed (cgroup v2 only).
+    pub memory_high_bytes: Option<u64>,
+    /// Memory in bytes that is taken from others first when memory is short.
+    pub memory_reservation_bytes: Option<u64>,
+    /// Whether all of it ends when the kernel must kill a process of it for lack of memory: where the
+    /// kernel can (cgroup v2) it does unless this is `false`.
+    pub oom_group: Option<bool>,
     /// Swap in bytes on top of the memory; 0 when a memory limit is set and this is absent.
     pub swap_bytes: Option<u64>,
+    /// Bytes in huge pages, by the kernel's name for the size of the page, such as `2MB`.
+    pub huge_pages: BTreeMap<String, u64>,
     /// Processes and threads.
     pub pids: Option<u32>,
     /// Bytes read per second, on the device of the containers' state.
     pub io_read_bytes_per_s: Option<u64>,
     /// Bytes written per second, on the device of the containers' state.
     pub io_write_bytes_per_s: Option<u64>,
+    /// Read operations per second, on the same device.
+    pub io_read_ops_per_s: Option<u32>,
+    /// Write operations per second, on the same device.
+    pub io_write_ops_per_s: Option<u32>,
     /// Share of block I/O under contention, 1 to 10,000.
     pub io_weight: Option<u32>,
     /// `/dev/shm` in bytes; 64 MiB when absent.
@@ -719,14 +736,34 @@ impl Limits {
         within("cpu_weight", self.cpu_weight.map(u64::from), 1, 10_000);
         within("io_weight", self.io_weight.map(u64::from), 1, 10_000);
         within("memory_bytes", self.memory_bytes, MEMORY_LIMIT_MIN_BYTES, 1 << 50);
+        within("memory_high_bytes", self.memory_high_bytes, MEMORY_LIMIT_MIN_BYTES, 1 << 50);
+        within("memory_reservation_bytes", self.memory_reservation_bytes, MEMORY_LIMIT_MIN_BYTES, 1 << 50);
         within("swap_bytes", self.swap_bytes, 0, 1 << 50);
         within("pids", self.pids.map(u64::from), 1, 4_194_304);
         within("io_read_bytes_per_s", self.io_read_bytes_per_s, 4_096, 1 << 50);
         within("io_write_bytes_per_s", self.io_write_bytes_per_s, 4_096, 1 << 50);
+        within("io_read_ops_per_s", self.io_read_ops_per_s.map(u64::from), 1, 1_000_000_000);
+        within("io_write_ops_per_s", self.io_write_ops_per_s.map(u64::from), 1, 1_000_000_000);
         within("shm_bytes", self.shm_bytes, 4_096, 1 << 50);
         within("open_files", self.open_files.map(u64::from), 16, 1_048_576);
         if self.swap_bytes.is_some() && self.memory_bytes.is_none() {
             found.add("limits.swap_bytes", "a swap limit needs a memory limit");
+        }
+        for (field, value) in [
+            ("memory_high_bytes", self.memory_high_bytes),
+            ("memory_reservation_bytes", self.memory_reservation_bytes),
+        ] {
+            if value.zip(self.memory_bytes).is_some_and(|(value, most)| value > most) {
+                found.add(&format!("limits.{field}"), "must not be greater than memory_bytes");
+            }
+        }
+        for (field, list) in [("cpus", &self.cpus), ("mems", &self.mems)] {
+            if let Some(list) = list {
+                found.check(&format!("limits.{field}"), number_list(list).map(drop));
+            }
+        }
+        for (size, bytes) in &self.huge_pages {
+            found.check("limits.huge_pages", check_huge_pages(size, *bytes));
         }
         for device in &self.devices {
             if !device.starts_with("/dev/") || device.split('/').any(|part| part == ".." || part == ".") {
@@ -747,6 +784,16 @@ impl Limits {
         .into_iter()
         .find_map(|(limit, differs)| differs.then_some(limit))
     }
+}
+
+/// Checks a limit of huge pages.
+fn check_huge_pages(size: &str, bytes: u64) -> Result<(), String> {
+    let page = huge_page_bytes(size)
+        .ok_or_else(|| format!("{size:?} is no size of a huge page; write it like 2MB or 1GB"))?;
+    if bytes > 1 << 50 || !bytes.is_multiple_of(page) {
+        return Err(format!("{size}: {bytes} is no whole number of these pages, or too many"));
+    }
+    Ok(())
 }
 
 /// Checks a host name: labels of letters, digits and hyphens, at most 63 characters in all.
@@ -903,6 +950,30 @@ mod tests {
         bad.limits.memory_bytes = Some(1);
         bad.workdir = Some("../x".to_owned());
         assert_eq!(fields(&bad), ["name", "image", "workdir", "stop_signal", "limits.memory_bytes"]);
+    }
+
+    #[test]
+    fn limits_that_contradict_themselves_or_no_kernel_knows_are_refused() {
+        let limits = |json: &str| serde_json::from_str::<Limits>(json).expect("limits").problems();
+        for (json, field) in [
+            (r#"{"cpus":"1-0"}"#, "limits.cpus"),
+            (r#"{"mems":""}"#, "limits.mems"),
+            (r#"{"memory_bytes":10000000,"memory_high_bytes":10000001}"#, "limits.memory_high_bytes"),
+            (r#"{"memory_high_bytes":1}"#, "limits.memory_high_bytes"),
+            (
+                r#"{"memory_bytes":8000000,"memory_reservation_bytes":9000000}"#,
+                "limits.memory_reservation_bytes",
+            ),
+            (r#"{"huge_pages":{"2M":0}}"#, "limits.huge_pages"),
+            (r#"{"huge_pages":{"2MB":1}}"#, "limits.huge_pages"),
+            (r#"{"io_read_ops_per_s":0}"#, "limits.io_read_ops_per_s"),
+        ] {
+            let found = limits(json);
+            assert!(found.len() == 1 && found[0].field == field, "{json}: {found:?}");
+        }
+        let fine = r#"{"cpus":"0,2-3","mems":"0","memory_bytes":10000000,"memory_high_bytes":10000000,
+            "memory_reservation_bytes":7000000,"huge_pages":{"2MB":4194304,"1GB":0},"oom_group":false}"#;
+        assert_eq!(limits(fine), []);
     }
 
     #[test]

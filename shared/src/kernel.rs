@@ -1,5 +1,7 @@
 //! What a container may ask of the kernel for itself: resource limits and parameters.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::container::NetworkMode;
@@ -60,6 +62,45 @@ pub fn check_ulimit(name: &str, limit: Ulimit) -> Result<(), String> {
     }
 }
 
+/// Most numbers of CPUs that a kernel can be built for (`NR_CPUS`).
+const CPUS_MAX: u32 = 8_192;
+
+/// The numbers of a list as the kernel writes them: `0-2,7`.
+///
+/// # Errors
+/// In words, what is wrong.
+pub fn number_list(text: &str) -> Result<BTreeSet<u32>, String> {
+    let bad = || format!("{text:?} is no list; write numbers and ranges, such as 0-2,7");
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.then(|| text.parse::<u32>().ok()).flatten();
+        number.filter(|number| *number < CPUS_MAX).ok_or_else(bad)
+    };
+    let mut numbers = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(bad());
+        }
+        numbers.extend(first..=last);
+    }
+    Ok(numbers)
+}
+
+/// Bytes of a huge page by the kernel's name for its size, such as `2MB`.
+pub fn huge_page_bytes(size: &str) -> Option<u64> {
+    let (number, unit) = size.split_at_checked(size.len().checked_sub(2)?)?;
+    let unit: u64 = match unit {
+        "KB" => 1 << 10,
+        "MB" => 1 << 20,
+        "GB" => 1 << 30,
+        _ => return None,
+    };
+    let plain = !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit)
+}
+
 /// Checks a kernel parameter: only those of the container's own namespaces may be set.
 ///
 /// # Errors
@@ -114,6 +155,20 @@ mod tests {
             assert!(check("kernel.shmmax", value).is_err(), "{value}");
         }
         assert!(check_sysctl("net.core.somaxconn", "1", NetworkMode::Host).is_err());
+    }
+
+    #[test]
+    fn lists_of_numbers_and_sizes_of_huge_pages_are_read_as_the_kernel_writes_them() {
+        assert_eq!(number_list("0-2,7"), Ok(BTreeSet::from([0, 1, 2, 7])));
+        assert_eq!(number_list("3"), Ok(BTreeSet::from([3])));
+        for bad in ["", ",", "1,", "a", "2-1", "-1", "0-", "+1", "0-4294967295", " 1", "1\n", "0-3:1/2"] {
+            assert!(number_list(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(huge_page_bytes("2MB"), Some(2 << 20));
+        assert_eq!(["64KB", "1GB"].map(huge_page_bytes), [Some(64 << 10), Some(1 << 30)]);
+        for bad in ["", "MB", "2M", "2mb", "02MB", "0MB", "+2MB", "2.5MB", "99999999999999999999GB", "2é"] {
+            assert_eq!(huge_page_bytes(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

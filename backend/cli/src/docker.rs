@@ -172,6 +172,33 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// Reads `--huge-pages`: the kernel's name for the size of the page, and bytes: `2MB=64m`.
+pub(crate) fn huge_pages(text: &str) -> Result<(String, u64), String> {
+    let (page, size) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is no limit; write PAGE=SIZE, such as 2MB=64m"))?;
+    Ok((page.to_owned(), size_bytes(size)?))
+}
+
+/// Reads a rate in bytes; Docker's form names a device.
+pub(crate) fn rate_bytes(text: &str) -> Result<u64, String> {
+    size_bytes(without_device(text)?)
+}
+
+/// Reads a rate in operations; Docker's form names a device.
+pub(crate) fn rate_ops(text: &str) -> Result<u32, String> {
+    without_device(text)?.parse().map_err(|_not_a_number| format!("{text:?} is no number of operations"))
+}
+
+fn without_device(text: &str) -> Result<&str, String> {
+    match text.split_once(':') {
+        None => Ok(text),
+        Some((_, rate)) => {
+            Err(format!("the rate is that of the disk which the containers are on; write just {rate}"))
+        }
+    }
+}
+
 /// Swap on top of the memory, from Docker's `--memory-swap`, which counts both.
 pub(crate) fn swap_bytes(memory_bytes: Option<u64>, memory_swap: &str) -> Result<u64, String> {
     if memory_swap == "-1" {
@@ -245,6 +272,15 @@ mod tests {
         for bad in ["", "sometimes", "always:3", "on-failure:x", "on-failure:-1"] {
             assert!(restart(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn reads_rates_of_the_containers_disk_and_huge_pages() {
+        assert_eq!((rate_bytes("1m"), rate_ops("100")), (Ok(1 << 20), Ok(100)));
+        assert!(rate_bytes("/dev/sda:1m").is_err_and(|why| why.contains("write just 1m")));
+        assert!(rate_ops("/dev/sda:7").is_err() && rate_ops("7m").is_err());
+        assert_eq!(huge_pages("2MB=64m"), Ok(("2MB".to_owned(), 64 << 20)));
+        assert!(huge_pages("2MB").is_err());
     }
 
     #[test]

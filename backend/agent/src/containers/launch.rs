@@ -9,6 +9,7 @@ use std::time::Duration;
 use wharf_image::{Image, ImageConfig};
 use wharf_network::hosts::resolv_conf;
 use wharf_network::{Attachment, DesiredError, MacAddress, NetworkError, PublishedPort, TenantNetwork};
+use wharf_runtime::cgroup::limits::LimitError;
 use wharf_runtime::cgroup::{Access, DeviceKind, DeviceRule};
 use wharf_runtime::seccomp::WrittenError;
 use wharf_runtime::spec::{DeviceNode, MountSource, MountSpec, RestoreSpec};
@@ -628,6 +629,9 @@ pub(super) fn session_refused(what: &str, error: EngineError) -> ServiceError {
         return ServiceError::new(kind, format!("{what}: {text}")).because(error);
     }
     match error {
+        EngineError::Limits(limit @ LimitError::HalfChanged { .. }) => {
+            ServiceError::internal("the limits of the container are half changed", limit)
+        }
         EngineError::Limits(limit) => ServiceError::invalid_field("limits", chain(&limit)),
         EngineError::Prepare { source, .. } if source.raw_os_error() == Some(ENOSPC) => {
             ServiceError::new(ProblemKind::InsufficientStorage, "the disk is full; free some space")

@@ -290,6 +290,7 @@ impl Containers {
         filter::of(&spec).map_err(|error| launch::no_filter(&error))?;
         let host_access = self.check_host_access(ctx, &spec)?;
         self.add_defaults(&mut spec);
+        self.deps.engine.check_limits(&spec.limits).map_err(launch::engine_failed)?;
         let reference = spec
             .image
             .parse::<wharf_image::ImageRef>()
@@ -533,6 +534,7 @@ impl Containers {
         }
         let row = self.find(ctx, container).await?;
         if let Some(limits) = &update.limits {
+            self.deps.engine.check_limits(limits).map_err(launch::engine_failed)?;
             if limits.devices != row.spec.limits.devices {
                 let asked = ContainerSpec { limits: limits.clone(), ..ContainerSpec::default() };
                 self.check_host_access(ctx, &asked)?;

@@ -6,7 +6,6 @@
 //! so a killed agent finds every container again ([`adopt`]).
 
 mod adopt;
-mod limits;
 mod processes;
 mod session;
 pub(crate) mod sweep;
@@ -19,10 +18,10 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub(crate) use adopt::Found;
-pub(crate) use limits::LimitError;
 pub(crate) use session::{Session, SessionError, ShimNotice};
 pub(crate) use sweep::{Remains, RunCgroup};
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore};
+use wharf_runtime::cgroup::limits::{self, LimitError};
 use wharf_runtime::cgroup::{Cgroup, CgroupError, DeviceRule, Layout, LayoutKind};
 use wharf_runtime::checkpoint::{self, Dump, DumpError, Outside};
 use wharf_runtime::spec::{IdMap, LaunchSpec, default_masked_paths};
@@ -188,6 +187,11 @@ impl Engine {
         let _after_its_containers = self.removals.write().await;
         self.made_tenants().remove(&path);
         self.remove_cgroup(path).await
+    }
+
+    /// Checks whether this host can hold these limits, as far as that is known before there is a cgroup.
+    pub(crate) fn check_limits(&self, limits: &Limits) -> Result<(), EngineError> {
+        Ok(limits::check(&self.layout, limits)?)
     }
 
     /// Writes new limits of a running container; when they are refused, those before hold on.
@@ -493,6 +497,8 @@ fn limits_of(quota: &Quota) -> Limits {
     Limits {
         cpu_millis: quota.cpu_millis,
         memory_bytes: quota.memory_bytes,
+        // Where the tenant's memory ends, one container does and not all of them.
+        oom_group: Some(false),
         pids: quota.pids,
         ..Limits::default()
     }

@@ -191,21 +191,45 @@ pub(crate) struct LimitArguments {
     /// Share of the CPU under contention, 1 to 10000.
     #[arg(long, value_name = "WEIGHT")]
     cpu_weight: Option<u32>,
+    /// CPUs that it runs on, such as 0-1,3; empty for all.
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    /// Memory nodes that its memory is on, such as 0; empty for all.
+    #[arg(long, value_name = "LIST")]
+    cpuset_mems: Option<String>,
     /// Memory, such as 512m.
     #[arg(short, long, value_name = "SIZE", value_parser = quantity::size_bytes)]
     memory: Option<u64>,
     /// Memory and swap together; -1 for unlimited swap.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory_swap: Option<String>,
+    /// Memory that is taken from others first when memory is short.
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bytes)]
+    memory_reservation: Option<u64>,
+    /// Memory from which on it is slowed down (hosts with cgroup v2 only).
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bytes)]
+    memory_high: Option<u64>,
+    /// Whether all of it ends when one process is killed for lack of memory; so it is on cgroup v2.
+    #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
+    oom_group: Option<bool>,
+    /// Bytes in huge pages of a size, such as 2MB=64m.
+    #[arg(long, value_name = "PAGE=SIZE", value_parser = docker::huge_pages)]
+    huge_pages: Vec<(String, u64)>,
     /// Processes and threads.
     #[arg(long, value_name = "NUMBER")]
     pids_limit: Option<u32>,
-    /// Bytes read per second.
-    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bytes)]
+    /// Bytes read per second, on the disk of the containers.
+    #[arg(long, visible_alias = "device-read-bps", value_name = "SIZE", value_parser = docker::rate_bytes)]
     io_read: Option<u64>,
-    /// Bytes written per second.
-    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bytes)]
+    /// Bytes written per second, on the disk of the containers.
+    #[arg(long, visible_alias = "device-write-bps", value_name = "SIZE", value_parser = docker::rate_bytes)]
     io_write: Option<u64>,
+    /// Read operations per second, on the disk of the containers.
+    #[arg(long, visible_alias = "device-read-iops", value_name = "NUMBER", value_parser = docker::rate_ops)]
+    io_read_ops: Option<u32>,
+    /// Write operations per second, on the disk of the containers.
+    #[arg(long, visible_alias = "device-write-iops", value_name = "NUMBER", value_parser = docker::rate_ops)]
+    io_write_ops: Option<u32>,
     /// Share of block I/O under contention, 1 to 10000.
     #[arg(long, value_name = "WEIGHT")]
     io_weight: Option<u32>,
@@ -283,15 +307,26 @@ impl LimitArguments {
     /// The limits that result when these go over `limits`.
     pub(crate) fn over(&self, limits: Limits) -> Result<Limits, String> {
         let memory_bytes = self.memory.or(limits.memory_bytes);
+        let list = |given: &Option<String>, present: Option<String>| {
+            given.clone().or(present).filter(|list| !list.is_empty())
+        };
         let swap = self.memory_swap.as_deref().map(|text| docker::swap_bytes(memory_bytes, text));
         Ok(Limits {
             cpu_millis: self.cpus.or(limits.cpu_millis),
             cpu_weight: self.cpu_weight.or(limits.cpu_weight),
+            cpus: list(&self.cpuset_cpus, limits.cpus),
+            mems: list(&self.cpuset_mems, limits.mems),
             memory_bytes,
+            memory_high_bytes: self.memory_high.or(limits.memory_high_bytes),
+            memory_reservation_bytes: self.memory_reservation.or(limits.memory_reservation_bytes),
+            oom_group: self.oom_group.or(limits.oom_group),
             swap_bytes: swap.transpose()?.or(limits.swap_bytes),
+            huge_pages: limits.huge_pages.into_iter().chain(self.huge_pages.iter().cloned()).collect(),
             pids: self.pids_limit.or(limits.pids),
             io_read_bytes_per_s: self.io_read.or(limits.io_read_bytes_per_s),
             io_write_bytes_per_s: self.io_write.or(limits.io_write_bytes_per_s),
+            io_read_ops_per_s: self.io_read_ops.or(limits.io_read_ops_per_s),
+            io_write_ops_per_s: self.io_write_ops.or(limits.io_write_ops_per_s),
             io_weight: self.io_weight.or(limits.io_weight),
             shm_bytes: self.shm_size.or(limits.shm_bytes),
             open_files: self.open_files.or(limits.open_files),
@@ -560,6 +595,25 @@ mod tests {
         let present = Limits { memory_bytes: Some(1 << 30), cpu_millis: Some(2_000), ..Limits::default() };
         let limits = given.over(present.clone()).expect("valid");
         assert_eq!(limits, Limits { cpu_millis: Some(500), ..present });
+    }
+
+    #[test]
+    fn an_empty_set_of_cpus_lifts_it_and_huge_pages_of_another_size_stay() {
+        let given = LimitArguments {
+            cpuset_cpus: Some(String::new()),
+            huge_pages: vec![("2MB".to_owned(), 0)],
+            ..LimitArguments::default()
+        };
+        let present = Limits {
+            cpus: Some("1".to_owned()),
+            mems: Some("0".to_owned()),
+            huge_pages: BTreeMap::from([("1GB".to_owned(), 1 << 30), ("2MB".to_owned(), 2 << 20)]),
+            ..Limits::default()
+        };
+        let limits = given.over(present).expect("valid");
+        assert_eq!((limits.cpus, limits.mems.as_deref()), (None, Some("0")));
+        let huge_pages = BTreeMap::from([("1GB".to_owned(), 1 << 30), ("2MB".to_owned(), 0)]);
+        assert_eq!(limits.huge_pages, huge_pages);
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Cgroup {
         let mut path = root.to_owned();
         for part in self.relative.components() {
             if v2 {
-                enable_controllers(&path)?;
+                hand_down(&path, &Controller::ALL)?;
             }
             let parent = path.clone();
             path.push(part);
@@ -212,6 +212,23 @@ impl Cgroup {
     /// Returns the directory in the unified tree, if the host has one.
     pub fn unified_dir(&self) -> Option<PathBuf> {
         self.layout.unified().map(|root| root.join(&self.relative))
+    }
+
+    /// Returns the directory that a controller's limits are in, also where no v1 hierarchy has taken the
+    /// controller: then it is had handed down from the root of the unified tree to this group. `None`
+    /// when the host does not have it.
+    pub(super) fn dir_of_any(&self, controller: Controller) -> Result<Option<PathBuf>, CgroupError> {
+        let legacy = self.layout.legacy(controller).is_some();
+        let Some(root) = self.layout.unified().filter(|_| !legacy) else { return Ok(self.dir(controller)) };
+        if !offers(root, controller) {
+            return Ok(None);
+        }
+        let mut path = root.to_owned();
+        for part in self.relative.components() {
+            hand_down(&path, &[controller])?;
+            path.push(part);
+        }
+        Ok(Some(path))
     }
 
     fn dirs(&self) -> Vec<PathBuf> {
@@ -484,11 +501,17 @@ impl Entrance {
     }
 }
 
-/// Hands every available controller that is used here down to the children of a v2 group.
-fn enable_controllers(dir: &Path) -> Result<(), CgroupError> {
+/// Returns whether a group of the unified tree has a controller to give.
+pub(super) fn offers(dir: &Path, controller: Controller) -> bool {
+    let available = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    available.split_whitespace().any(|name| Some(name) == controller.unified_name())
+}
+
+/// Hands those of the controllers that are available down to the children of a v2 group.
+fn hand_down(dir: &Path, controllers: &[Controller]) -> Result<(), CgroupError> {
     let available = read_file(&dir.join("cgroup.controllers"))?;
     let active = read_file(&dir.join("cgroup.subtree_control"))?;
-    let wanted: Vec<String> = Controller::ALL
+    let wanted: Vec<String> = controllers
         .iter()
         .filter_map(|controller| controller.unified_name())
         .filter(|name| available.split_whitespace().any(|other| other == *name))

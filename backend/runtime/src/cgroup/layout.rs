@@ -38,11 +38,13 @@ pub enum Controller {
     Devices,
     /// Freezing (`cgroup.freeze` on v2).
     Freezer,
+    /// Huge pages.
+    HugeTlb,
 }
 
 impl Controller {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Cpu,
         Self::CpuAcct,
         Self::CpuSet,
@@ -51,6 +53,7 @@ impl Controller {
         Self::BlkIo,
         Self::Devices,
         Self::Freezer,
+        Self::HugeTlb,
     ];
 
     /// Returns the v1 name.
@@ -64,6 +67,7 @@ impl Controller {
             Self::BlkIo => "blkio",
             Self::Devices => "devices",
             Self::Freezer => "freezer",
+            Self::HugeTlb => "hugetlb",
         }
     }
 
@@ -75,6 +79,7 @@ impl Controller {
             Self::Memory => Some("memory"),
             Self::Pids => Some("pids"),
             Self::BlkIo => Some("io"),
+            Self::HugeTlb => Some("hugetlb"),
             Self::CpuAcct | Self::Devices | Self::Freezer => None,
         }
     }

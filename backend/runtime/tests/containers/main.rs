@@ -13,6 +13,7 @@ mod checkpoint;
 mod faults;
 mod isolation;
 mod lifecycle;
+mod limits;
 mod probe;
 mod rootfs;
 mod sandbox;
@@ -30,9 +31,17 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let cases = || {
-        [lifecycle::CASES, isolation::CASES, rootfs::CASES, checkpoint::CASES, attacks::CASES, faults::CASES]
-            .into_iter()
-            .flatten()
+        [
+            lifecycle::CASES,
+            limits::CASES,
+            isolation::CASES,
+            rootfs::CASES,
+            checkpoint::CASES,
+            attacks::CASES,
+            faults::CASES,
+        ]
+        .into_iter()
+        .flatten()
     };
     if arguments.iter().any(|argument| argument == "--list") {
         cases().for_each(|(name, _)| println!("{name}: test"));
