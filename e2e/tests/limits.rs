@@ -10,8 +10,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use wharf_e2e::{Setup, World, run, run_in};
 use wharf_shared::container::ContainerView;
+use wharf_shared::live::MetricsPoint;
 use wharf_shared::problem::{Problem, ProblemKind};
 use wharf_shared::tenant::TenantView;
+use wharf_shared::usage::Measured;
 
 const MIB: u64 = 1 << 20;
 /// Limits of block I/O and a disk's scheduler are tried on a disk of the test's own.
@@ -268,6 +270,12 @@ fn what_runs_feels_its_new_limits() -> Result<()> {
         busy.set(&json!({ "cpu_millis": 100 }))?;
         let cpus = busy.cpus()?;
         ensure!(cpus < 0.15, "a tenth of a CPU was allowed, {cpus:.3} were used");
+        world.until("it is told how long it was held back", || {
+            let point: MetricsPoint = world.api().get(&format!("{}/metrics", busy.path()))?;
+            let strain = point.strain.context("what it suffers")?;
+            let told = [strain.cpu_throttled_periods, strain.cpu_throttled_us].map(Measured::value);
+            Ok(told.iter().all(|told| *told > Some(0)) && strain.oom_kills == Measured::Value(0))
+        })?;
         busy.set(&json!({ "cpu_millis": 800 }))?;
         world.until("more CPU is used", || Ok(busy.cpus()? > 0.15))?;
         world.api().delete(&format!("{}?force=true", busy.path()))?;

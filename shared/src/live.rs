@@ -159,6 +159,30 @@ pub struct LogLine {
     pub partial: bool,
 }
 
+/// What a container suffers under its limits and beside others, in all since its start. What this
+/// kernel does not count is not measurable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Strain {
+    /// Periods of the CPU quota in which it was held back.
+    pub cpu_throttled_periods: Measured,
+    /// Time that it was held back, in microseconds.
+    pub cpu_throttled_us: Measured,
+    /// Processes that the kernel killed for lack of memory.
+    pub oom_kills: Measured,
+    /// Times that memory was reclaimed because it was above `memory_high_bytes`; read every ten seconds,
+    /// as all that follows.
+    pub memory_high_events: Measured,
+    /// Times that it wanted more memory than its limit.
+    pub memory_max_events: Measured,
+    /// Time in which some of it waited for a CPU, in microseconds.
+    pub cpu_pressure_us: Measured,
+    /// Time in which some of it waited for memory, in microseconds.
+    pub memory_pressure_us: Measured,
+    /// Time in which some of it waited for block I/O, in microseconds.
+    pub io_pressure_us: Measured,
+}
+
 /// One second of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -185,6 +209,8 @@ pub struct MetricsPoint {
     pub io_write_bytes_per_s: Measured,
     /// Processes and threads.
     pub pids: Measured,
+    /// What it suffers; absent in points of the past.
+    pub strain: Option<Box<Strain>>,
     /// What an hour at this rate costs, exact.
     pub cost_per_hour: Decimal,
     /// ISO 4217 code.
@@ -262,6 +288,16 @@ mod tests {
             io_read_bytes_per_s: Measured::NotMeasurable,
             io_write_bytes_per_s: Measured::NotMeasurable,
             pids: Measured::Value(3),
+            strain: Some(Box::new(Strain {
+                cpu_throttled_periods: Measured::Value(4),
+                cpu_throttled_us: Measured::Value(5),
+                oom_kills: Measured::Value(6),
+                memory_high_events: Measured::NotMeasurable,
+                memory_max_events: Measured::Value(7),
+                cpu_pressure_us: Measured::Value(8),
+                memory_pressure_us: Measured::Unreadable(5),
+                io_pressure_us: Measured::NotMeasurable,
+            })),
             cost_per_hour: "0.0012".parse().expect("a decimal"),
             currency: "EUR".to_owned(),
         };

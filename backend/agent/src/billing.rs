@@ -370,6 +370,7 @@ mod tests {
             io_read_bytes_per_s: Measured::NotMeasurable,
             io_write_bytes_per_s: Measured::NotMeasurable,
             pids: Measured::Value(1),
+            strain: None,
             cost_per_hour: Decimal::zero(),
             currency: String::new(),
         };

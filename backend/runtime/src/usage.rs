@@ -100,6 +100,22 @@ pub struct Counters {
     pub network_transmit_packets: Measured,
 }
 
+/// What a container suffers under its limits and beside others, in all since its group was made.
+/// Nothing of it is billed, so it is no part of a [`Reading`] and may be read more seldom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strain {
+    /// Times that memory was reclaimed because the group was above its high mark.
+    pub memory_high_events: Measured,
+    /// Times that memory was to be charged beyond the limit.
+    pub memory_max_events: Measured,
+    /// Time in which some of it waited for a CPU (PSI), in microseconds.
+    pub cpu_pressure_us: Measured,
+    /// Time in which some of it waited for memory.
+    pub memory_pressure_us: Measured,
+    /// Time in which some of it waited for block I/O.
+    pub io_pressure_us: Measured,
+}
+
 /// How much of a container a reading reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
@@ -160,6 +176,10 @@ pub struct UsageReader {
     pids: Source,
     io: Source,
     network: Source,
+    /// Of the unified group, which has the files of PSI on a hybrid host too. These are opened when they
+    /// are read: a thousand containers have too few descriptors to keep.
+    unified: Option<PathBuf>,
+    memory: Option<PathBuf>,
     /// Set once the interface was seen: from then on its absence is an error.
     interface_seen: AtomicBool,
 }
@@ -232,6 +252,8 @@ impl UsageReader {
             // v1 charges buffered writes to nobody, so its figures are not what was written.
             io: open(Controller::BlkIo, "io.stat", "")?,
             network,
+            unified: group.unified_dir(),
+            memory: group.dir(Controller::Memory),
             interface_seen: AtomicBool::new(false),
         })
     }
@@ -241,6 +263,27 @@ impl UsageReader {
         let (boot_ns, realtime_us) = now();
         let mut buffer = vec![0_u8; BUFFER_BYTES];
         Reading { boot_ns, realtime_us, counters: self.counters(depth, &mut buffer) }
+    }
+
+    /// Reads what the container suffers.
+    pub fn strain(&self) -> Strain {
+        let mut buffer = vec![0_u8; BUFFER_BYTES];
+        let open = |dir: &Option<PathBuf>, name: &str| {
+            let Some(dir) = dir else { return Source::Absent };
+            Source::open(&dir.join(name)).unwrap_or(Source::Absent)
+        };
+        let mut pressure = |name| open(&self.unified, name).text(&mut buffer).stalled_us();
+        let [cpu_pressure_us, memory_pressure_us, io_pressure_us] =
+            ["cpu.pressure", "memory.pressure", "io.pressure"].map(&mut pressure);
+        let events = open(&self.memory, "memory.events");
+        let [memory_high_events, memory_max_events] = if events.is_open() {
+            let events = events.text(&mut buffer);
+            ["high", "max"].map(|name| events.optional_field(name))
+        } else {
+            // v1 has no high mark.
+            [Measured::NotMeasurable, open(&self.memory, "memory.failcnt").text(&mut buffer).number()]
+        };
+        Strain { memory_high_events, memory_max_events, cpu_pressure_us, memory_pressure_us, io_pressure_us }
     }
 
     fn counters(&self, depth: Depth, buffer: &mut [u8]) -> Counters {
@@ -424,6 +467,18 @@ impl Text<'_> {
         }
     }
 
+    /// The file is one of PSI: the total of its line `some`.
+    fn stalled_us(self) -> Measured {
+        let text = match self {
+            Self::Read(text) => text,
+            // The kernel can count it and was told not to (`psi=0`).
+            Self::Failed(Errno::EOPNOTSUPP) => return Measured::NotMeasurable,
+            other => return other.failure(),
+        };
+        let total = text.lines().find_map(|line| line.strip_prefix("some ")?.split_once("total="));
+        total.and_then(|(_, total)| total.parse().ok()).map_or_else(|| self.failure(), Measured::Value)
+    }
+
     /// The file has lines `device key=value…`; their sum. Lines without the key count nothing.
     fn sum_of(self, key: &str) -> Measured {
         let Self::Read(text) = self else { return self.failure() };
@@ -486,7 +541,9 @@ mod tests {
         ("c/memory.peak", "20000\n"),
         ("c/memory.stat", "anon 1\ninactive_file 4000\n"),
         ("c/memory.swap.current", "77\n"),
-        ("c/memory.events", "low 0\noom 3\noom_kill 2\n"),
+        ("c/memory.events", "low 0\nhigh 4\nmax 5\noom 3\noom_kill 2\n"),
+        ("c/cpu.pressure", "some avg10=0.28 avg60=1.26 avg300=2.06 total=136\nfull avg10=0.00 total=1\n"),
+        ("c/io.pressure", "garbage\n"),
         ("c/pids.current", "5\n"),
         (
             "c/io.stat",
@@ -512,6 +569,25 @@ mod tests {
         assert_eq!(counters.io_write_bytes, Measured::Value(202));
         assert_eq!(counters.io_reads, Measured::Value(4));
         assert_eq!(counters.network_receive_bytes, Measured::NotMeasurable);
+    }
+
+    #[test]
+    fn strain_is_what_the_kernel_counts_of_it_and_not_here_where_it_does_not() {
+        let fixture = Fixture::new("strain", V2);
+        let v2 = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
+        let strain = UsageReader::open(&v2, Path::new("c"), None).expect("open").strain();
+        assert_eq!(strain.memory_high_events, Measured::Value(4));
+        assert_eq!(strain.memory_max_events, Measured::Value(5));
+        assert_eq!(strain.cpu_pressure_us, Measured::Value(136));
+        assert_eq!(strain.memory_pressure_us, Measured::NotMeasurable, "no such file");
+        assert!(matches!(strain.io_pressure_us, Measured::Unreadable(_)));
+        let fixture = Fixture::new("strain-v1", &[("c/memory.failcnt", "7\n")]);
+        let v1 = Layout::of(None, [(Controller::Memory, fixture.0.clone())].into());
+        let strain = UsageReader::open(&v1, Path::new("c"), None).expect("open").strain();
+        assert_eq!(strain.memory_max_events, Measured::Value(7));
+        assert_eq!(strain.memory_high_events, Measured::NotMeasurable);
+        assert_eq!(strain.cpu_pressure_us, Measured::NotMeasurable);
+        assert_eq!(Text::Failed(Errno::EOPNOTSUPP).stalled_us(), Measured::NotMeasurable);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use series::Series;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, broadcast};
 use wharf_runtime::cgroup::Layout;
 pub(crate) use wharf_runtime::usage::{Counters, Measured, Reading};
-use wharf_runtime::usage::{Depth, UsageError, UsageReader};
+use wharf_runtime::usage::{Depth, Strain, UsageError, UsageReader};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::live::MetricsPoint;
@@ -137,6 +137,8 @@ struct TargetState {
     /// When it was last read in full for a tick.
     full: Option<Turn>,
     reading: Reading,
+    /// As of the last full reading.
+    strain: Strain,
     latest: Option<MetricsPoint>,
     history: VecDeque<MetricsPoint>,
     /// Its last reading, until it is durable; no other is taken any more.
@@ -332,6 +334,7 @@ impl Metering {
             turn: None,
             full: None,
             reading: *reading,
+            strain: reader.strain(),
             latest: None,
             history: VecDeque::new(),
             ended: None,
@@ -502,13 +505,16 @@ impl Metering {
                     _ => Depth::Full,
                 };
                 let reading = target.reader.read(depth);
+                let strain = (depth == Depth::Full).then(|| target.reader.strain());
                 let mut state = target.state();
                 state.full = full;
+                state.strain = strain.unwrap_or(state.strain);
                 let limits = state.series.limits();
-                let mut point = rates::point(&target.id, &state.reading, &reading, limits.memory_bytes);
+                let mut point =
+                    rates::point(&target.id, &state.reading, &reading, &state.strain, limits.memory_bytes);
                 (point.cost_per_hour, point.currency) = (inner.pricer)(&point, limits);
                 if keep {
-                    state.history.push_back(point.clone());
+                    state.history.push_back(MetricsPoint { strain: None, ..point.clone() });
                     let surplus = state.history.len().saturating_sub(HISTORY_POINTS);
                     state.history.drain(..surplus);
                 }

@@ -2,10 +2,10 @@
 //!
 //! A counter that cannot be read stays "unreadable"; it never becomes 0.
 
-use wharf_runtime::usage::{Counters, Measured as Counter, Reading};
+use wharf_runtime::usage::{Counters, Measured as Counter, Reading, Strain as Suffered};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::id::ContainerId;
-use wharf_shared::live::MetricsPoint;
+use wharf_shared::live::{MetricsPoint, Strain};
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::Measured;
 
@@ -14,6 +14,7 @@ pub(super) fn point(
     container: &ContainerId,
     before: &Reading,
     now: &Reading,
+    suffered: &Suffered,
     memory_limit_bytes: Option<u64>,
 ) -> MetricsPoint {
     let per_second = |counter: fn(&Counters) -> Counter| rate(before, now, counter, 1_000_000_000);
@@ -30,8 +31,26 @@ pub(super) fn point(
         io_read_bytes_per_s: per_second(|counters| counters.io_read_bytes),
         io_write_bytes_per_s: per_second(|counters| counters.io_write_bytes),
         pids: wire(now.counters.pids_current),
+        strain: Some(Box::new(strain(&now.counters, suffered))),
         cost_per_hour: Decimal::zero(),
         currency: String::new(),
+    }
+}
+
+fn strain(counters: &Counters, suffered: &Suffered) -> Strain {
+    let throttled = match wire(counters.cpu_throttled_ns) {
+        Measured::Value(time) => Measured::Value(time / 1_000),
+        other => other,
+    };
+    Strain {
+        cpu_throttled_periods: wire(counters.cpu_throttled_periods),
+        cpu_throttled_us: throttled,
+        oom_kills: wire(counters.oom_kills),
+        memory_high_events: wire(suffered.memory_high_events),
+        memory_max_events: wire(suffered.memory_max_events),
+        cpu_pressure_us: wire(suffered.cpu_pressure_us),
+        memory_pressure_us: wire(suffered.memory_pressure_us),
+        io_pressure_us: wire(suffered.io_pressure_us),
     }
 }
 
@@ -64,6 +83,30 @@ fn rate(before: &Reading, now: &Reading, counter: fn(&Counters) -> Counter, scal
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_does_not_count_of_strain_is_not_0() {
+        let mut counters = crate::metering::series::all(Counter::NotMeasurable);
+        counters.cpu_throttled_ns = Counter::Value(2_500);
+        let nothing = Counter::Unreadable(5);
+        let suffered = Suffered {
+            memory_high_events: Counter::NotMeasurable,
+            memory_max_events: Counter::Value(3),
+            cpu_pressure_us: nothing,
+            memory_pressure_us: nothing,
+            io_pressure_us: nothing,
+        };
+        let strain = strain(&counters, &suffered);
+        assert_eq!(
+            (strain.cpu_throttled_us, strain.memory_max_events),
+            (Measured::Value(2), Measured::Value(3))
+        );
+        assert_eq!(strain.io_pressure_us, Measured::Unreadable(5));
+        assert_eq!(
+            (strain.memory_high_events, strain.oom_kills),
+            (Measured::NotMeasurable, Measured::NotMeasurable)
+        );
+    }
 
     fn reading(boot_ns: u64, cpu: Counter) -> Reading {
         let mut reading = Reading {

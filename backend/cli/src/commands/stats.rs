@@ -25,6 +25,9 @@ pub(crate) struct StatsArguments {
     /// Print once and end.
     #[arg(long)]
     no_stream: bool,
+    /// Show what they suffer under their limits and beside others, in all since their start.
+    #[arg(long)]
+    strain: bool,
     /// Name or id of the only container to show.
     container: Option<String>,
 }
@@ -36,6 +39,7 @@ pub(crate) async fn stats(shell: &Shell, arguments: StatsArguments) -> Result<()
         Some(name) => vec![client.get(&["containers", name], &[]).await?],
         None => client.list(&["containers"], &[]).await?,
     };
+    let table = if arguments.strain { strain_table } else { table };
     let only = arguments.container.as_ref().and(views.first()).map(|view| view.id.clone());
     let live = views.iter().filter(|view| view.state.is_live()).count();
     if live == 0 && (arguments.no_stream || only.is_some()) {
@@ -55,7 +59,7 @@ pub(crate) async fn stats(shell: &Shell, arguments: StatsArguments) -> Result<()
         // A second is complete when the next one begins, or when everybody was heard.
         let is_next = point.at.0 - newest.0 >= SECOND_US / 2;
         if is_next && !latest.is_empty() && !arguments.no_stream {
-            draw(&latest, &names)?;
+            draw(&table(&latest.values().cloned().collect::<Vec<_>>(), &names))?;
         }
         if is_next || latest.is_empty() {
             newest = point.at;
@@ -72,9 +76,8 @@ pub(crate) async fn stats(shell: &Shell, arguments: StatsArguments) -> Result<()
     .await
 }
 
-fn draw(latest: &BTreeMap<ContainerId, MetricsPoint>, names: &BTreeMap<ContainerId, String>) -> Result<()> {
-    let points: Vec<_> = latest.values().cloned().collect();
-    let text = table(&points, names).render();
+fn draw(table: &Table) -> Result<()> {
+    let text = table.render();
     // On a terminal: from the top, and clear what the last picture had more.
     let picture = if terminal::size().is_some() { format!("\x1b[H\x1b[2J{text}") } else { text };
     output::write_out(picture.as_bytes())
@@ -112,6 +115,42 @@ fn table(points: &[MetricsPoint], names: &BTreeMap<ContainerId, String>) -> Tabl
     table
 }
 
+fn strain_table(points: &[MetricsPoint], names: &BTreeMap<ContainerId, String>) -> Table {
+    let mut table = Table::new(&[
+        "CONTAINER ID",
+        "NAME",
+        "THROTTLED",
+        "OOM KILLS",
+        "MEMORY HIGH",
+        "MEMORY MAX",
+        "CPU WAIT",
+        "MEMORY WAIT",
+        "I/O WAIT",
+    ]);
+    let times = |measured| show_here(measured, |times| times.to_string());
+    let time = |measured| show_here(measured, |us| format!("{}.{:03}s", us / 1_000_000, us / 1_000 % 1_000));
+    for point in points {
+        let Some(strain) = &point.strain else { continue };
+        table.row([
+            point.container.short().to_owned(),
+            names.get(&point.container).cloned().unwrap_or_default(),
+            time(strain.cpu_throttled_us),
+            times(strain.oom_kills),
+            times(strain.memory_high_events),
+            times(strain.memory_max_events),
+            time(strain.cpu_pressure_us),
+            time(strain.memory_pressure_us),
+            time(strain.io_pressure_us),
+        ]);
+    }
+    table
+}
+
+/// As [`show`], of what only some kernels count.
+fn show_here(measured: Measured, value: impl FnOnce(u64) -> String) -> String {
+    if measured == Measured::NotMeasurable { "not here".to_owned() } else { show(measured, value) }
+}
+
 /// A number, or why there is none: never a 0 in its place.
 fn show(measured: Measured, value: impl FnOnce(u64) -> String) -> String {
     match measured {
@@ -130,5 +169,7 @@ mod tests {
         assert_eq!(show(Measured::Value(0), show_bytes), "0 B");
         assert_eq!(show(Measured::NotMeasurable, show_bytes), "n/a");
         assert_eq!(show(Measured::Unreadable(5), show_bytes), "error 5");
+        assert_eq!(show_here(Measured::NotMeasurable, show_bytes), "not here");
+        assert_eq!(show_here(Measured::Value(0), show_bytes), "0 B");
     }
 }
