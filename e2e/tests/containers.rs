@@ -508,10 +508,15 @@ fn a_tenant_s_new_quota_holds_at_once_and_can_be_lifted() -> Result<()> {
         let pids = || read(&["pids.max"]);
         let memory = || read(&["memory.limit_in_bytes", "memory.max"]);
         let cpu = || read(&["cpu.cfs_quota_us", "cpu.max"]);
-        let quota = json!({ "quota": { "pids": 77, "memory_bytes": 268_435_456, "cpu_millis": 1_500 } });
+        let quota = json!({
+            "quota": { "pids": 77, "memory_bytes": 268_435_456, "cpu_millis": 1_500, "cpu_weight": 400 },
+        });
         let _: TenantView = world.api().patch("/tenants/acme", &quota)?;
         assert_eq!(pids().as_deref(), Some("77"));
         assert_eq!(memory().as_deref(), Some("268435456"));
+        // Its share among tenants; v1's shares are 1024 where the weight is 100.
+        let weight = || read(&["cpu.shares", "cpu.weight"]);
+        ensure!(matches!(weight().as_deref(), Some("4096" | "400")), "{:?}", weight());
         let limited = cpu().context("a CPU quota")?;
         assert!(limited.starts_with("150000"), "{limited}");
         let _: TenantView = world.api().patch("/tenants/acme", &json!({ "quota": { "pids": 50 } }))?;
@@ -519,6 +524,10 @@ fn a_tenant_s_new_quota_holds_at_once_and_can_be_lifted() -> Result<()> {
         let lifted = cpu().context("a CPU quota")?;
         assert!(lifted.starts_with("-1") || lifted.starts_with("max"), "{lifted}");
         assert_ne!(memory().as_deref(), Some("268435456"));
+        ensure!(matches!(weight().as_deref(), Some("1024" | "100")), "{:?}", weight());
+        let beyond = json!({ "quota": { "cpu_weight": 10_001 } });
+        let problem = world.api().refused(Method::PATCH, "/tenants/acme", Some(&beyond))?;
+        ensure!(problem.fields.iter().any(|field| field.field == "quota.cpu_weight"), "{problem}");
         world.api().delete(&format!("/containers/{}?force=true", view.id))?;
         world.no_container_is_left()
     })

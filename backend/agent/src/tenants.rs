@@ -151,18 +151,7 @@ fn check(given_name: Option<&str>, quota: Option<&Quota>) -> Result<()> {
     if given_name.is_some_and(|given| given.starts_with("tnt_")) {
         refuse("name", "names that begin with tnt_ are kept for ids".to_owned());
     }
-    if let Some(quota) = quota {
-        let zero = "0 would let nothing run; leave it out for unlimited".to_owned();
-        if quota.cpu_millis == Some(0) {
-            refuse("quota.cpu_millis", zero.clone());
-        }
-        if quota.memory_bytes == Some(0) {
-            refuse("quota.memory_bytes", zero.clone());
-        }
-        if quota.pids == Some(0) {
-            refuse("quota.pids", zero);
-        }
-    }
+    fields.extend(quota.map(Quota::problems).unwrap_or_default());
     if fields.is_empty() { Ok(()) } else { Err(ServiceError::invalid(fields)) }
 }
 
@@ -204,6 +193,8 @@ mod tests {
         assert!(check(Some("a/b"), None).is_err());
         let quota = Quota { memory_bytes: Some(0), cpu_millis: Some(0), ..Quota::default() };
         assert_eq!(check(Some("shop"), Some(&quota)).expect_err("nothing runs").fields.len(), 2);
+        let quota = Quota { cpu_weight: Some(10_001), pids: Some(0), ..Quota::default() };
+        assert_eq!(check(None, Some(&quota)).expect_err("beyond the kernel").fields.len(), 2);
         assert!(check(Some("shop"), Some(&Quota { containers: Some(0), ..Quota::default() })).is_ok());
     }
 

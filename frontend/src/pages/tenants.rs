@@ -96,6 +96,7 @@ fn tenant_row(tenant: &TenantView) -> AnyView {
 #[derive(Clone, Copy)]
 struct QuotaForm {
     cpus: RwSignal<String>,
+    weight: RwSignal<String>,
     memory: RwSignal<String>,
     containers: RwSignal<String>,
     volumes: RwSignal<String>,
@@ -108,6 +109,7 @@ impl QuotaForm {
             |value: Option<u32>| RwSignal::new(value.map_or_else(String::new, |value| value.to_string()));
         Self {
             cpus: RwSignal::new(quota.cpu_millis.map_or_else(String::new, |millis| format!("{millis}m"))),
+            weight: number(quota.cpu_weight),
             memory: RwSignal::new(quota.memory_bytes.map_or_else(String::new, |bytes| bytes.to_string())),
             containers: number(quota.containers),
             volumes: number(quota.volumes),
@@ -128,6 +130,7 @@ impl QuotaForm {
         };
         let number = |text: &str| text.parse().ok().ok_or_else(|| "a whole number is needed".to_owned());
         let cpu = read("cpu_millis", self.cpus, &|text| quantity::parse_cpus(text).map(u64::from));
+        let weight = read("cpu_weight", self.weight, &number);
         let memory = read("memory_bytes", self.memory, &quantity::parse_bytes);
         let containers = read("containers", self.containers, &number);
         let volumes = read("volumes", self.volumes, &number);
@@ -140,6 +143,7 @@ impl QuotaForm {
             containers: narrow(containers),
             volumes: narrow(volumes),
             cpu_millis: narrow(cpu),
+            cpu_weight: narrow(weight),
             memory_bytes: memory,
             pids: narrow(pids),
         })
@@ -155,6 +159,7 @@ impl QuotaForm {
                 <p class="help">"What all its containers may use together. Empty means no limit."</p>
                 <div class="row">
                     <Field label="CPUs" value=self.cpus problem=problem("quota.cpu_millis")/>
+                    <Field label="CPU weight" value=self.weight problem=problem("quota.cpu_weight")/>
                     <Field label="Memory" value=self.memory problem=problem("quota.memory_bytes")/>
                 </div>
                 <div class="row">

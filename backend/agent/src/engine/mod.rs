@@ -496,6 +496,7 @@ fn make_writable(dir: &Path, owner: Option<u32>) -> Result<(), EngineError> {
 fn limits_of(quota: &Quota) -> Limits {
     Limits {
         cpu_millis: quota.cpu_millis,
+        cpu_weight: quota.cpu_weight,
         memory_bytes: quota.memory_bytes,
         // Where the tenant's memory ends, one container does and not all of them.
         oom_group: Some(false),

@@ -10,6 +10,9 @@ use crate::client::read;
 use crate::output::Table;
 use crate::quantity::{self, show_bytes};
 
+/// What a tenant has that was given none.
+const CPU_WEIGHT_DEFAULT: u32 = 100;
+
 /// `wharf tenant`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantCommand {
@@ -52,6 +55,9 @@ pub(crate) struct QuotaArguments {
     /// CPUs, such as 4 or 0.5.
     #[arg(long, value_name = "NUMBER", value_parser = quantity::cpu_millis)]
     cpus: Option<u32>,
+    /// Its share of the CPU when tenants contend for it, 1 to 10000; 100 unless told otherwise.
+    #[arg(long, value_name = "WEIGHT")]
+    cpu_weight: Option<u32>,
     /// Memory, such as 8g.
     #[arg(short, long, value_name = "SIZE", value_parser = quantity::size_bytes)]
     memory: Option<u64>,
@@ -66,6 +72,7 @@ impl QuotaArguments {
             containers: self.containers.or(quota.containers),
             volumes: self.volumes.or(quota.volumes),
             cpu_millis: self.cpus.or(quota.cpu_millis),
+            cpu_weight: self.cpu_weight.or(quota.cpu_weight),
             memory_bytes: self.memory.or(quota.memory_bytes),
             pids: self.pids.or(quota.pids),
         }
@@ -101,7 +108,17 @@ pub(crate) async fn tenant(shell: &Shell, command: TenantCommand) -> Result<()> 
 }
 
 fn table(views: &[TenantView]) -> Table {
-    let mut table = Table::new(&["NAME", "ID", "SUBNET", "CONTAINERS", "VOLUMES", "CPUS", "MEMORY", "PIDS"]);
+    let mut table = Table::new(&[
+        "NAME",
+        "ID",
+        "SUBNET",
+        "CONTAINERS",
+        "VOLUMES",
+        "CPUS",
+        "CPU WEIGHT",
+        "MEMORY",
+        "PIDS",
+    ]);
     for view in views {
         let quota = &view.quota;
         let of = |used: u32, most: Option<u32>| match most {
@@ -118,6 +135,7 @@ fn table(views: &[TenantView]) -> Table {
             quota
                 .cpu_millis
                 .map_or_else(unlimited, |millis| format!("{}.{:03}", millis / 1_000, millis % 1_000)),
+            quota.cpu_weight.unwrap_or(CPU_WEIGHT_DEFAULT).to_string(),
             quota.memory_bytes.map_or_else(unlimited, show_bytes),
             quota.pids.map_or_else(unlimited, |pids| pids.to_string()),
         ]);
