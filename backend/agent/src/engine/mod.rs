@@ -35,6 +35,9 @@ use wharf_shim::protocol::{Failure, Reply, Request};
 
 /// How long the forge may take to answer; it does nothing but fork.
 const FORGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// So many forges are asked for one start before it fails: the one that was known may be long dead, and the
+/// next may die of the same hand.
+const FORGES: u8 = 3;
 /// How long building a container may take. Filling a new volume from the image is the slowest part.
 const CREATE_TIMEOUT: Duration = Duration::from_mins(5);
 /// So many cgroups are removed at the same time; all wait for the same locks of the kernel.
@@ -247,63 +250,76 @@ impl Engine {
     pub(crate) async fn build(&self, spec: &LaunchSpec) -> Result<Created, EngineError> {
         let bytes = spec.encode().map_err(|source| EngineError::Seal(Box::new(source)))?;
         let sealed = memfd::seal_spec(&bytes).map_err(|source| EngineError::Seal(Box::new(source)))?;
-        let (ours, theirs) = Connection::pair().map_err(SessionError::from)?;
-        let session = Session::new(ours)?;
         let request = Request::Launch { id: spec.id.clone(), generation: spec.generation };
-        self.ask_forge(request, &[sealed.as_fd(), theirs.as_fd()]).await?;
-        drop(theirs);
-        let notice = tokio::time::timeout(CREATE_TIMEOUT, session.notice())
-            .await
-            .map_err(|_elapsed| SessionError::Timeout { waited_for: "the container to be built" })??;
-        match notice {
-            ShimNotice::Created { pid, network_namespace } => Ok(Created { session, pid, network_namespace }),
-            ShimNotice::CreateFailed(failure) => {
-                // It goes now; as long as it is there, no other may supervise the next try.
-                let gone = async { while session.notice().await.is_ok() {} };
-                if tokio::time::timeout(FORGE_TIMEOUT, gone).await.is_err() {
-                    tracing::warn!(container.id = spec.id, "the supervisor of a failed start does not go");
-                }
-                Err(EngineError::Build(failure))
+        let mut tries = 0..FORGES;
+        loop {
+            tries.next();
+            let (ours, theirs) = Connection::pair().map_err(SessionError::from)?;
+            let session = Session::new(ours)?;
+            let asked = self.ask_forge(request.clone(), &[sealed.as_fd(), theirs.as_fd()]).await;
+            drop(theirs);
+            if let Err(EngineError::Session(error @ SessionError::Timeout { .. })) = asked {
+                return Err(error.into());
             }
-            other => Err(SessionError::unexpected(&other).into()),
+            // A forge can die once it has forked, and its answer with it, so the other end decides: as long
+            // as anybody has it there is a supervisor, or will be.
+            let notice = tokio::time::timeout(CREATE_TIMEOUT, session.notice())
+                .await
+                .map_err(|_elapsed| SessionError::Timeout { waited_for: "the container to be built" })?;
+            match (notice, asked) {
+                (Ok(ShimNotice::Created { pid, network_namespace }), _) => {
+                    return Ok(Created { session, pid, network_namespace });
+                }
+                (Ok(ShimNotice::CreateFailed(failure)), _) => {
+                    // It goes now; as long as it is there, no other may supervise the next try.
+                    let gone = async { while session.notice().await.is_ok() {} };
+                    if tokio::time::timeout(FORGE_TIMEOUT, gone).await.is_err() {
+                        tracing::warn!(
+                            container.id = spec.id,
+                            "the supervisor of a failed start does not go"
+                        );
+                    }
+                    return Err(EngineError::Build(failure));
+                }
+                (Ok(other), _) => return Err(SessionError::unexpected(&other).into()),
+                (Err(lost), Ok(_)) => return Err(lost.into()),
+                (Err(_), Err(error @ (EngineError::Session(_) | EngineError::Forge(_))))
+                    if !tries.is_empty() =>
+                {
+                    tracing::warn!(
+                        error = crate::error::chain(&error),
+                        "the forge went away; asking another"
+                    );
+                }
+                (Err(_), Err(error)) => return Err(error),
+            }
         }
     }
 
-    /// Asks the forge, starting it first when there is none; once more with a fresh one when it died.
+    /// Asks the forge, starting it first when there is none. One that breaks off is not asked again: it may
+    /// have done what it was asked for.
     async fn ask_forge(
         &self,
         request: Request,
         descriptors: &[std::os::fd::BorrowedFd<'_>],
     ) -> Result<Reply, EngineError> {
         let mut forge = self.forge.lock().await;
-        for attempt in 0..2 {
-            let session = match forge.take() {
-                Some(session) => session,
-                None => Session::new(self.start_forge().await?)?,
-            };
-            let asked = tokio::time::timeout(FORGE_TIMEOUT, session.ask(request.clone(), descriptors)).await;
-            match asked {
-                Ok(Ok((reply, _))) => {
-                    *forge = Some(session);
-                    return Ok(reply);
-                }
-                Ok(Err(SessionError::Refused(failure))) => {
-                    *forge = Some(session);
-                    return Err(EngineError::Build(failure));
-                }
-                Ok(Err(error)) if attempt == 1 => return Err(error.into()),
-                Ok(Err(error)) => {
-                    tracing::warn!(
-                        error = crate::error::chain(&error),
-                        "the forge went away; starting another"
-                    );
-                }
-                Err(_elapsed) => {
-                    return Err(SessionError::Timeout { waited_for: "the forge to answer" }.into());
-                }
+        let session = match forge.take() {
+            Some(session) => session,
+            None => Session::new(self.start_forge().await?)?,
+        };
+        match tokio::time::timeout(FORGE_TIMEOUT, session.ask(request, descriptors)).await {
+            Ok(Ok((reply, _))) => {
+                *forge = Some(session);
+                Ok(reply)
             }
+            Ok(Err(SessionError::Refused(failure))) => {
+                *forge = Some(session);
+                Err(EngineError::Build(failure))
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_elapsed) => Err(SessionError::Timeout { waited_for: "the forge to answer" }.into()),
         }
-        Err(SessionError::Timeout { waited_for: "the forge" }.into())
     }
 
     /// Finds the running forge of this build, or starts one.
