@@ -235,13 +235,15 @@ impl Engine {
         .await?
     }
 
-    /// Removes the cgroup of a start that failed before it was metered.
+    /// Removes the cgroup of a start that failed, with what a supervisor that was killed left in it.
     pub(crate) async fn discard_cgroup(&self, path: PathBuf) {
-        if let Err(error) = self.remove_cgroup(path).await {
-            tracing::warn!(
+        let discard = |cgroup: &Cgroup| cgroup.kill().and_then(|()| cgroup.remove_when_empty());
+        match self.with_cgroup(path, discard).await {
+            Ok(()) | Err(EngineError::Cgroup { source: CgroupError::Missing(_), .. }) => {}
+            Err(error) => tracing::warn!(
                 error = crate::error::chain(&error),
                 "the cgroup of a failed start was left behind"
-            );
+            ),
         }
     }
 
@@ -336,11 +338,12 @@ impl Engine {
         self.ask_forge(Request::Ping, &[]).await.map(|_reply| ())
     }
 
-    /// Removes an empty cgroup from every hierarchy; a cgroup that is gone is fine.
+    /// Removes a cgroup whose last process has ended, or is about to after a kill, from every hierarchy; one
+    /// that is gone is fine.
     pub(crate) async fn remove_cgroup(&self, path: PathBuf) -> Result<(), EngineError> {
         let layout = self.layout.clone();
         tokio::task::spawn_blocking(move || {
-            match Cgroup::open(&layout, &path).and_then(|cgroup| cgroup.remove()) {
+            match Cgroup::open(&layout, &path).and_then(|cgroup| cgroup.remove_when_empty()) {
                 // `down` was here before, or a boot.
                 Err(CgroupError::Missing(_)) => Ok(()),
                 removed => removed.map_err(|source| EngineError::Cgroup { path, source }),
