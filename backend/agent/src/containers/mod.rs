@@ -137,7 +137,8 @@ impl Containers {
             }
         }
         for row in live {
-            if let Some(address) = row.observed.address {
+            // The row has its address only once it was told to run.
+            if let Some(address) = wharf_store::addresses::find(&mut tx, &row.id).await? {
                 let ports = wharf_store::ports::of_container(&mut tx, &row.id).await?;
                 desired.attachments.push(launch::attachment(row, address, ports.iter()));
             }

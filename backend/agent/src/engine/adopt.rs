@@ -8,7 +8,7 @@ use std::path::Path;
 
 use wharf_shim::client;
 use wharf_shim::exit::ExitRecord;
-use wharf_shim::protocol::{Reply, Request, StateReport};
+use wharf_shim::protocol::{Phase, Reply, Request, StateReport};
 use wharf_shim::state::StateFile;
 
 use super::{Engine, EngineError, Session};
@@ -21,7 +21,10 @@ pub(crate) enum Found {
     /// Its shim is gone and left the exit record.
     Ended(Box<ExitRecord>),
     /// Its shim was killed; whatever of it still ran was killed just now.
-    Lost,
+    Lost {
+        /// Whether its program may have been executed.
+        ran: bool,
+    },
     /// There is nothing: it was never launched, or the host restarted.
     Nothing,
 }
@@ -84,22 +87,25 @@ impl Engine {
         let Ok(run) = self.run_root().container(id) else { return Ok(Found::Nothing) };
         let name = id.to_owned();
         let state = tokio::task::spawn_blocking(move || StateFile::read(&run, &name)).await?;
-        let known = match state {
-            Ok(state) => state.filter(|state| state.generation == generation),
+        let ran = match state {
+            Ok(state) => state
+                .filter(|state| state.generation == generation)
+                .map(|state| matches!(state.phase, Phase::Running | Phase::Exited)),
             Err(error) => {
                 tracing::error!(
                     container.id = id,
                     error = crate::error::chain(&error),
                     "a state file cannot be read"
                 );
-                None
+                Some(true)
             }
         };
         // The cgroup decides what must die: whatever is in it belongs to this start and no other.
         let alive = self.kill_cgroup(cgroup.to_owned()).await.is_ok();
-        match known {
-            Some(_) => Ok(Found::Lost),
-            None if alive => Ok(Found::Lost),
+        match ran {
+            Some(ran) => Ok(Found::Lost { ran }),
+            // Its cgroup was made, and nobody came to supervise it.
+            None if alive => Ok(Found::Lost { ran: false }),
             None => Ok(Found::Nothing),
         }
     }

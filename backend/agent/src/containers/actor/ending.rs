@@ -27,7 +27,7 @@ use crate::metering::End;
 /// The kernel reaps an orphan within this time, or its end stays unknown.
 const LOST_PATIENCE: Duration = Duration::from_millis(300);
 /// Between attempts to write how a run ended.
-const RETRY: Duration = Duration::from_secs(2);
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 
 /// The end of a run that is not wholly written down.
 pub(super) struct Ending {
@@ -74,14 +74,14 @@ impl Actor {
     /// The connection broke: the supervisor may be gone, or only have hung up on us.
     pub(super) async fn look_again(&mut self) {
         let Some(cgroup) = self.live.as_ref().map(|live| live.cgroup.clone()) else { return };
-        let generation = self.row.observed.generation;
-        match self.deps.engine.find(self.row.id.as_str(), generation, &cgroup).await {
-            Ok(Found::Alive { session, report }) if report.phase != Phase::Exited => {
+        match self.look(&cgroup).await {
+            None => {}
+            Some(Found::Alive { session, report }) if report.phase != Phase::Exited => {
                 if let Some(live) = self.live.as_mut() {
                     live.session = session;
                 }
             }
-            Ok(Found::Ended(record)) => self.ended(Some(record)).await,
+            Some(Found::Ended(record)) => self.ended(Some(record)).await,
             _ => self.ended(None).await,
         }
     }
@@ -198,12 +198,18 @@ impl Actor {
         }
         let exit = exit_view(ending.record.as_ref(), ending.lost_status);
         let seen = ending.record.as_ref().map(|record| Timestamp(record.exited.realtime_us));
+        let started = ending.record.as_ref().and_then(|record| record.started);
+        let started = started.map(|started| Timestamp(started.realtime_us));
         let at = seen.unwrap_or_else(|| self.deps.clock.now());
         let (goes_on, stays_down) = self.follows(&exit);
         self.goes_on = goes_on;
         self.save(Some((&Ctx::system("containers"), "container.exited")), |row| {
             if stays_down {
                 row.desired = Desired::Stopped;
+            }
+            // It ran, and the agent died before it could write so.
+            if row.observed.state == ContainerState::Starting && started.is_some() {
+                row.observed.started_at = started;
             }
             row.observed.state = ContainerState::Exited;
             row.observed.exit = Some(exit);

@@ -1,20 +1,24 @@
 //! After a start of the agent: what became of the container while no agent looked.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wharf_shared::container::{ContainerState, RestartPolicy};
+use wharf_shared::network::PortMapping;
 use wharf_shim::protocol::{ExitStatus, Phase, StateReport};
 use wharf_store::containers::Desired;
+use wharf_store::{addresses, ports};
 
+use super::ending::RETRY;
 use super::{Actor, Live, Then, pin};
 use crate::containers::launch::counted_pid;
 use crate::containers::{reading_limits, restart};
 use crate::ctx::Ctx;
 use crate::engine::{Found, Session};
-use crate::error::chain;
+use crate::error::{Result, chain};
 use crate::metering::Run;
 
 impl Actor {
@@ -24,25 +28,26 @@ impl Actor {
         let cgroup = PathBuf::from(self.row.observed.cgroup_path.clone().unwrap_or_default());
         let was_live = self.row.observed.state.is_live();
         if was_live && generation > 0 {
-            match self.deps.engine.find(self.row.id.as_str(), generation, &cgroup).await {
-                Ok(Found::Alive { session, report }) => {
+            let (record, ran) = match self.look(&cgroup).await {
+                None => return,
+                Some(Found::Alive { session, report }) => {
                     self.adopt(session, &report, cgroup).await;
                     return;
                 }
-                Ok(Found::Ended(record)) => {
-                    if !self.finish(Some(*record), ExitStatus::Unknown, cgroup, None).await {
-                        return;
-                    }
+                Some(Found::Ended(record)) => {
+                    let ran = record.started.is_some();
+                    (Some(*record), ran)
                 }
-                Ok(Found::Lost | Found::Nothing) => {
-                    if !self.finish(None, ExitStatus::Unknown, cgroup, None).await {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(container.id = %self.row.id, error = chain(&error), "a container cannot be looked for");
-                    return;
-                }
+                Some(Found::Lost { ran }) => (None, ran),
+                Some(Found::Nothing) => (None, false),
+            };
+            // The agent died before anything of it ran, and it shall run: it is built anew.
+            self.restart_after_stop = !booted
+                && !ran
+                && self.row.observed.state == ContainerState::Starting
+                && self.row.desired == Desired::Running;
+            if !self.finish(record, ExitStatus::Unknown, cgroup, None).await {
+                return;
             }
         }
         if !was_live && generation > 0 {
@@ -68,6 +73,31 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// Looks for the run of the row until it is known what became of it: what may run must be neither started
+    /// again nor removed. `None` when the agent stops.
+    pub(super) async fn look(&self, cgroup: &Path) -> Option<Found> {
+        let stop = self.deps.tasks.stopping();
+        loop {
+            match self.deps.engine.find(self.row.id.as_str(), self.row.observed.generation, cgroup).await {
+                Ok(found) => return Some(found),
+                Err(error) => {
+                    tracing::error!(container.id = %self.row.id, error = chain(&error), "a container cannot be looked for; it is tried again");
+                }
+            }
+            // Dropping either loses nothing.
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = stop.cancelled() => return None,
+            }
+        }
+    }
+
+    /// The address and the published ports that the store has for it.
+    async fn names_held(&self) -> Result<(Option<Ipv4Addr>, Vec<PortMapping>)> {
+        let mut tx = self.deps.db.read().await?;
+        Ok((addresses::find(&mut tx, &self.row.id).await?, ports::of_container(&mut tx, &self.row.id).await?))
     }
 
     async fn adopt(&mut self, session: Session, report: &StateReport, cgroup: PathBuf) {
@@ -97,12 +127,33 @@ impl Actor {
             Phase::Running => {
                 let frozen = self.row.observed.state == ContainerState::Paused;
                 let pid = report.pid;
-                self.note(Some("container.adopted"), |row| {
+                // It was let run, and the agent died before it could write so.
+                let untold = self.row.observed.state == ContainerState::Starting;
+                let names = match self.names_held().await {
+                    Ok(names) => untold.then_some(names),
+                    Err(error) => {
+                        tracing::error!(container.id = %id, error = chain(&error), "an adopted container's address is not known");
+                        None
+                    }
+                };
+                let now = self.deps.clock.now();
+                self.note(Some(if untold { "container.started" } else { "container.adopted" }), |row| {
+                    if untold {
+                        row.observed.started_at = Some(now);
+                        row.observed.finished_at = None;
+                    }
+                    if let Some((address, ports)) = names {
+                        row.observed.address = address;
+                        row.observed.ports = ports;
+                    }
                     row.observed.state =
                         if frozen { ContainerState::Paused } else { ContainerState::Running };
                     row.observed.pid = Some(pid);
                 })
                 .await;
+                if untold {
+                    self.deps.names_changed(&self.row);
+                }
                 self.adopt_health(frozen).await;
                 if self.row.desired == Desired::Stopped {
                     let (ignored, _) = oneshot::channel();
