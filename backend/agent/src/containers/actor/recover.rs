@@ -60,6 +60,16 @@ impl Actor {
             ContainerState::Pulling | ContainerState::Starting if self.row.desired == Desired::Running => {
                 self.begin(&Ctx::system("recover")).await;
             }
+            // The agent told of an end and died before it could do what follows; when nothing does, what is
+            // asked for has changed with the end.
+            ContainerState::Exited if !was_live && !booted && self.row.desired == Desired::Running => {
+                let exit = self.row.observed.exit.as_ref();
+                let by_policy = exit.and_then(|exit| {
+                    restart::after_exit(self.row.spec.restart, exit, false, self.restarts_in_a_row)
+                });
+                self.restart_after_stop = by_policy.is_none() && !self.row.spec.auto_remove;
+                self.after_end().await;
+            }
             ContainerState::Restarting => self.deadline = Some((Instant::now(), Then::Start)),
             _ if was_live && !booted => self.after_end().await,
             _ => {
