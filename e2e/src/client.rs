@@ -152,6 +152,11 @@ impl Api {
         serde_json::from_str(&text).with_context(|| format!("{what}: understand {text}"))
     }
 
+    /// Lets time pass between two looks at something.
+    pub fn pause(&self, duration: std::time::Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(duration).await });
+    }
+
     /// `GET`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.read(Method::GET, path, None)

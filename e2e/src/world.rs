@@ -1,7 +1,9 @@
 //! One test's machine: network namespace, registry, agent; made for it and ended with it.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,9 +20,13 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use wharf_shared::auth::{NewToken, SessionView};
 use wharf_shared::container::{ContainerState, ContainerView};
-use wharf_shared::reading::ReadingRecord;
+use wharf_shared::reading::{ReadingKind, ReadingRecord};
 use wharf_shared::tenant::TenantView;
 use wharf_shared::user::UserView;
+use wharf_shim::connection::Connection;
+use wharf_shim::failpoint;
+use wharf_shim::paths::RunRoot;
+use wharf_shim::state::StateFile;
 use wharf_store::journal::Journal;
 
 use crate::client::Api;
@@ -173,6 +179,22 @@ impl World {
         self.disk.as_ref().context("this world has no disk of its own")
     }
 
+    /// The agent's sockets and the supervisors' state files.
+    pub fn run_root(&self) -> RunRoot {
+        RunRoot::new(self.dir.path().join("run"))
+    }
+
+    /// Has the next process that reaches this point killed there.
+    pub fn arm(&self, point: &str) -> Result<()> {
+        fs::write(self.run_root().path().join(failpoint::FILE), point).context("name the point")
+    }
+
+    /// Waits until a process was killed at the armed point.
+    pub fn killed(&self) -> Result<()> {
+        let file = self.run_root().path().join(failpoint::FILE);
+        self.until("a process reaches the point", || Ok(!file.exists()))
+    }
+
     /// Where one of our programs is.
     pub fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
@@ -270,6 +292,21 @@ impl World {
         agent.kill().context("kill the agent")?;
         agent.wait().context("wait for the agent")?;
         Ok(())
+    }
+
+    /// Waits until the agent, which is being killed, is dead.
+    pub fn bury_agent(&self) -> Result<()> {
+        let Some(mut agent) = self.agent.take() else { bail!("no agent runs") };
+        let status = agent.wait().context("wait for the agent")?;
+        ensure!(status.signal() == Some(9), "the agent was not killed: {status}");
+        Ok(())
+    }
+
+    /// `kill -9` of the forge, if there is one.
+    pub fn kill_forge(&self) -> Result<()> {
+        let Ok(forge) = Connection::connect(&self.run_root().forge_socket()) else { return Ok(()) };
+        let pid = forge.peer_pid().context("ask who the forge is")?;
+        kill(Pid::from_raw(pid), Signal::SIGKILL).context("kill the forge")
     }
 
     /// Asks the agent to stop and waits until it has.
@@ -465,10 +502,13 @@ impl World {
 
     /// `kill -9` of a running container's supervisor.
     pub fn kill_supervisor(&self, view: &ContainerView) -> Result<()> {
-        let path = self.dir.path().join("run/c").join(view.id.as_str()).join("state.json");
-        let state: Value = serde_json::from_str(&fs::read_to_string(&path).context("read the state file")?)?;
-        let pid = state["shim"]["pid"].as_i64().context("the supervisor's pid")?;
-        kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL).context("kill the supervisor")
+        let state = self.state_file(view.id.as_str())?.context("it has no supervisor")?;
+        kill(Pid::from_raw(state.shim.pid), Signal::SIGKILL).context("kill the supervisor")
+    }
+
+    /// What a container's supervisor has written of itself; `None` when it is gone.
+    pub fn state_file(&self, id: &str) -> Result<Option<StateFile>> {
+        Ok(StateFile::read(&self.run_root().container(id)?, id)?)
     }
 
     /// Its whole log as text.
@@ -510,6 +550,19 @@ impl World {
             journal.close().await;
             Ok(readings.into_iter().map(|(_, reading)| reading).collect())
         })
+    }
+
+    /// Proves that the journal is whole, and that every container in it, which all have ended, was read to its end.
+    pub fn every_reading_is_there(&self) -> Result<()> {
+        let mut last = BTreeMap::new();
+        for reading in self.readings()? {
+            if let Some(id) = reading.series.container.clone() {
+                last.insert((id, reading.series.incarnation), reading.kind);
+            }
+        }
+        last.retain(|_, kind| !matches!(kind, ReadingKind::Final | ReadingKind::FinalBlock));
+        ensure!(last.is_empty(), "without a last reading: {last:?}");
+        Ok(())
     }
 
     /// The containers' cgroups of the instance, in every hierarchy.

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf_runtime::cgroup::vacate;
 use wharf_shared::id::HostId;
+use wharf_shim::paths::RunRoot;
 use wharf_store::Db;
 use wharf_store::journal::Journal;
 
@@ -90,6 +91,7 @@ impl App {
         let images = Images::open(&config, db.clone(), Arc::clone(&clock), events.clone(), tasks.clone())?;
         let volumes = Volumes::new(&config.state_dir, db.clone(), Arc::clone(&clock), events.clone());
 
+        wharf_shim::failpoint::arm(&RunRoot::new(&config.run_dir));
         let engine = Arc::new(
             Engine::new(config.cgroup_root(), &config.run_dir, &config.state_dir, shim(&config.shim)?)
                 .context("look at the host's cgroups")?,

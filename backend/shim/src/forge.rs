@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, WaitOptions};
 use wharf_shim::build_id::BuildId;
 use wharf_shim::connection::{Connection, ConnectionError, Listener, Received};
+use wharf_shim::failpoint;
 use wharf_shim::paths::RunRoot;
 use wharf_shim::protocol::{Failure, Message, Reply, Request, Seq};
 use wharf_sys::SysError;
@@ -81,6 +82,7 @@ pub(crate) fn start(run_root: &RunRoot) -> Result<(), ForgeError> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(ForgeError::Dumpable)?;
     let build_id = BuildId::of(&mut program).map_err(file("read", Path::new(OWN_PROGRAM)))?;
     drop(program);
+    failpoint::arm(run_root);
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     DirBuilder::new()
         .recursive(true)
@@ -314,6 +316,7 @@ impl Forge {
 
     /// Starts a shim; it is a grandchild, so that its parent is not the forge but the machine's init.
     fn launch(&mut self, launch: supervisor::Launch) -> Result<i32, LaunchError> {
+        failpoint::reach("forge.start.asked");
         let (pid_reader, pid_writer) = io::pipe().map_err(LaunchError::Pipe)?;
         let (mut pid_reader, mut pid_writer) = (Some(pid_reader), Some(pid_writer));
         let intermediate = fork(|| {
@@ -327,6 +330,7 @@ impl Forge {
                 pid_writer = None;
                 supervisor::run(launch)
             });
+            failpoint::reach("forge.start.halfway");
             match (shim, &mut pid_writer) {
                 (Ok(shim_pid), Some(writer)) => i32::from(writer.write_all(&shim_pid.to_le_bytes()).is_err()),
                 _ => 1,
@@ -341,6 +345,7 @@ impl Forge {
         };
         reap(intermediate)?;
         read.map_err(LaunchError::Pipe)?;
+        failpoint::reach("forge.start.forked");
         Ok(i32::from_le_bytes(shim_pid))
     }
 }

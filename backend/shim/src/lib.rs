@@ -10,6 +10,7 @@ pub mod client;
 pub mod clock;
 pub mod connection;
 pub mod exit;
+pub mod failpoint;
 pub mod logfile;
 pub mod memfd;
 pub mod paths;

@@ -4,6 +4,7 @@
 //! ```text
 //! <run root>/forge.sock            the forge listens here
 //! <run root>/forge.lock            held by the one living forge
+//! <run root>/failpoint             of tests, and of debug builds only
 //! <run root>/c/<id>/shim.sock      the shim of a container listens here
 //! <run root>/c/<id>/state.json     who supervises, who is pid 1, in which phase
 //! <state root>/c/<id>/exit-<generation>.json   how that start of the container ended

@@ -30,6 +30,7 @@ use wharf_shared::container::{ContainerState, ContainerUpdate, Limits, NetworkMo
 use wharf_shared::health::{HealthStatus, HealthView};
 use wharf_shared::id::{CheckpointId, ContainerId};
 use wharf_shared::problem::ProblemKind;
+use wharf_shim::failpoint;
 use wharf_shim::process_ref::ProcessRef;
 use wharf_shim::protocol::{ExitStatus, Request};
 use wharf_store::containers::{self as rows, ContainerRecord, Desired};
@@ -379,6 +380,7 @@ impl Actor {
         match notice {
             ShimNotice::Exited => self.ended(None).await,
             ShimNotice::ExecExited { exec_id, status } => {
+                failpoint::reach("agent.exec.ended");
                 if let Some(waiting) = self.live.as_mut().and_then(|live| live.execs.remove(&exec_id)) {
                     // A client that hung up does not want to know.
                     waiting.send(status).ok();
@@ -407,6 +409,7 @@ impl Actor {
                     tracing::warn!(container.id = %self.row.id, error = chain(&error), "the supervisor did not kill");
                     patience = Duration::ZERO;
                 }
+                failpoint::reach("agent.stop.killed");
                 self.deadline = Some((Instant::now() + patience, Then::KillHarder));
             }
             Then::KillHarder => {
@@ -456,7 +459,10 @@ impl Actor {
             })
             .await;
         match saved {
-            Ok(()) => self.prepare(),
+            Ok(()) => {
+                failpoint::reach("agent.start.intended");
+                self.prepare();
+            }
             Err(error) => self.answer_starting(&Err(error)),
         }
     }
@@ -510,6 +516,7 @@ impl Actor {
             row.observed.exit = None;
         })
         .await?;
+        failpoint::reach("agent.start.numbered");
         let Launched { session, pid, address, ports } =
             Box::pin(launch::launch(&self.deps, &self.row, prepared, &cgroup)).await?;
         self.live =
@@ -527,6 +534,7 @@ impl Actor {
             row.observed.ports = ports;
         })
         .await;
+        failpoint::reach("agent.start.told");
         self.deps.names_changed(&self.row);
         Ok(())
     }
@@ -596,11 +604,13 @@ impl Actor {
             }
             return self.answer_stopping(&saved);
         }
+        failpoint::reach("agent.stop.intended");
         let Some(live) = &self.live else { return };
         let signo = launch::stop_signal(&self.deps, &self.row).await;
         if let Err(error) = live.session.ask(Request::Signal { signo, all: false }, &[]).await {
             tracing::debug!(container.id = %self.row.id, error = chain(&error), "the stop signal was not sent");
         }
+        failpoint::reach("agent.stop.signalled");
         if frozen && let Err(error) = self.deps.engine.thaw(live.cgroup.clone()).await {
             tracing::warn!(container.id = %self.row.id, error = chain(&error), "a paused container was not thawed");
         }
@@ -799,6 +809,7 @@ impl Actor {
         // Its exit record, which goes with it, may be the only copy of its last reading.
         self.settle().await?;
         self.save(None, |row| row.observed.state = ContainerState::Removing).await?;
+        failpoint::reach("agent.remove.intended");
         if tokio::time::timeout(READERS_PATIENCE, self.readers.write()).await.is_err() {
             tracing::debug!(container.id = %self.row.id, "a slow reader of the log misses its end");
         }
@@ -807,8 +818,10 @@ impl Actor {
             .remove_files(self.row.id.as_str())
             .await
             .map_err(|error| ServiceError::internal("the container's files cannot be removed", error))?;
+        failpoint::reach("agent.remove.deleted");
         // While its name is still known.
         self.deps.metering.roll_up_now(&self.deps.db).await?;
+        failpoint::reach("agent.remove.rolled_up");
         let mut tx = self.deps.db.begin().await?;
         let own = if volumes || self.row.spec.auto_remove {
             wharf_store::volumes::anonymous_of(&mut tx, &self.row.id).await?
@@ -821,6 +834,7 @@ impl Actor {
         let change = change_of(&self.row, "container.removed", BTreeMap::new());
         self.deps.events.changed(&mut tx, ctx, "container.remove", change).await?;
         tx.commit().await?;
+        failpoint::reach("agent.remove.committed");
         self.deps.events.publish();
         self.deps.volumes.discard(discarded).await;
         Ok(())

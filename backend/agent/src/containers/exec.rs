@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tokio::sync::oneshot;
 use wharf_runtime::spec::{ExecSpec as Spec, ProcessSpec, SPEC_VERSION};
 use wharf_shared::container::ExecSpec;
-use wharf_shim::memfd;
 use wharf_shim::protocol::{ExitStatus, Reply, Request};
+use wharf_shim::{failpoint, memfd};
 
 use super::launch;
 use crate::engine::{EngineError, Session, SessionError};
@@ -58,6 +58,7 @@ pub(super) async fn start(
         &spec.encode().map_err(|error| ServiceError::internal("the process cannot be described", error))?,
     )
     .map_err(|error| ServiceError::internal("no memory file for the process", error))?;
+    failpoint::reach("agent.exec.described");
     if terminal {
         let request = Request::Exec { stdin: false, stdout: false, stderr: false };
         let (_, mut descriptors) = asked(session, request, &[sealed.as_fd()]).await?;
@@ -74,6 +75,7 @@ pub(super) async fn start(
     descriptors.extend([stdout.as_fd(), stderr.as_fd()]);
     let request = Request::Exec { stdin: wants_input, stdout: true, stderr: true };
     asked(session, request, &descriptors).await?;
+    failpoint::reach("agent.exec.started");
     let streams = Streams::Pipes {
         stdin: stdin.map(|(_, ours)| ours.into()),
         stdout: our_stdout.into(),

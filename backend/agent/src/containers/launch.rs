@@ -18,6 +18,7 @@ use wharf_shared::id::CheckpointId;
 use wharf_shared::network::{PortMapping, Protocol};
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeSource;
+use wharf_shim::failpoint;
 use wharf_shim::protocol::Request;
 use wharf_store::containers::ContainerRecord;
 use wharf_store::tenants::{self, TenantRecord};
@@ -107,6 +108,7 @@ pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Pre
     };
     let asked = row.spec.health.as_ref();
     let check = health::effective(asked, image.config.config.healthcheck.as_ref(), row.spec.network);
+    failpoint::reach("agent.start.prepared");
     Ok(Prepared {
         digest: image.manifest_digest.to_string(),
         command_line,
@@ -214,7 +216,10 @@ pub(super) async fn launch(
         deps.engine.make_cgroup(cgroup.to_owned(), row.spec.limits.clone(), rules, delegate_to),
     );
     let built = match named.and(made.and(limited).map_err(engine_failed)) {
-        Ok(()) => deps.engine.build(&spec).await.map_err(engine_failed),
+        Ok(()) => {
+            failpoint::reach("agent.start.furnished");
+            deps.engine.build(&spec).await.map_err(engine_failed)
+        }
         Err(error) => Err(error),
     };
     let Created { session, pid, network_namespace } = match built {
@@ -225,6 +230,7 @@ pub(super) async fn launch(
             return Err(error);
         }
     };
+    failpoint::reach("agent.start.built");
     match connect_and_start(deps, row, &session, pid, network_namespace, cgroup, &network, address).await {
         Ok(launched) => {
             // As large as its memory, and never read again.
@@ -284,11 +290,14 @@ async fn connect_and_start(
     let connected = connect(deps, row, network, network_namespace, address);
     let (connected, ready) = tokio::join!(connected, deps.metering.ready(run));
     let ports = connected?;
+    failpoint::reach("agent.start.connected");
     // Now that its interface is there to be counted, and before anything of it runs.
     deps.metering.begin(run, ready?).await?;
+    failpoint::reach("agent.start.metered");
     if let Err(error) = session.ask(Request::Start, &[]).await {
         return Err(engine_failed(error.into()));
     }
+    failpoint::reach("agent.start.started");
     Ok(Launched { session: session.clone(), pid, address, ports })
 }
 

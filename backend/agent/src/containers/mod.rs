@@ -41,6 +41,7 @@ use wharf_shared::problem::ProblemKind;
 use wharf_shared::reading::ReadingLimits;
 use wharf_shared::tenant::Quota;
 use wharf_shared::volume::VolumeSource;
+use wharf_shim::failpoint;
 use wharf_store::containers::{self as rows, Desired, Observed};
 pub(crate) use wharf_store::containers::{ContainerFilter, ContainerRecord};
 use wharf_store::pagination::PageRequest;
@@ -346,6 +347,7 @@ impl Containers {
         };
         self.deps.events.changed(&mut tx, ctx, "container.create", change).await?;
         tx.commit().await?;
+        failpoint::reach("agent.create.written");
         self.deps.events.publish();
         // From here on the container is found again whatever happens: its actor sees that it shall run.
         self.spawn(row.clone(), false);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wharf_shared::id::{ContainerId, TenantId};
 use wharf_shared::problem::ProblemKind;
+use wharf_shim::failpoint;
 use wharf_store::containers::{self as rows, ContainerFilter, ContainerRecord};
 use wharf_store::pagination::PageRequest;
 use wharf_store::{Scope, tenants};
@@ -50,11 +51,13 @@ impl Containers {
                 tracing::error!(container.id = %run.id, error = chain(&error), "a start that no row knows was not ended");
             }
         }
+        failpoint::reach("agent.sweep.ended");
         for (id, wanted) in &sweep.supervisors {
             self.deps.engine.dismiss_supervisor(id, *wanted).await.map_err(launch::engine_failed)?;
         }
         for run in &sweep.runs {
             self.book(&run.id, run.generation, Some(run)).await;
+            failpoint::reach("agent.sweep.booked");
         }
         for id in &sweep.unknown {
             for generation in self.deps.engine.exit_generations(id).await.map_err(launch::engine_failed)? {

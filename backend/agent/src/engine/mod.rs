@@ -29,9 +29,9 @@ use wharf_shared::container::{Limits, ProcessView};
 use wharf_shared::tenant::Quota;
 use wharf_shim::client;
 use wharf_shim::connection::Connection;
-use wharf_shim::memfd;
 use wharf_shim::paths::{RunRoot, StateDir, StateRoot};
 use wharf_shim::protocol::{Failure, Reply, Request};
+use wharf_shim::{failpoint, memfd};
 
 /// How long the forge may take to answer; it does nothing but fork.
 const FORGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -260,6 +260,7 @@ impl Engine {
             let session = Session::new(ours)?;
             let asked = self.ask_forge(request.clone(), &[sealed.as_fd(), theirs.as_fd()]).await;
             drop(theirs);
+            failpoint::reach("agent.start.asked");
             if let Err(EngineError::Session(error @ SessionError::Timeout { .. })) = asked {
                 return Err(error.into());
             }

@@ -14,6 +14,7 @@ use wharf_runtime::spec::{LaunchSpec, SpecError};
 use wharf_runtime::usage::{Depth, UsageError, UsageReader};
 use wharf_shim::connection::{ConnectionError, Listener};
 use wharf_shim::exit::{ExitRecord, ExitRecordError};
+use wharf_shim::failpoint;
 use wharf_shim::logfile::{LogError, LogWriter};
 use wharf_shim::memfd::{SpecFileError, read_spec};
 use wharf_shim::paths::{RunDir, StateDir};
@@ -106,6 +107,7 @@ pub(super) fn create(id: &str, generation: u64, spec: OwnedFd) -> Result<Supervi
         pipes: [None; 3],
     };
     state.write(&run_dir)?;
+    failpoint::reach("shim.start.claimed");
     build(&spec, state, lock).inspect_err(|_| {
         // Without its file the container is unknown, which is what it is now.
         std::fs::remove_file(run_dir.shim_socket()).ok();
@@ -123,13 +125,16 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
     let (mut streams, theirs) = Streams::new(&spec.process).map_err(CreateError::Streams)?;
     state.pipes = pipes(&theirs).map_err(CreateError::Streams)?;
     let listener = Listener::bind(&run_dir.shim_socket()).map_err(CreateError::Listen)?;
+    failpoint::reach("shim.start.listening");
     // From here on an early return ends the container: that is what dropping it does.
     let mut created = wharf_runtime::launch::create_in(&layout, spec, theirs, &Gate::Supervisor)
         .map_err(CreateError::Launch)?;
+    failpoint::reach("shim.start.built");
     let init = ProcessRef { pid: created.pid, start_time_ticks: created.start_time_ticks };
     state.init = Some(init);
     state.phase = Phase::Created;
     state.write(&run_dir)?;
+    failpoint::reach("shim.start.recorded");
     // A network that is the host's is nobody's use.
     let counted = created.netns.is_some().then_some(init.pid);
     if let Some(master) = created.pty_master.take() {

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wharf_runtime::usage::Depth;
 use wharf_shim::clock::{Moment, realtime_ns};
 use wharf_shim::exit::{EXIT_RECORD_VERSION, ExitRecord, ExitStatus};
+use wharf_shim::failpoint;
 use wharf_shim::protocol::{Notice, Phase};
 
 use super::{Life, Supervisor};
@@ -40,8 +41,10 @@ impl Supervisor {
 
     /// Ends what is left of the container and prepares its record.
     pub(super) fn take_stock(&mut self, status: ExitStatus, started: Option<Moment>) {
+        failpoint::reach("shim.stop.reaped");
         let exited = Moment::now();
         self.kill_rest();
+        failpoint::reach("shim.stop.emptied");
         for output in &mut self.streams.outputs {
             output.drain(&mut self.buffer, &mut self.log);
         }
@@ -99,10 +102,12 @@ impl Supervisor {
             *retry_at = now + RECORD_RETRY;
             return;
         }
+        failpoint::reach("shim.stop.recorded");
         let (status, oom_killed) = (record.status, record.oom_killed);
         self.life = Life::Exited { status };
         self.set_phase(Phase::Exited);
         self.nobody_since = now;
         self.tell(Notice::Exited { status, oom_killed }, None);
+        failpoint::reach("shim.stop.told");
     }
 }

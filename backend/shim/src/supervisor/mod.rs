@@ -27,6 +27,7 @@ use wharf_runtime::usage::{Depth, UsageReader};
 use wharf_shim::clock::Moment;
 use wharf_shim::connection::{Connection, Listener};
 use wharf_shim::exit::{ExitRecord, ExitStatus};
+use wharf_shim::failpoint;
 use wharf_shim::logfile::LogWriter;
 use wharf_shim::paths::{RunDir, StateDir};
 use wharf_shim::process_ref::ProcessRef;
@@ -145,6 +146,7 @@ impl Supervisor {
         };
         let network = self.network.as_ref().and_then(|network| network.try_clone().ok());
         self.tell(created, network.as_ref());
+        failpoint::reach("shim.start.told");
         loop {
             // A poll that fails is only repeated: the container must not be left alone.
             let ready = self.wait().unwrap_or_default();
@@ -240,6 +242,7 @@ impl Supervisor {
 
     fn reap_execs(&mut self) {
         for (exec_id, status) in self.execs.reap() {
+            failpoint::reach("shim.exec.reaped");
             self.tell(Notice::ExecExited { exec_id, status }, None);
         }
     }

@@ -8,6 +8,7 @@ use wharf_runtime::cgroup::CgroupError;
 use wharf_shim::clock::Moment;
 use wharf_shim::connection::Received;
 use wharf_shim::exit::ExitStatus;
+use wharf_shim::failpoint;
 use wharf_shim::protocol::{Failure, Message, Notice, Phase, Reply, Request, StateReport};
 use wharf_sys::process::{pidfd_open, pidfd_send_signal};
 
@@ -54,10 +55,12 @@ impl Supervisor {
                 self.lose_agent();
             }
             if starts && done {
+                failpoint::reach("shim.start.answered");
                 self.tell(Notice::Started, None);
             }
             if releases && done {
                 std::fs::remove_file(self.run_dir.state_file()).ok();
+                failpoint::reach("shim.stop.released");
                 return true;
             }
         }
@@ -106,6 +109,7 @@ impl Supervisor {
         let started = Moment::now();
         match created.start() {
             Ok(running) => {
+                failpoint::reach("shim.start.executed");
                 self.life = Life::Running { running: Box::new(running), started };
                 self.set_phase(Phase::Running);
                 Ok(())
@@ -122,11 +126,14 @@ impl Supervisor {
     }
 
     fn signal(&self, signo: i32, all: bool) -> Result<(), Failure> {
+        failpoint::reach("shim.stop.asked");
         if !matches!(self.life, Life::Created(_) | Life::Running { .. }) {
             return Err(Failure::refused("signal", Errno::SRCH, "the container has ended"));
         }
         if !all {
-            return send_signal(&self.init_pidfd, signo);
+            let sent = send_signal(&self.init_pidfd, signo);
+            failpoint::reach("shim.stop.signalled");
+            return sent;
         }
         let failed = |error: CgroupError| Failure::new("signal", &error);
         if signo == Signal::KILL.as_raw() {
@@ -147,10 +154,12 @@ impl Supervisor {
         let Life::Running { running, .. } = &self.life else {
             return Err(Failure::refused("exec", Errno::SRCH, "the container does not run"));
         };
+        failpoint::reach("shim.exec.asked");
         let (pid, master) = self
             .execs
             .start(&running.target, descriptors, given)
             .map_err(|error| Failure::new("exec", &error))?;
+        failpoint::reach("shim.exec.started");
         Ok((Reply::ExecStarted { pid, terminal: master.is_some() }, master))
     }
 

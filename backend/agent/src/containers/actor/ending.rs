@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wharf_shared::container::{ContainerState, ExitView};
 use wharf_shared::time::Timestamp;
 use wharf_shim::exit::ExitRecord;
+use wharf_shim::failpoint;
 use wharf_shim::process_ref::exit_status;
 use wharf_shim::protocol::{ExitStatus, Phase};
 use wharf_store::containers::Desired;
@@ -47,6 +48,7 @@ pub(super) struct Ending {
 impl Actor {
     /// The run is over: usage first, then what the row says, then what it held, then what follows.
     pub(super) async fn ended(&mut self, found: Option<Box<ExitRecord>>) {
+        failpoint::reach("agent.stop.heard");
         let Some(live) = self.live.take() else { return };
         self.deadline = None;
         self.health = None;
@@ -100,6 +102,7 @@ impl Actor {
         let (booked, told, owed) = (false, false, false);
         let mut ending = Ending { generation, record, lost_status, cgroup, booked, told, owed, retry_at };
         let booked = self.book(&mut ending).await;
+        failpoint::reach("agent.stop.booked");
         // Giving back takes longer than telling, and nobody waits for it: the next start and the removal
         // pass through this actor, and what a killed agent leaves is found by the sweep. Only a published
         // port must be free when its holder is said to have ended.
@@ -111,12 +114,14 @@ impl Actor {
             Ok(()) => booked,
             told => booked.and(told),
         };
+        failpoint::reach("agent.stop.told");
         if !publishes {
             self.give_back(session).await;
         }
         let told = ending.told;
         ending.owed = !told;
         self.forget_or_retry(ending, &done).await;
+        failpoint::reach("agent.stop.forgotten");
         told
     }
 
@@ -127,7 +132,9 @@ impl Actor {
         if let Some(session) = session {
             launch::let_go(session).await;
         }
+        failpoint::reach("agent.stop.released");
         launch::release(&self.deps, &self.row).await;
+        failpoint::reach("agent.stop.disconnected");
     }
 
     /// An end that an earlier agent told, but could not book.

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wharf_shared::container::{ContainerState, RestartPolicy};
 use wharf_shared::network::PortMapping;
+use wharf_shim::failpoint;
 use wharf_shim::protocol::{ExitStatus, Phase, StateReport};
 use wharf_store::containers::Desired;
 use wharf_store::{addresses, ports};
@@ -31,6 +32,7 @@ impl Actor {
             let (record, ran) = match self.look(&cgroup).await {
                 None => return,
                 Some(Found::Alive { session, report }) => {
+                    failpoint::reach("agent.recover.found");
                     self.adopt(session, &report, cgroup).await;
                     return;
                 }
@@ -133,6 +135,7 @@ impl Actor {
         {
             tracing::error!(container.id = %id, error = chain(&error), "an adopted container cannot be metered");
         }
+        failpoint::reach("agent.recover.adopted");
         match report.phase {
             Phase::Running => {
                 let frozen = self.row.observed.state == ContainerState::Paused;
