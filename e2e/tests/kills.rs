@@ -454,7 +454,7 @@ impl Life<'_> {
         })?;
         if !by_itself {
             self.until("it is up", Method::GET, &format!("{}/logs", self.path), None, |answer| {
-                answer.body.contains("up") || self.view().is_ok_and(|view| is_over(&view))
+                answer.body.contains("up") || self.view().is_ok_and(|view| self.is_over(&view))
             })?;
             if choice.is_multiple_of(2) {
                 self.exec()?;
@@ -467,13 +467,14 @@ impl Life<'_> {
         let deadline = Instant::now() + PATIENCE;
         let view = loop {
             match self.view() {
-                Ok(view) if is_over(&view) => break view,
+                Ok(view) if self.is_over(&view) => break view,
                 last => ensure!(Instant::now() < deadline, "it does not end: {last:?}"),
             }
             self.api.pause(Duration::from_millis(25));
         };
         self.judge(&view)?;
-        self.until("it is removed", Method::DELETE, &self.path, None, |answer| {
+        let path = format!("{}?force=true", self.path);
+        self.until("it is removed", Method::DELETE, &path, None, |answer| {
             answer.status.is_success() || answer.status == StatusCode::NOT_FOUND
         })
     }
@@ -511,6 +512,16 @@ impl Life<'_> {
         self.api.get(&self.path)
     }
 
+    /// What has ended without having run was built for an agent that died, and is built anew; unless agent and
+    /// supervisor died before anybody could write that it ran.
+    fn is_over(&self, view: &ContainerView) -> bool {
+        let lost = view.exit.as_ref().is_some_and(|exit| exit.supervisor_lost);
+        match view.state {
+            ContainerState::Exited => view.started_at.is_some() || lost && self.load.is_bereaved(view),
+            state => state == ContainerState::Failed,
+        }
+    }
+
     /// Asks until the answer is good; there may be no agent for a while.
     fn until(
         &self,
@@ -529,14 +540,6 @@ impl Life<'_> {
             ensure!(Instant::now() < deadline, "not within {} s: {what}: {answer:?}", PATIENCE.as_secs());
             self.api.pause(Duration::from_millis(25));
         }
-    }
-}
-
-/// What has ended without having run was built for an agent that died, and is built anew.
-fn is_over(view: &ContainerView) -> bool {
-    match view.state {
-        ContainerState::Exited => view.started_at.is_some(),
-        state => state == ContainerState::Failed,
     }
 }
 
