@@ -30,7 +30,7 @@ const LIFE: &str = "httpd -p 80 -h /www; trap 'exit 7' TERM; echo up; while :; d
 const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 1000; done";
 const CODE: i32 = 7;
 /// A container under load has reached any state within this time, whatever is killed meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Containers that live at the same time.
 const WORKERS: u64 = 4;
 
@@ -104,9 +104,7 @@ fn at_each_point(prefixes: &[&str]) -> Result<()> {
             for publishes in variants {
                 let kill = Kill::new(world, &tenant, point, *publishes)?;
                 if let Err(error) = kill.run() {
-                    let failure = format!("{point}, ports: {publishes}: {error:#}");
-                    eprintln!("{failure}");
-                    failures.push(failure);
+                    failures.push(format!("{point}, ports: {publishes}: {error:#}"));
                     kill.clear()?;
                 }
             }
@@ -448,19 +446,19 @@ impl Life<'_> {
         let mut spec = self.load.spec.clone();
         spec["name"] = json!(name);
         spec["command"] = json!(["sh", "-c", script]);
-        self.until("it is created", Method::POST, "/containers?start=true", Some(&spec), |answer| {
+        self.until("it is created", &Method::POST, "/containers?start=true", Some(&spec), |answer| {
             // The answer before may not have come.
             answer.status.is_success() || answer.status == StatusCode::CONFLICT
         })?;
         if !by_itself {
-            self.until("it is up", Method::GET, &format!("{}/logs", self.path), None, |answer| {
+            self.until("it is up", &Method::GET, &format!("{}/logs", self.path), None, |answer| {
                 answer.body.contains("up") || self.view().is_ok_and(|view| self.is_over(&view))
             })?;
             if choice.is_multiple_of(2) {
                 self.exec()?;
             }
             let stop = format!("{}/stop", self.path);
-            self.until("it is asked to stop", Method::POST, &stop, Some(&json!({})), |answer| {
+            self.until("it is asked to stop", &Method::POST, &stop, Some(&json!({})), |answer| {
                 answer.status.is_success() || answer.status == StatusCode::CONFLICT
             })?;
         }
@@ -474,7 +472,7 @@ impl Life<'_> {
         };
         self.judge(&view)?;
         let path = format!("{}?force=true", self.path);
-        self.until("it is removed", Method::DELETE, &path, None, |answer| {
+        self.until("it is removed", &Method::DELETE, &path, None, |answer| {
             answer.status.is_success() || answer.status == StatusCode::NOT_FOUND
         })
     }
@@ -526,7 +524,7 @@ impl Life<'_> {
     fn until(
         &self,
         what: &str,
-        method: Method,
+        method: &Method,
         path: &str,
         body: Option<&Value>,
         good: impl Fn(&Answer) -> bool,

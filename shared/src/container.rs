@@ -742,8 +742,9 @@ impl Limits {
         within("pids", self.pids.map(u64::from), 1, 4_194_304);
         within("io_read_bytes_per_s", self.io_read_bytes_per_s, 4_096, 1 << 50);
         within("io_write_bytes_per_s", self.io_write_bytes_per_s, 4_096, 1 << 50);
-        within("io_read_ops_per_s", self.io_read_ops_per_s.map(u64::from), 1, 1_000_000_000);
-        within("io_write_ops_per_s", self.io_write_ops_per_s.map(u64::from), 1, 1_000_000_000);
+        // cgroup v2 takes no less than 2.
+        within("io_read_ops_per_s", self.io_read_ops_per_s.map(u64::from), 2, 1_000_000_000);
+        within("io_write_ops_per_s", self.io_write_ops_per_s.map(u64::from), 2, 1_000_000_000);
         within("shm_bytes", self.shm_bytes, 4_096, 1 << 50);
         within("open_files", self.open_files.map(u64::from), 16, 1_048_576);
         if self.swap_bytes.is_some() && self.memory_bytes.is_none() {

@@ -100,7 +100,7 @@ impl ContentStore {
             let _alone = self.make_alone(diff_id).await;
             let (store, shared) = (self.clone(), std::mem::take(path));
             let own = PathBuf::from(diff_id.hex()).join(OWN).join(owner);
-            *path = own.clone();
+            path.clone_from(&own);
             crate::blocking(move || Ok(store.copy_layer(&shared, &own)?)).await?;
         }
         Ok(paths)

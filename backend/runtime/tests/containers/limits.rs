@@ -218,8 +218,8 @@ fn io_rows((major, minor): Disk) -> [Row; 4] {
     let kinds = [
         ("io_read_bytes_per_s", "blkio.throttle.read_bps_device", "rbps", [mib, 2 * mib]),
         ("io_write_bytes_per_s", "blkio.throttle.write_bps_device", "wbps", [3 * mib, mib]),
-        ("io_read_ops_per_s", "blkio.throttle.read_iops_device", "riops", [500, 1]),
-        ("io_write_ops_per_s", "blkio.throttle.write_iops_device", "wiops", [1, 700]),
+        ("io_read_ops_per_s", "blkio.throttle.read_iops_device", "riops", [500, 2]),
+        ("io_write_ops_per_s", "blkio.throttle.write_iops_device", "wiops", [2, 700]),
     ];
     kinds.map(|(name, legacy, word, rates)| {
         let steps = rates.map(|rate| {
