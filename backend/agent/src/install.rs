@@ -373,7 +373,7 @@ mod tests {
         stage();
         write(&paths.settings, "listen = \"127.0.0.1:9000\"\n", 0o600).expect("written");
         uninstall(&none, &arguments, false, never).expect("uninstalled");
-        assert_eq!(files(), [paths.settings.clone()]);
+        assert_eq!(files(), std::slice::from_ref(&paths.settings));
         uninstall(&none, &arguments, true, never).expect("purged, and nothing else is there any more");
         assert_eq!(files(), [] as [PathBuf; 0]);
     }
