@@ -979,7 +979,7 @@ mod tests {
 
     #[test]
     fn refuses_unknown_fields() {
-        assert!(serde_json::from_str::<ContainerSpec>(r#"{"image":"a","privileged":true}"#).is_err());
+        assert!(serde_json::from_str::<ContainerSpec>(r#"{"image":"a","privilege":true}"#).is_err());
     }
 
     #[test]

@@ -43,7 +43,7 @@ async fn a_container_that_cannot_be_is_refused_with_what_to_do() {
         ("bad name", &operator, json!({ "name": "a b" }), "invalid", &["name"]),
         ("no image", &operator, json!({ "image": "" }), "invalid", &["image"]),
         ("bad image", &operator, json!({ "image": "busybox:no tag" }), "invalid", &["image"]),
-        ("unknown field", &operator, json!({ "privileged": true }), "invalid", &["privileged"]),
+        ("unknown field", &operator, json!({ "privilege": true }), "invalid", &["privilege"]),
         ("unknown limit", &operator, json!({ "limits": { "memory": 1 } }), "invalid", &["memory"]),
         (
             "little memory",
