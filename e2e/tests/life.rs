@@ -237,7 +237,7 @@ fn limits_groups_parameters_and_privileges_are_as_asked_and_no_more() -> Result<
         }
         // Nobody has these here, under any name.
         for more in [
-            json!({ "privileged": true }),
+            json!({ "system": true, "host_namespaces": ["user"] }),
             json!({ "pid_mode": "host" }),
             json!({ "sysctls": { "kernel.core_pattern": "|/x" } }),
             json!({ "sysctls": { "net.core.somaxconn": "1\n2" } }),
