@@ -21,8 +21,8 @@ const SOURCE: &str = include_str!("../src/work.c");
 const MEBIBYTES: f64 = 1024.0;
 /// Sends so many MiB to address `$0` and prints the seconds before and after.
 const SEND: &str = "read a rest < /proc/uptime; dd if=/dev/zero bs=64k count=16384 2>/dev/null | nc $0 5000; read b rest < /proc/uptime; echo $a $b";
-/// Takes what comes, again and again.
-const TAKE: &str = "while :; do nc -l -p 5000 > /dev/null < /dev/null; done";
+/// Takes what comes, again and again. Its input never ends: at an end it would tell the other side to stop.
+const TAKE: &str = "mkfifo /f; exec 3<>/f; while :; do nc -l -p 5000 <&3 > /dev/null; done";
 
 fn main() -> Result<()> {
     if figures::wanted() { run(measure) } else { Ok(()) }
