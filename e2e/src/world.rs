@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -466,6 +466,26 @@ impl World {
     pub fn script(&self, tenant: &TenantView, script: &str, more: Value) -> Result<ContainerView> {
         let view = self.start(tenant, &["sh", "-c", script], more)?;
         self.ended(view.id.as_str())
+    }
+
+    /// Runs `wharf` in the world's directory, as the admin, for the tenant `acme`.
+    pub fn wharf(&self, arguments: &[&str]) -> Result<Output> {
+        Command::new(self.program("wharf"))
+            .args(arguments)
+            .env("WHARF_URL", self.url())
+            .env("WHARF_TOKEN", self.api().token().context("a token")?)
+            .env("WHARF_TENANT", "acme")
+            .env("XDG_CONFIG_HOME", self.dir())
+            .current_dir(self.dir())
+            .output()
+            .context("run wharf")
+    }
+
+    /// The same, and returns what it printed; it must succeed.
+    pub fn said(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.wharf(arguments)?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Waits until a container has ended.

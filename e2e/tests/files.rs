@@ -2,12 +2,12 @@
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::json;
-use wharf_e2e::{World, run};
+use wharf_e2e::run;
 use wharf_shared::container::{ChangeKind, ChangesView, ContainerState, ContainerView};
 use wharf_shared::image::ImageView;
 use wharf_shared::problem::ProblemKind;
@@ -116,23 +116,6 @@ fn a_container_that_never_ran_has_its_image_s_files_and_bad_names_are_refused() 
     })
 }
 
-/// Runs `wharf` as the admin.
-fn wharf(world: &World, arguments: &[&str]) -> Result<Output> {
-    Ok(Command::new(world.program("wharf"))
-        .args(arguments)
-        .env("WHARF_URL", world.url())
-        .env("WHARF_TOKEN", world.api().token().context("a token")?)
-        .env("XDG_CONFIG_HOME", world.dir())
-        .current_dir(world.dir())
-        .output()?)
-}
-
-fn said(world: &World, arguments: &[&str]) -> Result<String> {
-    let output = wharf(world, arguments)?;
-    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
-}
-
 /// Attacks: C5.
 #[test]
 fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
@@ -152,24 +135,24 @@ fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
         let view: ContainerView = world.api().post("/containers", &spec)?;
 
         // Created, running, paused, stopped: one set of rules.
-        let there = |path: &str| said(world, &["cp", &format!("box:{path}"), "-"]);
+        let there = |path: &str| world.said(&["cp", &format!("box:{path}"), "-"]);
         for state in ["created", "running", "paused", "exited"] {
             match state {
-                "running" => drop(said(world, &["start", "box"])?),
-                "paused" => drop(said(world, &["pause", "box"])?),
+                "running" => drop(world.said(&["start", "box"])?),
+                "paused" => drop(world.said(&["pause", "box"])?),
                 "exited" => {
-                    said(world, &["resume", "box"])?;
-                    said(world, &["stop", "-t", "0", "box"])?;
+                    world.said(&["resume", "box"])?;
+                    world.said(&["stop", "-t", "0", "box"])?;
                 }
                 _ => {}
             }
             let place = format!("/{state}");
-            said(world, &["cp", "tree", &format!("box:{place}")])?;
-            said(world, &["cp", "tree/one", &format!("box:{place}/renamed")])?;
-            said(world, &["cp", "tree/.", &format!("box:{place}/sub")])?;
-            said(world, &["cp", "tree/one", &format!("box:{place}/")])?;
+            world.said(&["cp", "tree", &format!("box:{place}")])?;
+            world.said(&["cp", "tree/one", &format!("box:{place}/renamed")])?;
+            world.said(&["cp", "tree/.", &format!("box:{place}/sub")])?;
+            world.said(&["cp", "tree/one", &format!("box:{place}/")])?;
             let out = format!("out-{state}");
-            said(world, &["cp", &format!("box:{place}"), &out])?;
+            world.said(&["cp", &format!("box:{place}"), &out])?;
             let text =
                 |path: &str| std::fs::read_to_string(dir.join(&out).join(path)).context(path.to_owned());
             for (path, expected) in [
@@ -181,7 +164,7 @@ fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
                 assert_eq!(text(path)?, expected, "{state} {path}");
             }
             assert_eq!(std::fs::read_link(dir.join(&out).join("link"))?, Path::new("sub/two"));
-            said(world, &["cp", "-L", &format!("box:{place}/link"), &format!("{out}-link")])?;
+            world.said(&["cp", "-L", &format!("box:{place}/link"), &format!("{out}-link")])?;
             assert_eq!(std::fs::read_to_string(dir.join(format!("{out}-link")))?, "second\n");
             for refused in [
                 ["cp", "tree", &format!("box:{place}/one")],
@@ -190,7 +173,7 @@ fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
                 ["cp", "box:/proc/version", "x"],
                 ["cp", "tree/one", "box:/sys/fs/cgroup/"],
             ] {
-                let output = wharf(world, &refused)?;
+                let output = world.wharf(&refused)?;
                 // What does not run has neither /proc nor /sys in it.
                 ensure!(!output.status.success(), "{state} {refused:?}");
                 ensure!(!output.stderr.is_empty(), "{state} {refused:?}");
@@ -200,22 +183,22 @@ fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
         }
 
         // What runs in it sees them as its own root's, and can change them.
-        said(world, &["start", "box"])?;
+        world.said(&["start", "box"])?;
         let listed =
-            said(world, &["exec", "box", "stat", "-c", "%u:%g %n", "/created/one", "/running/sub/two"])?;
+            world.said(&["exec", "box", "stat", "-c", "%u:%g %n", "/created/one", "/running/sub/two"])?;
         assert_eq!(listed, "0:0 /created/one\n0:0 /running/sub/two\n");
-        said(world, &["exec", "box", "sh", "-c", "echo more >>/created/one && rm -r /running /exited/sub"])?;
+        world.said(&["exec", "box", "sh", "-c", "echo more >>/created/one && rm -r /running /exited/sub"])?;
         // Volumes and memory are there while it runs; elsewhere the client is told so.
         for place in ["/data", "/scratch"] {
-            said(world, &["cp", "tree", &format!("box:{place}")])?;
-            assert_eq!(said(world, &["exec", "box", "cat", &format!("{place}/tree/sub/two")])?, "second\n");
-            said(world, &["exec", "box", "sh", "-c", &format!("echo own >{place}/own")])?;
-            said(world, &["cp", &format!("box:{place}/own"), "own"])?;
+            world.said(&["cp", "tree", &format!("box:{place}")])?;
+            assert_eq!(world.said(&["exec", "box", "cat", &format!("{place}/tree/sub/two")])?, "second\n");
+            world.said(&["exec", "box", "sh", "-c", &format!("echo own >{place}/own")])?;
+            world.said(&["cp", &format!("box:{place}/own"), "own"])?;
             assert_eq!(std::fs::read_to_string(dir.join("own"))?, "own\n");
             std::fs::remove_file(dir.join("own"))?;
         }
-        said(world, &["stop", "-t", "0", "box"])?;
-        let refused = wharf(world, &["cp", "tree/one", "box:/data"])?;
+        world.said(&["stop", "-t", "0", "box"])?;
+        let refused = world.wharf(&["cp", "tree/one", "box:/data"])?;
         ensure!(String::from_utf8_lossy(&refused.stderr).contains("start it"), "{refused:?}");
 
         // Another tenant has none of it, and each copy is in the audit trail.

@@ -3,34 +3,17 @@
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
-use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use wharf_e2e::{World, run, run_with};
+use wharf_e2e::{run, run_with};
 use wharf_shared::container::{ContainerState, ContainerView};
 use wharf_shared::problem::ProblemKind;
 
 /// Refuses to make directories, and nothing else.
 const NO_MKDIR: &str = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[
     {"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":95}]}"#;
-
-fn wharf(world: &World, arguments: &[&str]) -> Result<Output> {
-    Ok(Command::new(world.program("wharf"))
-        .args(arguments)
-        .env("WHARF_URL", world.url())
-        .env("WHARF_TOKEN", world.api().token().context("a token")?)
-        .env("WHARF_TENANT", "acme")
-        .env("XDG_CONFIG_HOME", world.dir())
-        .output()?)
-}
-
-fn said(world: &World, arguments: &[&str]) -> Result<String> {
-    let output = wharf(world, arguments)?;
-    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
-}
 
 /// Attacks: D12.
 #[test]
@@ -82,20 +65,19 @@ fn a_profile_holds_for_the_container_and_its_execs() -> Result<()> {
         fs::write(&file, NO_MKDIR)?;
         let option = format!("seccomp={}", file.display());
         let script = "mkdir /x 2>&1; touch /y && echo touched; exec sleep 1000";
-        said(world, &["run", "-d", "--name", "it", "--security-opt", &option, &image, "sh", "-c", script])?;
+        world.said(&["run", "-d", "--name", "it", "--security-opt", &option, &image, "sh", "-c", script])?;
         let refused = "mkdir: can't create directory '/x': Operation not supported\n";
-        world.until("both were tried", || {
-            Ok(said(world, &["logs", "it"])? == format!("{refused}touched\n"))
-        })?;
-        let output = wharf(world, &["exec", "it", "mkdir", "/z"])?;
+        world
+            .until("both were tried", || Ok(world.said(&["logs", "it"])? == format!("{refused}touched\n")))?;
+        let output = world.wharf(&["exec", "it", "mkdir", "/z"])?;
         ensure!(!output.status.success(), "{output:?}");
         // Without any, what the default refuses goes on to the next wall.
         let script = "unshare -U true 2>&1";
-        let default = wharf(world, &["run", "--rm", &image, "sh", "-c", script])?;
+        let default = world.wharf(&["run", "--rm", &image, "sh", "-c", script])?;
         ensure!(!default.status.success(), "{default:?}");
         let option = "seccomp=unconfined";
-        said(world, &["run", "--rm", "--security-opt", option, &image, "sh", "-c", script])?;
-        said(world, &["rm", "-f", "it"])?;
+        world.said(&["run", "--rm", "--security-opt", option, &image, "sh", "-c", script])?;
+        world.said(&["rm", "-f", "it"])?;
         world.no_container_is_left()
     })
 }
@@ -112,23 +94,23 @@ fn namespaces_of_the_host_are_the_host_s_and_the_others_are_not() -> Result<()> 
             ("--uts", "uts", false),
             ("--userns", "user", true),
         ] {
-            said(world, &["run", "-d", "--name", "it", option, "host", &image, "sleep", "1000"])?;
+            world.said(&["run", "-d", "--name", "it", option, "host", &image, "sleep", "1000"])?;
             // The first process and what joins it are in the same.
             for seen in [["exec", "it"].as_slice(), &["exec", "-w", "/", "it"]] {
                 for other in ["pid", "ipc", "uts", "user", "mnt", "net"] {
                     let link = format!("/proc/self/ns/{other}");
-                    let inside = said(world, &[seen, &["ls", "-l", &link]].concat())?;
+                    let inside = world.said(&[seen, &["ls", "-l", &link]].concat())?;
                     let shared = inside.trim().ends_with(&*own(other)?.to_string_lossy());
                     let expected = other == name || implied && other == "user";
                     assert_eq!(shared, expected, "{option} host: {other}");
                 }
             }
-            let rows: Value = serde_json::from_str(&said(world, &["top", "it", "--json"])?)?;
+            let rows: Value = serde_json::from_str(&world.said(&["top", "it", "--json"])?)?;
             ensure!(rows.to_string().contains("sleep 1000"), "{option}: {rows}");
             // Whatever it leaves behind ends with it, in every namespace.
-            said(world, &["exec", "it", "sh", "-c", "sleep 2000 >/dev/null 2>&1 &"])?;
-            said(world, &["stop", "-t", "0", "it"])?;
-            said(world, &["rm", "it"])?;
+            world.said(&["exec", "it", "sh", "-c", "sleep 2000 >/dev/null 2>&1 &"])?;
+            world.said(&["stop", "-t", "0", "it"])?;
+            world.said(&["rm", "it"])?;
             world.no_container_is_left()?;
         }
         Ok(())
@@ -155,7 +137,7 @@ fn a_privileged_container_has_no_walls_but_its_limits() -> Result<()> {
         });
         let disk = format!("DISK={}", disk.context("this host has no block device")?);
         let run = ["run", "--rm", "--privileged", "-m", "64m", "-e", &disk, &image, "sh", "-c", script];
-        let printed = said(world, &run)?;
+        let printed = world.said(&run)?;
         let lines: Vec<&str> = printed.lines().map(str::trim).collect();
         // All that this host's root has.
         let own = fs::read_to_string("/proc/self/status")?;
@@ -178,7 +160,7 @@ fn an_init_system_divides_its_own_cgroup_and_no_other() -> Result<()> {
         let id = view.id.as_str();
         world.container_until(id, "it runs", |view| view.state == ContainerState::Running)?;
         let run = |script: &str| -> Result<String> {
-            let output = wharf(world, &["exec", "os", "sh", "-c", script])?;
+            let output = world.wharf(&["exec", "os", "sh", "-c", script])?;
             let text = [output.stdout, output.stderr].concat();
             Ok(String::from_utf8_lossy(&text).trim().to_owned())
         };
@@ -199,7 +181,7 @@ fn an_init_system_divides_its_own_cgroup_and_no_other() -> Result<()> {
         let started = run("systemd-run --unit=mine --service-type=exec sleep 1000")?;
         ensure!(run("systemctl is-active mine")? == "active", "{started}; failed: {failed}");
         ensure!(run("cat /proc/$(pgrep -x sleep)/cgroup")?.contains("mine.service"));
-        let rows: Value = serde_json::from_str(&said(world, &["top", "os", "--json"])?)?;
+        let rows: Value = serde_json::from_str(&world.said(&["top", "os", "--json"])?)?;
         ensure!(rows.to_string().contains("sleep 1000"), "{rows}");
         run("systemctl stop mine")?;
         ensure!(run("systemctl is-active mine")? != "active");
@@ -248,7 +230,7 @@ fn tenants_can_be_kept_from_sharing_an_image_s_files() -> Result<()> {
         for (tenant, view) in &ids {
             // A new start reads the directory anew.
             world.api().act(&format!("/containers/{}/restart", view.id), &json!({ "grace_s": 0 }))?;
-            let seen = wharf(world, &["exec", view.id.as_str(), "cat", "/etc/whose"])?;
+            let seen = world.wharf(&["exec", view.id.as_str(), "cat", "/etc/whose"])?;
             assert_eq!(String::from_utf8_lossy(&seen.stdout), tenant.name, "{seen:?}");
         }
         let [one, other] =
