@@ -129,6 +129,7 @@ fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
         let volumes = json!([
             { "source": { "volume": "data" }, "target": "/data" },
             { "source": { "tmpfs": 1_048_576 }, "target": "/scratch" },
+            { "source": { "volume": "fixed" }, "target": "/fixed", "read_only": true },
         ]);
         let spec = json!({ "name": "box", "volumes": volumes });
         let spec = world.spec(&tenant, &["sleep", "1000"], spec)?;
@@ -188,6 +189,11 @@ fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
             world.said(&["exec", "box", "stat", "-c", "%u:%g %n", "/created/one", "/running/sub/two"])?;
         assert_eq!(listed, "0:0 /created/one\n0:0 /running/sub/two\n");
         world.said(&["exec", "box", "sh", "-c", "echo more >>/created/one && rm -r /running /exited/sub"])?;
+        for source in ["tree", "tree/one"] {
+            let refused = world.wharf(&["cp", source, "box:/fixed"])?;
+            let said = String::from_utf8_lossy(&refused.stderr);
+            ensure!(!refused.status.success() && said.to_lowercase().contains("read-only"), "{said}");
+        }
         // Volumes and memory are there while it runs; elsewhere the client is told so.
         for place in ["/data", "/scratch"] {
             world.said(&["cp", "tree", &format!("box:{place}")])?;

@@ -487,3 +487,43 @@ fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
     println!("{read} read, {written} written, {refused} refused while a directory and a link were swapped");
     assert!(read > 0 && written > 0, "the race was never won by us: the test shows nothing");
 }
+
+/// Attacks: C5, D3.
+#[test]
+fn what_is_the_host_s_in_a_running_container_is_not_changed_by_a_copy() {
+    use tar::EntryType::{Directory, Regular, Symlink};
+
+    let dir = tempfile::tempdir().expect("directory");
+    let inside = dir.path().join("root");
+    let host = inside.join("mnt/host");
+    fs::create_dir_all(&host).expect("directory");
+    for (path, mode) in [("public", 0o644), ("secret", 0o600)] {
+        fs::write(host.join(path), path).expect("file");
+        fs::set_permissions(host.join(path), fs::Permissions::from_mode(mode)).expect("mode");
+    }
+    for path in [inside.clone(), inside.join("mnt")] {
+        chown(path, Some(BASE), Some(BASE)).expect("owner");
+    }
+    let live = || Root::live(fs::File::open(&inside).expect("opened").into(), BASE);
+    let names: Vec<String> = packed(&live(), "/mnt").into_keys().collect();
+    assert_eq!(names, ["mnt/", "mnt/host/", "mnt/host/public"], "what everybody may read, and no more");
+    for member in [
+        (Directory, "host", ""),
+        (Regular, "host/public", "x"),
+        (Regular, "host/new", "x"),
+        (Symlink, "host/l", "/"),
+    ] {
+        let outcome = place(&live(), "/mnt", &[member]);
+        assert!(matches!(outcome, Err(RootError::Unfit { .. })), "{member:?}: {outcome:?}");
+    }
+    let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).expect("there"));
+    assert_eq!(
+        (owner(&host), fs::read_to_string(host.join("public")).expect("there")),
+        (0, "public".to_owned())
+    );
+    assert_eq!(fs::read_dir(&host).expect("listed").count(), 2);
+    place(&live(), "/mnt", &[(Regular, "own", "x"), (Symlink, "link", "own")]).expect("its own");
+    assert_eq!(owner(&inside.join("mnt/own")), BASE + 33);
+    fs::set_permissions(&host, fs::Permissions::from_mode(0o700)).expect("mode");
+    assert!(matches!(live().stat(Path::new("/mnt/host/public"), false), Err(RootError::Unfit { .. })));
+}

@@ -123,9 +123,13 @@ impl Containers {
         self.audit(ctx, "container.copy_in", &row, detail(directory)).await?;
         let directory = PathBuf::from(directory);
         let limits = *self.deps.images.content().limits();
-        let placed = self.blocking(move || root.place(&directory, archive, &limits, keep_owners)).await;
-        drop(held);
-        placed.map(|Placed { entries, bytes }| CopiedView { entries, bytes })
+        // Held until it is done, and not only until the client goes away.
+        let place = move || {
+            let placed = root.place(&directory, archive, &limits, keep_owners);
+            drop(held);
+            placed
+        };
+        self.blocking(place).await.map(|Placed { entries, bytes }| CopiedView { entries, bytes })
     }
 
     /// What the container sees as `/` while it runs; its layers otherwise, which volumes are not part of.
@@ -257,7 +261,18 @@ impl Containers {
                 }
                 // The kernel's words for a path of theirs: read-only, in use, over a quota.
                 RootError::Unpack(_) => ServiceError::new(ProblemKind::Invalid, crate::error::chain(&error)),
-                error => ServiceError::internal("the container's files cannot be read", error),
+                RootError::Read { source, .. } => match io::Error::from(source).kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        ServiceError::new(ProblemKind::InsufficientStorage, crate::error::chain(&error))
+                    }
+                    io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::ResourceBusy
+                    | io::ErrorKind::PermissionDenied => ServiceError::conflict(crate::error::chain(&error)),
+                    _ => ServiceError::internal("the container's files cannot be read", error),
+                },
+                error @ RootError::Write(_) => {
+                    ServiceError::internal("the container's files cannot be read", error)
+                }
             })
     }
 }

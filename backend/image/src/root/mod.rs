@@ -34,6 +34,8 @@ const DEPTH_MAX: usize = 256;
 /// Names in one directory, over all layers.
 const NAMES_MAX: usize = 1 << 20;
 
+/// Ids that a container has.
+const IDS: u32 = 65_536;
 const OPAQUE: &str = "trusted.overlay.opaque";
 /// File systems that keep files: btrfs, ext2 to ext4, f2fs, overlayfs, tmpfs, xfs, zfs (`linux/magic.h`, statfs(2)).
 const KEEPS_FILES: [rustix::fs::FsWord; 7] =
@@ -147,11 +149,25 @@ impl Root {
     ) -> Result<Vec<OwnedFd>, Errno> {
         let mut opened = descend(directories, from, name)?;
         if let [only] = opened.as_slice()
-            && !self.keeps_files(only.as_fd())?
+            && !(self.keeps_files(only.as_fd())? && self.may_read(&rustix::fs::fstat(only)?))
         {
             opened.clear();
         }
         Ok(opened)
+    }
+
+    /// Whether this belongs to one of the container's users, so that its root may do as it likes with it. What
+    /// an operator has mounted from the host may not, and we would open it with the host's rights.
+    fn owns(&self, stat: &Stat) -> bool {
+        let own = |id: u32| id.checked_sub(self.id_base).is_some_and(|id| id < IDS);
+        // Without a base its root is the host's.
+        !self.live || self.id_base == 0 || (own(stat.st_uid) && own(stat.st_gid))
+    }
+
+    /// Whether the container's root may read it: its own, or what everybody may.
+    fn may_read(&self, stat: &Stat) -> bool {
+        let everybody = if is_directory(stat) { 0o005 } else { 0o004 };
+        self.owns(stat) || stat.st_mode & everybody == everybody
     }
 
     /// Whether this is on a file system that keeps files. A running container has others mounted, whose
@@ -167,7 +183,6 @@ impl Root {
 
     /// The container's own id of an owner on disk; of one that it does not have, nobody's.
     fn container_id(&self, id: u32) -> u32 {
-        const IDS: u32 = 65_536;
         const NOBODY: u32 = 65_534;
         match id.checked_sub(self.id_base) {
             Some(own) if own < IDS => own,

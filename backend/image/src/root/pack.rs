@@ -215,7 +215,8 @@ impl<'a, W: Write> Archive<'a, W> {
         };
         let stat = rustix::fs::fstat(&file).map_err(refused("look at", path))?;
         let keeps = self.root.keeps_files(file.as_fd()).map_err(refused("look at", path))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || !keeps {
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !regular || !keeps || !self.root.may_read(&stat) {
             return Ok(());
         }
         if stat.st_nlink > 1 {

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
@@ -106,10 +106,15 @@ impl Root {
         let borrowed: Vec<BorrowedFd<'_>> = directories.iter().map(AsFd::as_fd).collect();
         let Some((writable, lower)) = borrowed.split_first() else { return Ok(None) };
         let failed = |call| move |errno| refused(call, Path::new(name))(errno);
+        self.check_owned(*writable, name)?;
         let own = look(*writable, name).map_err(failed("look at"))?;
         let make = |mode, owner: (u32, u32)| -> Result<OwnedFd, Errno> {
             rustix::fs::mkdirat(*writable, name, Mode::from_raw_mode(0o700))?;
             let made = rustix::fs::openat(*writable, name, DIRECTORY, Mode::empty())?;
+            // Another may have been put there meanwhile.
+            if !self.owns(&rustix::fs::fstat(&made)?) {
+                return Err(Errno::PERM);
+            }
             rustix::fs::fchown(&made, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))?;
             rustix::fs::fchmod(&made, Mode::from_raw_mode(mode))?;
             Ok(made)
@@ -139,6 +144,16 @@ impl Root {
                 _ => make(0o755, ours).map(|made| Some(vec![made])).map_err(failed("make the directory")),
             },
         }
+    }
+
+    /// Refuses what the container's root could not change itself.
+    fn check_owned(&self, node: BorrowedFd<'_>, name: &OsStr) -> Result<(), RootError> {
+        let stat = rustix::fs::fstat(node).map_err(refused("look at", Path::new(name)))?;
+        if self.owns(&stat) {
+            return Ok(());
+        }
+        let problem = "is in what belongs to the host, or belongs to it itself";
+        Err(RootError::Unfit { path: PathBuf::from(name), problem })
     }
 
     /// The id on disk of one of the container's own.
@@ -182,12 +197,14 @@ impl Placing<'_> {
                 return refuse("something that is no directory has its name in the container");
             };
             let Some(made) = opened.into_iter().next() else { return Ok(()) };
+            self.root.check_owned(made.as_fd(), &name)?;
             finish(made.as_fd(), member, owner)?;
             if self.times.len() < TIMES_MAX {
                 self.times.push((made, timestamps(member)));
             }
             return Ok(());
         }
+        self.root.check_owned(writable, &name)?;
         let there: Vec<BorrowedFd<'_>> = parent.iter().map(AsFd::as_fd).collect();
         let found = uppermost(&there, &name).map_err(refused("look at", Path::new(&name)))?;
         if found.is_some_and(|found| is_directory(&found.stat)) {
@@ -202,10 +219,14 @@ impl Placing<'_> {
             Kind::File => self.file(writable, member, owner, data),
             Kind::Symlink(target) => rustix::fs::symlinkat(OsStr::from_bytes(target), writable, PART)
                 .and_then(|()| {
+                    // By its descriptor: another may have been put there meanwhile.
+                    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let made = rustix::fs::openat(writable, PART, flags, Mode::empty())?;
+                    if !self.root.owns(&rustix::fs::fstat(&made)?) {
+                        return Err(Errno::PERM);
+                    }
                     let (uid, gid) = owner;
-                    rustix::fs::chownat(writable, PART, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-                    let times = timestamps(member);
-                    rustix::fs::utimensat(writable, PART, &times, AtFlags::SYMLINK_NOFOLLOW)
+                    rustix::fs::chownat(&made, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
                 })
                 .map_err(|errno| failed("make the symbolic link")(errno).into()),
             Kind::HardLink(target) => self.hard_link(writable, member, target),

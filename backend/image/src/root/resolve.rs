@@ -165,7 +165,7 @@ impl Root {
             } else if is_directory(&found.stat) {
                 let opened = self.enter(&directories, found.at, &component).map_err(failed("open"))?;
                 if opened.is_empty() {
-                    return Err(unfit("is on a file system of the kernel, whose files are not copied"));
+                    return Err(unfit("is the kernel's, or the host's, and not the container's to read"));
                 }
                 steps.push(Step { name: component, found, directories: opened });
             } else if wanted.is_empty() {
