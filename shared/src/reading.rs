@@ -34,6 +34,11 @@ macro_rules! kinds {
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
             }
+
+            /// Whether nothing of the container's own follows such a reading.
+            pub const fn is_end(self) -> bool {
+                matches!(self, Self::Final | Self::FinalBlock | Self::Gap)
+            }
         }
     };
 }

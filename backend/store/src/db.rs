@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
 use sqlx::sqlite::{
     Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -70,12 +71,14 @@ impl SqliteFile {
             .foreign_keys(true)
             .busy_timeout(WAIT);
         let pool = |connections| {
-            // A connection that lives as long as the agent keeps its prepared statements.
+            // A connection that lives as long as the agent keeps its prepared statements. It is no
+            // network that could be gone: asking it first costs a turn of its thread each time.
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(WAIT)
                 .idle_timeout(None)
                 .max_lifetime(None)
+                .test_before_acquire(false)
                 .after_release(|connection, _| Box::pin(is_idle(connection)))
         };
         let open_error = |source| StoreError::Open { url: url.clone(), source };
@@ -100,6 +103,11 @@ impl SqliteFile {
     pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
         let begun = self.readers.begin().await;
         begun.map(Tx::Sqlite).map_err(|error| StoreError::from_statement("BEGIN", error))
+    }
+
+    pub(crate) async fn one(&self) -> Result<Tx, StoreError> {
+        let acquired = self.readers.acquire().await;
+        acquired.map(Tx::SqliteOne).map_err(|error| StoreError::from_statement("BEGIN", error))
     }
 
     pub(crate) async fn close(&self) {
@@ -163,6 +171,18 @@ impl Db {
         }
     }
 
+    /// As [`Db::read`] for a single statement, which sees one moment anyway: a transaction around it would cost
+    /// two more turns of the engine. Statements after it see later moments.
+    pub async fn one(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Sqlite(file) => file.one().await,
+            Self::Postgres(pool) => {
+                let acquired = pool.acquire().await;
+                acquired.map(Tx::PostgresOne).map_err(|error| StoreError::from_statement("BEGIN", error))
+            }
+        }
+    }
+
     /// Waits for running transactions and closes every connection.
     pub async fn close(&self) {
         match self {
@@ -203,6 +223,9 @@ impl Db {
 /// A full disk makes SQLite itself roll back (`sqlite3_get_autocommit`). sqlx does not see that, its own
 /// ROLLBACK then fails, and from then on it would refuse every BEGIN on this connection.
 async fn is_idle(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if !connection.is_in_transaction() {
+        return Ok(true);
+    }
     // A dropped transaction's ROLLBACK waits in the connection's queue; the answer comes after it.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
@@ -220,6 +243,10 @@ pub enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
     /// On PostgreSQL.
     Postgres(Transaction<'static, Postgres>),
+    /// A single statement on SQLite.
+    SqliteOne(PoolConnection<Sqlite>),
+    /// A single statement on PostgreSQL.
+    PostgresOne(PoolConnection<Postgres>),
 }
 
 /// Binds the values and runs the query by `$run` on whichever engine it is.
@@ -231,6 +258,12 @@ macro_rules! on_engine {
             }
             Tx::Postgres(tx) => {
                 bind!(sqlx::query::<Postgres>($sql), $values).$run(&mut **tx).await.map(Either::Postgres)
+            }
+            Tx::SqliteOne(one) => {
+                bind!(sqlx::query::<Sqlite>($sql), $values).$run(&mut **one).await.map(Either::Sqlite)
+            }
+            Tx::PostgresOne(one) => {
+                bind!(sqlx::query::<Postgres>($sql), $values).$run(&mut **one).await.map(Either::Postgres)
             }
         }
         .map_err(|error| StoreError::from_statement($sql, error))
@@ -258,6 +291,7 @@ impl Tx {
         match self {
             Self::Sqlite(tx) => tx.commit().await,
             Self::Postgres(tx) => tx.commit().await,
+            Self::SqliteOne(_) | Self::PostgresOne(_) => Ok(()),
         }
         .map_err(|error| StoreError::from_statement("COMMIT", error))
     }
@@ -267,6 +301,7 @@ impl Tx {
         match self {
             Self::Sqlite(tx) => tx.rollback().await,
             Self::Postgres(tx) => tx.rollback().await,
+            Self::SqliteOne(_) | Self::PostgresOne(_) => Ok(()),
         }
         .map_err(|error| StoreError::from_statement("ROLLBACK", error))
     }
@@ -307,6 +342,10 @@ impl Tx {
         match self {
             Self::Sqlite(tx) => (&mut **tx).prepare(sqlx::SqlSafeStr::into_sql_str(sql)).await.map(drop),
             Self::Postgres(tx) => (&mut **tx).prepare(sqlx::SqlSafeStr::into_sql_str(sql)).await.map(drop),
+            Self::SqliteOne(one) => (&mut **one).prepare(sqlx::SqlSafeStr::into_sql_str(sql)).await.map(drop),
+            Self::PostgresOne(one) => {
+                (&mut **one).prepare(sqlx::SqlSafeStr::into_sql_str(sql)).await.map(drop)
+            }
         }
         .map_err(|error| StoreError::from_statement(sql, error))
     }
