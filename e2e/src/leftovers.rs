@@ -8,6 +8,9 @@ use anyhow::Result;
 
 use crate::registry::run;
 
+/// So many shims of a forge may wait for a launch.
+const PARKED: usize = 4;
+
 /// Directories of an instance in every cgroup hierarchy of this machine, whether they exist or not.
 pub(crate) fn cgroup_dirs(instance: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -55,10 +58,16 @@ pub(crate) fn of_containers(instance: &str, dir: &Path, dirs: &[PathBuf]) -> Res
             left.push(format!("nft {set} {line}"));
         }
     }
-    // One process of the supervisor's program is the forge; each other one has a container.
-    let mut supervisors = processes(&[format!("{}/", dir.display())]);
-    supervisors.retain(|process| process.contains("--forge"));
-    left.extend(supervisors.into_iter().skip(1));
+    // One process of the supervisor's program is the forge, and some wait for a launch; each other one has a
+    // container.
+    let ours = processes(&[format!("{}/", dir.display())]);
+    let named = |name: &'static str| {
+        let of_name = move |process: &&String| process.contains("--forge") && process.contains(name);
+        ours.iter().filter(of_name).cloned()
+    };
+    left.extend(named("(wharf-forge)").skip(1));
+    left.extend(named("(wharf-parked)").skip(PARKED));
+    left.extend(named("(wharf-shim)"));
     Ok(left)
 }
 
@@ -120,7 +129,8 @@ fn processes(marks: &[String]) -> Vec<String> {
         let marked = |text: &str| marks.iter().any(|mark| text.contains(mark));
         let same_network = own.is_some() && fs::read_link(path.join("ns/net")).ok() == own;
         if cgroups.lines().any(|line| marked(&format!("{line}/"))) || marked(&arguments) || same_network {
-            left.push(format!("process {pid}: {arguments}"));
+            let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+            left.push(format!("process {pid} ({}): {arguments}", name.trim_end()));
         }
     }
     left

@@ -219,8 +219,7 @@ impl UsageReader {
         let cpuacct = |name| {
             if unified_cpu.is_open() { Ok(Source::Absent) } else { open(Controller::CpuAcct, "", name) }
         };
-        let network = init_pid
-            .map_or(Ok(Source::Absent), |pid| Source::open(Path::new(&format!("/proc/{pid}/net/dev"))))?;
+        let network = init_pid.map_or(Ok(Source::Absent), network_of)?;
         let throttle_names = if v2 {
             ThrottleNames { time: "throttled_usec", unit_ns: 1000 }
         } else {
@@ -256,6 +255,15 @@ impl UsageReader {
             memory: group.dir(Controller::Memory),
             interface_seen: AtomicBool::new(false),
         })
+    }
+
+    /// Counts the network of this process too from now on, as if it had been given to [`Self::open`].
+    ///
+    /// # Errors
+    /// When its counters cannot be opened.
+    pub fn count_network(&mut self, init_pid: i32) -> Result<(), UsageError> {
+        self.network = network_of(init_pid)?;
+        Ok(())
     }
 
     /// Reads the counters.
@@ -387,6 +395,11 @@ impl UsageReader {
 enum Source {
     Absent,
     Open(File),
+}
+
+/// The counters of a process's network.
+fn network_of(pid: i32) -> Result<Source, UsageError> {
+    Source::open(Path::new(&format!("/proc/{pid}/net/dev")))
 }
 
 impl Source {

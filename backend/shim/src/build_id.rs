@@ -18,7 +18,7 @@ impl BuildId {
     /// When it cannot be read.
     pub fn of(executable: &mut File) -> io::Result<Self> {
         let mut hasher = DefaultHasher::new();
-        let mut buffer = vec![0; 256 * 1024];
+        let mut buffer = vec![0; 32 * 1024];
         loop {
             let count = executable.read(&mut buffer)?;
             if count == 0 {

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    listen, recvmsg, sendmsg, socket_with, socketpair, sockopt,
+    listen, recv, recvmsg, sendmsg, socket_with, socketpair, sockopt,
 };
 
 use crate::protocol::{MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, Message, ProtocolError, Seq, wire};
@@ -210,7 +210,9 @@ impl Connection {
     /// [`ConnectionError::Closed`] when the other end is gone; after [`ConnectionError::Decode`] and
     /// [`ConnectionError::Descriptors`] the connection may be used on.
     pub fn try_recv(&self) -> Result<Option<Received>, ConnectionError> {
-        let mut bytes = vec![0; MAX_MESSAGE_BYTES];
+        // Most messages are short; a page that is never touched costs a supervisor nothing.
+        let Some(length_bytes) = self.next_length()? else { return Ok(None) };
+        let mut bytes = vec![0; length_bytes.clamp(1, MAX_MESSAGE_BYTES)];
         let mut space =
             [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ANCILLARY_DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -254,6 +256,20 @@ impl Connection {
             });
         }
         Ok(Some(Received { message, descriptors }))
+    }
+
+    /// The length of the message that is there, 0 at the end.
+    fn next_length(&self) -> Result<Option<usize>, ConnectionError> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC;
+        loop {
+            return match recv(&self.socket, &mut [0_u8; 1], flags) {
+                Ok((_, length_bytes)) => Ok(Some(length_bytes)),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Ok(None),
+                Err(Errno::CONNRESET) => Err(ConnectionError::Closed),
+                Err(source) => Err(ConnectionError::Call { call: "receive", source }),
+            };
+        }
     }
 
     /// Waits for one message.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, WaitOptions};
+use rustix::process::DumpableBehavior;
 use wharf_shim::build_id::BuildId;
 use wharf_shim::connection::{Connection, ConnectionError, Listener, Received};
 use wharf_shim::failpoint;
@@ -29,7 +29,7 @@ use wharf_shim::paths::RunRoot;
 use wharf_shim::protocol::{Failure, Message, Reply, Request, Seq};
 use wharf_sys::SysError;
 use wharf_sys::image::{is_sealed, sealed_copy};
-use wharf_sys::process::{close_on_exec_from, fork};
+use wharf_sys::process::{close_on_exec_from, fork, fork_sibling};
 
 use crate::supervisor;
 
@@ -41,6 +41,11 @@ const MAX_CONNECTIONS: usize = 16;
 /// A forge that was asked to end, or that is about to listen, does so within this time.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(5);
 const TAKEOVER_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
+/// So many shims wait for a launch: a burst of starts finds one each.
+const PARKED: usize = 4;
+/// Shims are parked when nothing was asked for so long: what a launch has just begun needs the processors.
+const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 /// Why a forge could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +179,8 @@ fn lock(run_root: &RunRoot) -> Result<Option<File>, ForgeError> {
 /// Lets go of the caller's session, directory and standard streams.
 fn detach() -> Result<(), ForgeError> {
     rustix::process::setsid().map_err(ForgeError::Detach)?;
+    // Its program is a descriptor, and so would its name be.
+    rustix::thread::set_name(c"wharf-forge").map_err(ForgeError::Detach)?;
     rustix::process::chdir("/").map_err(ForgeError::Detach)?;
     let null = rustix::fs::open(
         "/dev/null",
@@ -194,6 +201,16 @@ struct Forge {
     /// `None` in a copy that is becoming a shim.
     held: Option<Held>,
     connections: Vec<Connection>,
+    parked: Vec<Parked>,
+    /// So many more are to be parked; one that fails is not tried again before the next launch.
+    to_park: usize,
+}
+
+/// A shim that waits for its launch.
+#[derive(Debug)]
+struct Parked {
+    pid: i32,
+    door: Connection,
 }
 
 /// What only the forge itself may hold.
@@ -214,14 +231,21 @@ enum Next {
 impl Forge {
     fn listen(socket: PathBuf, build_id: BuildId, lock: File) -> Result<Self, ForgeError> {
         let listener = Listener::bind(&socket).map_err(ForgeError::Listen)?;
-        Ok(Self { socket, build_id, held: Some(Held { listener, _lock: lock }), connections: Vec::new() })
+        let held = Some(Held { listener, _lock: lock });
+        Ok(Self { socket, build_id, held, connections: Vec::new(), parked: Vec::new(), to_park: PARKED })
     }
 
     /// Serves until asked to end; returns the exit status of the process.
     fn run(mut self) -> i32 {
         loop {
             let ready = match self.wait() {
-                Ok(ready) => ready,
+                Ok(Some(ready)) => ready,
+                Ok(None) => {
+                    self.to_park = self.to_park.saturating_sub(1);
+                    // Only a matter of speed: a launch that finds none has its own made.
+                    self.park().ok();
+                    continue;
+                }
                 Err(Errno::INTR) => continue,
                 Err(_) => return 1,
             };
@@ -243,15 +267,19 @@ impl Forge {
         }
     }
 
-    /// Waits until something is readable: the listener first, then the connections in order.
-    fn wait(&self) -> Result<Vec<bool>, Errno> {
+    /// Waits until something is readable: the listener first, then the connections in order. `None` when
+    /// there is time to park another shim.
+    fn wait(&self) -> Result<Option<Vec<bool>>, Errno> {
         let Some(held) = &self.held else { return Err(Errno::BADF) };
         let descriptors =
             std::iter::once(held.listener.as_fd()).chain(self.connections.iter().map(AsFd::as_fd));
         let mut descriptors: Vec<PollFd<'_>> =
             descriptors.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        poll(&mut descriptors, None)?;
-        Ok(descriptors.iter().map(|fd| !fd.revents().is_empty()).collect())
+        let lull = (self.to_park > 0).then_some(&LULL);
+        if poll(&mut descriptors, lull)? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(descriptors.iter().map(|fd| !fd.revents().is_empty()).collect()))
     }
 
     fn accept(&mut self) {
@@ -314,60 +342,55 @@ impl Forge {
         }
     }
 
-    /// Starts a shim; it is a grandchild, so that its parent is not the forge but the machine's init.
+    /// Hands a launch to a parked shim, or to a new one.
     fn launch(&mut self, launch: supervisor::Launch) -> Result<i32, LaunchError> {
         failpoint::reach("forge.start.asked");
-        let (pid_reader, pid_writer) = io::pipe().map_err(LaunchError::Pipe)?;
-        let (mut pid_reader, mut pid_writer) = (Some(pid_reader), Some(pid_writer));
-        let intermediate = fork(|| {
+        while let Some(parked) = self.parked.pop() {
+            self.to_park = PARKED.saturating_sub(self.parked.len());
+            failpoint::reach("forge.start.halfway");
+            // One that was killed while it waited does not take it.
+            if supervisor::hand_over(&parked.door, &launch).is_ok() {
+                failpoint::reach("forge.start.forked");
+                return Ok(parked.pid);
+            }
+        }
+        self.copy(|| supervisor::run(launch))
+    }
+
+    /// Makes a shim that waits for what it is to launch: to copy a process costs more than all that a shim
+    /// does before it copies itself. It ends when this process does.
+    fn park(&mut self) -> Result<(), LaunchError> {
+        let (ours, theirs) = Connection::pair().map_err(LaunchError::Door)?;
+        let mut ours = Some(ours);
+        let pid = self.copy(|| {
+            ours = None;
+            // Only to be told apart by people.
+            rustix::thread::set_name(c"wharf-parked").ok();
+            supervisor::wait_for_launch(&theirs)
+        })?;
+        self.parked.extend(ours.map(|door| Parked { pid, door }));
+        Ok(())
+    }
+
+    /// Has a copy of this process become a shim. It is no child of the forge but, as the forge itself, of
+    /// the machine's init, which reaps it.
+    fn copy(&mut self, shim: impl FnOnce() -> i32) -> Result<i32, LaunchError> {
+        fork_sibling(|| {
             self.held = None;
             self.connections.clear();
-            pid_reader = None;
-            if rustix::process::setsid().is_err() {
-                return 1;
-            }
-            let shim = fork(|| {
-                pid_writer = None;
-                supervisor::run(launch)
-            });
-            failpoint::reach("forge.start.halfway");
-            match (shim, &mut pid_writer) {
-                (Ok(shim_pid), Some(writer)) => i32::from(writer.write_all(&shim_pid.to_le_bytes()).is_err()),
-                _ => 1,
-            }
+            self.parked.clear();
+            if rustix::process::setsid().is_ok() { shim() } else { 1 }
         })
-        .map_err(LaunchError::Fork)?;
-        drop(pid_writer);
-        let mut shim_pid = [0; size_of::<i32>()];
-        let read = match &mut pid_reader {
-            Some(reader) => reader.read_exact(&mut shim_pid),
-            None => Ok(()),
-        };
-        reap(intermediate)?;
-        read.map_err(LaunchError::Pipe)?;
-        failpoint::reach("forge.start.forked");
-        Ok(i32::from_le_bytes(shim_pid))
+        .map_err(LaunchError::Fork)
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 enum LaunchError {
-    #[error("could not talk to the copy")]
-    Pipe(#[source] io::Error),
+    #[error("could not make a door for the shim")]
+    Door(#[source] ConnectionError),
     #[error("could not fork")]
     Fork(#[source] SysError),
-    #[error("could not wait for the copy")]
-    Wait(#[source] Errno),
-}
-
-fn reap(pid: i32) -> Result<(), LaunchError> {
-    loop {
-        match rustix::process::waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::empty()) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(LaunchError::Wait(errno)),
-        }
-    }
 }
 
 /// Answers a message that could not be read, if its sender can be told; else the connection is lost.

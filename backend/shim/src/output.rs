@@ -8,6 +8,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use wharf_runtime::launch::Stdio;
 use wharf_runtime::spec::ProcessSpec;
@@ -26,11 +27,11 @@ const LITTLE_BYTES: usize = PIPE_BYTES / 4;
 const HUNG_UP_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where every stream is read into, one after the other.
-pub(crate) type Buffer = Box<[u8]>;
+pub(crate) type Buffer = Vec<u8>;
 
-/// Makes the one buffer of a shim.
+/// Makes the one buffer of a shim. What is never read into it costs no memory.
 pub(crate) fn new_buffer() -> Buffer {
-    vec![0; MAX_RECORD_BYTES].into_boxed_slice()
+    Vec::with_capacity(MAX_RECORD_BYTES)
 }
 
 /// The shim's ends of the standard streams.
@@ -124,10 +125,11 @@ impl Output {
     pub(crate) fn copy(&mut self, buffer: &mut Buffer, log: &mut LogWriter) -> Progress {
         let mut copied_bytes = 0;
         for _ in 0..CHUNKS_PER_TURN {
-            match rustix::io::read(&self.fd, &mut **buffer) {
+            buffer.clear();
+            match rustix::io::read(&self.fd, spare_capacity(buffer)) {
                 Ok(0) => return Progress::Ended,
                 Ok(count) => {
-                    log.append(self.stream, realtime_ns(), buffer.get(..count).unwrap_or_default());
+                    log.append(self.stream, realtime_ns(), buffer);
                     copied_bytes += count;
                 }
                 Err(Errno::INTR) => {}

@@ -1,15 +1,15 @@
 //! Making, watching and signalling processes.
 //!
 //! A copy of a process may only go on in Rust (and allocate) when the original had one thread:
-//! another thread could have held the allocator's lock, for ever held in the copy. So [`clone3`] and
-//! [`fork`] ask the kernel, and refuse when there is a second thread. Both run a closure in
-//! the copy and end it with `_exit`, so that a copy never returns into its parent's code.
+//! another thread could have held the allocator's lock, for ever held in the copy. So [`clone3`],
+//! [`fork`] and [`fork_sibling`] ask the kernel, and refuse when there is a second thread. They run a
+//! closure in the copy and end it with `_exit`, so that a copy never returns into its parent's code.
 //! Sources: clone(2), `close_range(2)`, `pidfd_open(2)`, `PIDFD_GET_INFO` in `linux/pidfd.h`.
 
 // UNSAFETY: makes processes and adopts descriptors that the kernel has just made.
 #![expect(
     unsafe_code,
-    reason = "clone3, fork, close_range, waitid's last argument and the pidfd calls are not in nix"
+    reason = "clone3, fork, malloc_trim, close_range, waitid's last argument and the pidfd calls are not in nix"
 )]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -48,26 +48,53 @@ pub fn clone3(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<(i32, 
     let raw = libc::clone_args {
         flags: namespaces | u64::from(libc::CLONE_PIDFD.cast_unsigned()) | into_cgroup,
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
-        child_tid: 0,
-        parent_tid: 0,
         exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
         cgroup: args.cgroup.map_or(0, |fd| u64::from(fd.as_raw_fd().cast_unsigned())),
+        ..NO_CLONE
     };
+    let pid = copy(&raw, child)?;
+    // SAFETY: with CLONE_PIDFD the kernel wrote a new descriptor, owned by nobody else, to `pidfd`.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok((pid, pidfd))
+}
+
+/// Clones this process into a child of its own parent, runs `child` in the copy and ends the copy with the
+/// returned status. Who started this process is told of the copy's end, by the signal of its own.
+///
+/// # Errors
+/// As for [`clone3`].
+pub fn fork_sibling(child: impl FnOnce() -> i32) -> Result<i32, SysError> {
+    require_one_thread("clone3")?;
+    let raw = libc::clone_args { flags: u64::from(libc::CLONE_PARENT.cast_unsigned()), ..NO_CLONE };
+    copy(&raw, child)
+}
+
+/// A copy without anything of its own.
+const NO_CLONE: libc::clone_args = libc::clone_args {
+    flags: 0,
+    pidfd: 0,
+    child_tid: 0,
+    parent_tid: 0,
+    exit_signal: 0,
+    stack: 0,
+    stack_size: 0,
+    tls: 0,
+    set_tid: 0,
+    set_tid_size: 0,
+    cgroup: 0,
+};
+
+/// The caller has made sure that this process has one thread, and asks neither for shared memory nor for a
+/// stack.
+fn copy(raw: &libc::clone_args, child: impl FnOnce() -> i32) -> Result<i32, SysError> {
     // SAFETY: `raw` is a valid clone_args of the passed size that lives over the call; without
     // CLONE_VM and with a null stack the copy goes on on its own copy of this stack (as fork does);
     // this process has one thread, so no lock is held by a thread that the copy lacks.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const raw, size_of_val(&raw)) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const *raw, size_of_val(raw)) };
     if check("clone3", pid)? == 0 {
         run_and_exit(child);
     }
-    // SAFETY: with CLONE_PIDFD the kernel wrote a new descriptor, owned by nobody else, to `pidfd`.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok((i32::try_from(pid).map_err(|_too_big| SysError::new("clone3", Errno::EOVERFLOW))?, pidfd))
+    i32::try_from(pid).map_err(|_too_big| SysError::new("clone3", Errno::EOVERFLOW))
 }
 
 /// Forks this process by the C library, runs `child` in the copy and ends the copy with the returned
@@ -83,6 +110,12 @@ pub fn fork(child: impl FnOnce() -> i32) -> Result<i32, SysError> {
         run_and_exit(child);
     }
     Ok(pid)
+}
+
+/// Gives the kernel back what the C library's allocator holds and nothing uses.
+pub fn release_unused_memory() {
+    // SAFETY: malloc_trim takes the allocator's own locks and moves nothing that is in use.
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// Ends this process at once: no destructors, no buffers, no exit handlers.

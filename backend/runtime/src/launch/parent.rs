@@ -72,10 +72,11 @@ pub enum Gate {
 /// A description that cannot work, a cgroup that is not there, or the step that failed. Nothing is
 /// left behind then but directories that were made in the container's own upper directory.
 pub fn create(spec: &LaunchSpec, stdio: Stdio) -> Result<Created, LaunchError> {
-    create_in(&Layout::detect()?, spec, stdio, &Gate::Supervisor)
+    create_in(&Layout::detect()?, spec, stdio, &Gate::Supervisor, &mut || {})
 }
 
-/// As [`create`], in the hierarchies of this layout only.
+/// As [`create`], in the hierarchies of this layout only. What this process has to do `meanwhile` does not
+/// hold up the child, which takes longer than its parent; it may be called again when the child is made anew.
 ///
 /// # Errors
 /// As for [`create`].
@@ -84,6 +85,7 @@ pub fn create_in(
     spec: &LaunchSpec,
     stdio: Stdio,
     gate: &Gate,
+    meanwhile: &mut dyn FnMut(),
 ) -> Result<Created, LaunchError> {
     spec.validate()?;
     stdio.give_to(spec.id_map)?;
@@ -92,7 +94,7 @@ pub fn create_in(
     }
     let group = Cgroup::open(layout, &spec.cgroup)?;
     let plan = Plan { spec, layout, stdio: &stdio, gate };
-    let made = retry_stillborn(&group, |birth| attempt(plan, &group.entrance(birth)?));
+    let made = retry_stillborn(&group, |birth| attempt(plan, &group.entrance(birth)?, meanwhile));
     // From now on the child alone holds its ends.
     drop(stdio);
     made
@@ -134,7 +136,11 @@ pub(crate) fn retry_stillborn<T>(
     }
 }
 
-fn attempt(plan: Plan<'_>, entrance: &Entrance) -> Result<Attempt<Created>, LaunchError> {
+fn attempt(
+    plan: Plan<'_>,
+    entrance: &Entrance,
+    meanwhile: &mut dyn FnMut(),
+) -> Result<Attempt<Created>, LaunchError> {
     let spec = plan.spec;
     let (ours, theirs) = Channel::pair()?;
     let ours = Cell::new(Some(ours));
@@ -151,7 +157,7 @@ fn attempt(plan: Plan<'_>, entrance: &Entrance) -> Result<Attempt<Created>, Laun
     returned?;
     drop(theirs);
     let Some(channel) = ours.take() else { return Err(Errno::EBADF).at(Stage::Sync, "").map_err(Into::into) };
-    let (pty_master, scaffold) = match bring_to_gate(spec, pid, &channel) {
+    let (pty_master, scaffold) = match bring_to_gate(spec, pid, &channel, meanwhile) {
         Err(error) if half_made.is_stillborn(&error) => return Ok(Attempt::Stillborn(error)),
         other => other?,
     };
@@ -185,6 +191,7 @@ fn bring_to_gate(
     spec: &LaunchSpec,
     pid: i32,
     channel: &Channel,
+    meanwhile: &mut dyn FnMut(),
 ) -> Result<(Option<OwnedFd>, Vec<OwnedFd>), StepError> {
     if let Some(map) = spec.id_map {
         id_map::write(pid, map)?;
@@ -194,6 +201,7 @@ fn bring_to_gate(
     let ids = spec.id_map.map(|_| namespace_of(pid, "user")).transpose()?;
     let trees = make_trees(spec, ids.as_ref().map(AsFd::as_fd))?;
     channel.order(&trees.as_fds())?;
+    meanwhile();
     let pty_master = await_gate(channel)?;
     raise_limits(pid, &spec.process)?;
     Ok((pty_master, trees.scaffold))

@@ -15,16 +15,40 @@ pub use docker::{Circumstances, PROFILE_MAX_BYTES, Written, WrittenError};
 pub use policy::{Check, Policy, Verdict};
 pub use profile::{Action, Comparison, Condition, Profile, ProfileError, Rule};
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use wharf_sys::seccomp::Instruction;
 
 use crate::spec::{ProcessSpec, Seccomp};
 
+/// The last program that was compiled: nearly all processes have the same capabilities.
+static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
+
+struct Compiled {
+    capabilities: Vec<u8>,
+    program: Arc<[Instruction]>,
+}
+
 /// Returns the program of a process; `None` where its description wants none.
-pub(crate) fn program(process: &ProcessSpec) -> Option<Vec<Instruction>> {
+pub(crate) fn program(process: &ProcessSpec) -> Option<Arc<[Instruction]>> {
     match &process.seccomp {
         Seccomp::Program(packed) => Some(packed.iter().map(|word| unpack(*word)).collect()),
-        Seccomp::Default => Some(compile(&Policy::default_for(&process.capabilities))),
+        Seccomp::Default => Some(default_program(&process.capabilities)),
         Seccomp::Unconfined => None,
+    }
+}
+
+/// The default program of a process with these capabilities. What is asked for twice in a row, or before this
+/// process copies itself, is compiled once.
+pub fn default_program(capabilities: &[u8]) -> Arc<[Instruction]> {
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*compiled {
+        Some(known) if known.capabilities == capabilities => Arc::clone(&known.program),
+        _ => {
+            let program: Arc<[Instruction]> = compile(&Policy::default_for(capabilities)).into();
+            *compiled = Some(Compiled { capabilities: capabilities.to_vec(), program: Arc::clone(&program) });
+            program
+        }
     }
 }
 

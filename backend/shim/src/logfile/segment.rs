@@ -59,7 +59,7 @@ fn start_of(path: &Path) -> Option<u64> {
 /// Walks the records of a file from its start and returns the end of the last whole one that does
 /// not end after `limit`. Both count from the start of the file.
 pub(super) fn last_boundary(file: &File, limit: u64) -> std::io::Result<u64> {
-    let mut buffer = vec![0; SCAN_BYTES];
+    let mut buffer = vec![0; SCAN_BYTES.min(usize::try_from(limit).unwrap_or(SCAN_BYTES))];
     let mut buffer_at = 0;
     let mut filled = 0;
     let mut position = 0;

@@ -185,7 +185,7 @@ impl Making {
         let terminal = self.translated.spec.process.terminal;
         let stdio = if terminal { Stdio::default() } else { own_streams()? };
         let spec = &self.translated.spec;
-        let mut created = create_in(&self.layout, spec, stdio, gate).map_err(OciError::Launch)?;
+        let mut created = create_in(&self.layout, spec, stdio, gate, &mut || {}).map_err(OciError::Launch)?;
         let init = ProcessRef { pid: created.pid, start_time_ticks: created.start_time_ticks };
         self.dir.write(&State {
             id: spec.id.clone(),

@@ -118,25 +118,27 @@ pub(super) fn create(id: &str, generation: u64, spec: OwnedFd) -> Result<Supervi
 fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervisor, CreateError> {
     let run_dir = RunDir::new(&spec.run_dir);
     let layout = Layout::detect()?;
-    let cgroup = Cgroup::open(&layout, &spec.cgroup)?;
-    let before = UsageReader::open(&layout, &spec.cgroup, None)?.read(Depth::Live).counters;
-    let oom = OomWatch::open(&cgroup, before.oom_kills);
-    let log = LogWriter::open(&spec.log)?;
     let (mut streams, theirs) = Streams::new(&spec.process).map_err(CreateError::Streams)?;
     state.pipes = pipes(&theirs).map_err(CreateError::Streams)?;
-    let listener = Listener::bind(&run_dir.shim_socket()).map_err(CreateError::Listen)?;
-    failpoint::reach("shim.start.listening");
+    let mut tools = None;
+    let mut meanwhile = || tools = Some(Tools::open(&layout, spec, &run_dir));
     // From here on an early return ends the container: that is what dropping it does.
-    let mut created = wharf_runtime::launch::create_in(&layout, spec, theirs, &Gate::Supervisor)
-        .map_err(CreateError::Launch)?;
+    let mut created =
+        wharf_runtime::launch::create_in(&layout, spec, theirs, &Gate::Supervisor, &mut meanwhile)
+            .map_err(CreateError::Launch)?;
     failpoint::reach("shim.start.built");
+    // One that was restored was not waited for.
+    let tools = tools.unwrap_or_else(|| Tools::open(&layout, spec, &run_dir));
+    let Tools { cgroup, mut usage, oom, log, listener } = tools?;
     let init = ProcessRef { pid: created.pid, start_time_ticks: created.start_time_ticks };
     state.init = Some(init);
     state.phase = Phase::Created;
     state.write(&run_dir)?;
     failpoint::reach("shim.start.recorded");
     // A network that is the host's is nobody's use.
-    let counted = created.netns.is_some().then_some(init.pid);
+    if created.netns.is_some() {
+        usage.count_network(init.pid)?;
+    }
     if let Some(master) = created.pty_master.take() {
         streams.add_terminal(master).map_err(CreateError::Streams)?;
     }
@@ -154,7 +156,7 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
         init_cpu: None,
         network: created.netns.take(),
         cgroup,
-        usage: UsageReader::open(&layout, &spec.cgroup, counted)?,
+        usage,
         oom,
         streams,
         log,
@@ -162,6 +164,28 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
         execs: Execs::default(),
         life: Life::Created(Box::new(created)),
     })
+}
+
+/// What a supervisor works with, and its first process has no need of.
+struct Tools {
+    cgroup: Cgroup,
+    usage: UsageReader,
+    oom: OomWatch,
+    log: LogWriter,
+    listener: Listener,
+}
+
+impl Tools {
+    /// Before anything of the container runs: what is counted from here on is its own.
+    fn open(layout: &Layout, spec: &LaunchSpec, run_dir: &RunDir) -> Result<Self, CreateError> {
+        let cgroup = Cgroup::open(layout, &spec.cgroup)?;
+        let usage = UsageReader::open(layout, &spec.cgroup, None)?;
+        let oom = OomWatch::open(&cgroup, usage.read(Depth::Live).counters.oom_kills);
+        let log = LogWriter::open(&spec.log)?;
+        let listener = Listener::bind(&run_dir.shim_socket()).map_err(CreateError::Listen)?;
+        failpoint::reach("shim.start.listening");
+        Ok(Self { cgroup, usage, oom, log, listener })
+    }
 }
 
 /// What names the container's standard streams to CRIU.

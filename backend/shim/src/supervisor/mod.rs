@@ -23,15 +23,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use wharf_runtime::cgroup::Cgroup;
 use wharf_runtime::launch::{Created, Running};
+use wharf_runtime::spec::DEFAULT_CAPABILITIES;
 use wharf_runtime::usage::{Depth, UsageReader};
 use wharf_shim::clock::Moment;
-use wharf_shim::connection::{Connection, Listener};
+use wharf_shim::connection::{Connection, ConnectionError, Listener, Received};
 use wharf_shim::exit::{ExitRecord, ExitStatus};
 use wharf_shim::failpoint;
 use wharf_shim::logfile::LogWriter;
 use wharf_shim::paths::{RunDir, StateDir};
 use wharf_shim::process_ref::ProcessRef;
-use wharf_shim::protocol::{Failure, Message, Notice, Phase};
+use wharf_shim::protocol::{Failure, Message, Notice, Phase, Request, Seq};
 use wharf_shim::state::StateFile;
 
 use crate::exec::{Execs, try_wait};
@@ -40,6 +41,8 @@ use crate::output::{Buffer, Progress, Streams};
 
 /// After exit, with the record on disk, the shim waits this long for an agent to come.
 const LINGER: Duration = Duration::from_secs(10);
+/// A shim that waits for its launch looks up this often, for no reason.
+const FOREVER: Duration = Duration::from_hours(1);
 /// Ends of execs that nobody could be told yet.
 const MAX_UNDELIVERED: usize = 256;
 
@@ -50,6 +53,33 @@ pub(crate) struct Launch {
     pub(crate) generation: u64,
     pub(crate) spec: OwnedFd,
     pub(crate) socket: OwnedFd,
+}
+
+/// Hands a launch to a shim that was made beforehand.
+pub(crate) fn hand_over(door: &Connection, launch: &Launch) -> Result<(), ConnectionError> {
+    let Launch { id, generation, spec, socket } = launch;
+    let request = Request::Launch { id: id.clone(), generation: *generation };
+    door.send(&Message::Request { seq: Seq::MIN, request }, &[spec.as_fd(), socket.as_fd()])
+}
+
+/// The life of a shim that was made beforehand; it ends when nobody is left who could hand it a launch.
+pub(crate) fn wait_for_launch(door: &Connection) -> i32 {
+    // Most containers want it, and there is time now.
+    wharf_runtime::seccomp::default_program(&DEFAULT_CAPABILITIES);
+    loop {
+        match door.recv(FOREVER) {
+            Ok(Received { message: Message::Request { request, .. }, descriptors }) => {
+                let (Request::Launch { id, generation }, Ok([spec, socket])) =
+                    (request, <[OwnedFd; 2]>::try_from(descriptors))
+                else {
+                    return 1;
+                };
+                return run(Launch { id, generation, spec, socket });
+            }
+            Err(ConnectionError::Timeout { .. }) => {}
+            Ok(_) | Err(_) => return 1,
+        }
+    }
 }
 
 /// The whole life of a shim; returns the exit status of the process.
