@@ -52,7 +52,7 @@ impl Execs {
         let Some(program) = spec.command.first().filter(|program| !program.is_empty()) else {
             return Err(ServiceError::invalid_field("command", "say what to run"));
         };
-        let row = containers.find(ctx, container).await?;
+        let row = containers.locate(ctx, container).await?;
         if row.observed.state == ContainerState::Paused {
             return Err(ServiceError::conflict("the container is paused; resume it first"));
         }
@@ -72,7 +72,10 @@ impl Execs {
             return Err(ServiceError::new(ProblemKind::RateLimited, "too many execs wait for their socket"));
         }
         let until = Timestamp(now.0 + WAIT_US);
-        waiting.insert(exec_id.clone(), Waiting { container: row.id, user: ctx.user.clone(), spec, until });
+        waiting.insert(
+            exec_id.clone(),
+            Waiting { container: row.id.clone(), user: ctx.user.clone(), spec, until },
+        );
         Ok(ExecView { exec_id })
     }
 
@@ -84,7 +87,7 @@ impl Execs {
         container: &str,
         exec_id: &str,
     ) -> Result<(ContainerId, Running)> {
-        let row = containers.find(ctx, container).await?;
+        let row = containers.locate(ctx, container).await?;
         let now = self.clock.now();
         let found = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +98,6 @@ impl Execs {
         };
         let exec = found.ok_or_else(|| ServiceError::not_found("exec", exec_id))?;
         let running = containers.exec(ctx, row.id.as_str(), exec_id.to_owned(), exec.spec).await?;
-        Ok((row.id, running))
+        Ok((row.id.clone(), running))
     }
 }

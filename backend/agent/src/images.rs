@@ -37,8 +37,8 @@ use crate::tasks::{OnEnd, Tasks};
 
 /// Finished pulls that are still listed.
 const PULLS_KEPT: usize = 50;
-/// Configurations that are kept in memory.
-const CONFIGS_KEPT: usize = 64;
+/// Descriptions of images that are kept in memory.
+const LOADED_KEPT: usize = 64;
 /// Pulls of one tenant at once.
 const PULLS_PER_TENANT: usize = 4;
 /// Progress that a slow watcher may lag behind; it is given the latest anyway.
@@ -60,8 +60,8 @@ struct Inner {
     import_max_bytes: u64,
     pull_timeout: Duration,
     pulls: Mutex<VecDeque<Pull>>,
-    /// By manifest digest, which says what is in them: of those that execs and stops asked for.
-    configs: Mutex<BTreeMap<String, ImageConfig>>,
+    /// By manifest digest, which says what is in them: of those that starts, execs and stops asked for.
+    loaded: Mutex<BTreeMap<String, Image>>,
     progress: broadcast::Sender<PullView>,
     /// Held shared by whoever makes content, alone by whoever collects it.
     collecting: tokio::sync::RwLock<()>,
@@ -115,7 +115,7 @@ impl Images {
             import_max_bytes: config.containers.import_max_bytes,
             pull_timeout: Duration::from_secs(u64::from(config.registry.pull_timeout_s)),
             pulls: Mutex::default(),
-            configs: Mutex::default(),
+            loaded: Mutex::default(),
             progress,
             collecting: tokio::sync::RwLock::default(),
         })))
@@ -129,8 +129,8 @@ impl Images {
         self.0.import_max_bytes
     }
 
-    fn configs(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, ImageConfig>> {
-        self.0.configs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn loaded(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Image>> {
+        self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pulls(&self) -> std::sync::MutexGuard<'_, VecDeque<Pull>> {
@@ -139,17 +139,19 @@ impl Images {
 
     // ---- get ----
 
-    /// The tenant's image of this name; pulled when the tenant does not have it.
-    pub(crate) async fn ensure(&self, tenant: &TenantId, reference: &str) -> Result<Image> {
+    /// The tenant's image of this name, with the directories of its layers, uppermost first; pulled when the
+    /// tenant does not have it, or not all of it is there.
+    pub(crate) async fn ensure(&self, tenant: &TenantId, reference: &str) -> Result<(Image, Vec<PathBuf>)> {
         let reference = parse(reference)?;
         let found = {
-            let mut tx = self.0.db.read().await?;
+            let mut tx = self.0.db.one().await?;
             rows::find(&mut tx, &Scope::Tenant(tenant.clone()), &reference.canonical()).await?
         };
         if let Some(row) = found {
-            match self.load(&reference, &row.manifest_digest).await {
-                Ok(image) => return Ok(image),
+            match self.whole(&reference, &row.manifest_digest).await {
+                Ok(whole) => return Ok(whole),
                 Err(error) => {
+                    self.loaded().remove(&row.manifest_digest);
                     tracing::warn!(image.ref = %reference, error = chain(&error), "an image is not whole; pulling it again");
                 }
             }
@@ -170,27 +172,33 @@ impl Images {
             rows::find(&mut tx, &Scope::Tenant(tenant.clone()), &reference.canonical()).await?
         };
         let row = row.ok_or_else(|| ServiceError::not_found("image", &reference.to_string()))?;
-        self.load(&reference, &row.manifest_digest).await
+        self.whole(&reference, &row.manifest_digest).await
+    }
+
+    async fn whole(&self, reference: &ImageRef, digest: &str) -> Result<(Image, Vec<PathBuf>)> {
+        let image = self.load(reference, digest).await?;
+        let layers = self.0.content.layer_paths(&image).await.map_err(image_failed)?;
+        Ok((image, layers))
     }
 
     async fn load(&self, reference: &ImageRef, digest: &str) -> Result<Image> {
-        let digest: Digest =
+        if let Some(known) = self.loaded().get(digest) {
+            return Ok(Image { reference: reference.clone(), ..known.clone() });
+        }
+        let parsed: Digest =
             digest.parse().map_err(|error| ServiceError::internal("a stored digest is none", error))?;
-        self.0.content.load(reference.clone(), digest).await.map_err(image_failed)
+        let image = self.0.content.load(reference.clone(), parsed).await.map_err(image_failed)?;
+        let mut loaded = self.loaded();
+        if loaded.len() >= LOADED_KEPT {
+            loaded.clear();
+        }
+        loaded.insert(digest.to_owned(), image.clone());
+        Ok(image)
     }
 
     /// The configuration of an image that a container runs, whatever its name means today.
     pub(crate) async fn config(&self, reference: &str, digest: &str) -> Result<ImageConfig> {
-        if let Some(known) = self.configs().get(digest) {
-            return Ok(known.clone());
-        }
-        let config = self.of_container(reference, digest).await?.config;
-        let mut configs = self.configs();
-        if configs.len() >= CONFIGS_KEPT {
-            configs.clear();
-        }
-        configs.insert(digest.to_owned(), config.clone());
-        Ok(config)
+        Ok(self.of_container(reference, digest).await?.config)
     }
 
     /// An image that a container runs, whatever its name means today.

@@ -456,16 +456,6 @@ impl Network {
         inside.configure_container(attachment.address, prefix_length, gateway(tenant.subnet)).await
     }
 
-    /// Sets up the namespace of a container without network (`none` mode): loopback and the same settings as
-    /// with network, nothing else.
-    ///
-    /// # Errors
-    /// [`NetworkError::Link`].
-    pub async fn isolate(&self, container_id: &str, netns: OwnedFd) -> Result<(), NetworkError> {
-        let settled = in_time(netlink::settle(netns));
-        settled.await.map_err(link(&format!("container {container_id}")))
-    }
-
     /// Takes a container off: its rules and ports. One that is not there is fine.
     ///
     /// What is left of its link is mute. It goes with the container's namespace: see [`Network::remove_link`].

@@ -170,7 +170,7 @@ impl Links {
         Self::on_a_thread(|| Ok(())).await
     }
 
-    /// As [`settle`], and opens a socket there.
+    /// Enters a container's namespace, writes its settings and opens a socket there.
     pub(crate) async fn enter(netns: &Arc<OwnedFd>) -> Result<Self, NetlinkError> {
         let netns = Arc::clone(netns);
         Self::on_a_thread(move || settle_here(&netns)).await
@@ -205,16 +205,8 @@ impl Links {
     }
 }
 
-/// Writes the settings of a container's namespace and sets its loopback link up.
-pub(crate) async fn settle(netns: OwnedFd) -> Result<(), NetlinkError> {
-    let (done, settled) = oneshot::channel();
-    // Nobody waits any more: fine.
-    let work = move || drop(done.send(settle_here(&netns)));
-    std::thread::Builder::new().name("netns".to_owned()).spawn(work).map_err(NetlinkError::Open)?;
-    settled.await.unwrap_or(Err(NetlinkError::Closed))
-}
-
-/// The same for the calling thread, which stays in the namespace.
+/// Writes the settings of a container's namespace and sets its loopback link up, for the calling thread, which
+/// stays in the namespace.
 fn settle_here(netns: &OwnedFd) -> Result<(), NetlinkError> {
     setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| NetlinkError::Enter(errno.into()))?;
     INSIDE.iter().try_for_each(|(path, value)| write(Path::new(path), value))?;

@@ -133,7 +133,7 @@ impl Auth {
     /// Whether a caller of a long-lived stream is still who it was: not removed, role and tenant unchanged.
     pub(crate) async fn recheck(&self, ctx: &Ctx) -> Result<()> {
         let Some(id) = &ctx.user else { return Ok(()) };
-        match users::get(&mut self.db.read().await?, id).await {
+        match users::get(&mut self.db.one().await?, id).await {
             Ok(user) if user.role == ctx.role && user.tenant == ctx.tenant => Ok(()),
             Ok(_) | Err(StoreError::NotFound(_)) => {
                 Err(unauthenticated("your account has changed; sign in again"))

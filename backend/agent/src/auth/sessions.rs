@@ -47,7 +47,7 @@ impl Auth {
         let refuse = || unauthenticated("the session has ended; sign in again");
         let hash = Secret::received(secret).ok_or_else(refuse)?.hash();
         let now = self.clock.now();
-        let found = sessions::find(&mut self.db.read().await?, &hash, now).await?;
+        let found = sessions::find(&mut self.db.one().await?, &hash, now).await?;
         let (mut session, user) = found.ok_or_else(refuse)?;
         let until = Timestamp((now.0 + self.idle_us).min(session.created_at.0 + self.max_us));
         if until.0 - session.expires_at.0 >= PROLONG_EVERY_US {

@@ -27,7 +27,7 @@ impl Auth {
         let refuse = || unauthenticated("the token is not valid, or has ended");
         let hash = Secret::received(secret).ok_or_else(refuse)?.hash();
         let now = self.clock.now();
-        let found = tokens::find(&mut self.db.read().await?, &hash, now).await?;
+        let found = tokens::find(&mut self.db.one().await?, &hash, now).await?;
         let (token, user) = found.ok_or_else(refuse)?;
         if token.last_used_at.is_none_or(|used| now.0 - used.0 >= TOUCH_EVERY_US) {
             let mut tx = self.db.begin().await?;

@@ -230,7 +230,7 @@ impl Containers {
         let images = &self.deps.images;
         let image = match &row.observed.image_digest {
             Some(digest) => images.of_container(&row.spec.image, digest).await?,
-            None => images.ensure(&row.tenant, &row.spec.image).await?,
+            None => images.ensure(&row.tenant, &row.spec.image).await?.0,
         };
         let layers = images.content().layer_paths(&image).await.map_err(crate::images::image_failed)?;
         let above = images.content().layers_root().to_owned();

@@ -29,7 +29,7 @@ use super::{Deps, filter, plan};
 use crate::checkpoints::IMAGES;
 use crate::engine::{Created, EngineError, Session, SessionError};
 use crate::error::{Result, ServiceError, chain};
-use crate::metering::Run;
+use crate::metering::{Network, Run};
 use crate::tasks::OnEnd;
 
 /// A supervisor whose run is over goes within this time.
@@ -60,18 +60,17 @@ pub(super) struct Launched {
 
 /// Pulls the image if it is not there, and resolves what the container mounts.
 pub(super) async fn prepare(deps: Arc<Deps>, row: ContainerRecord) -> Result<Prepared> {
-    let image = deps.images.ensure(&row.tenant, &row.spec.image).await?;
+    let (image, shared) = deps.images.ensure(&row.tenant, &row.spec.image).await?;
     let command_line = plan::command_line(&row.spec, &image.config)
         .map_err(|error| ServiceError::invalid_field("command", error.to_string()))?;
-    let content = deps.images.content();
     let layers = if deps.config.containers.shared_layers {
-        content.layer_paths(&image).await
+        shared
     } else {
-        content.own_layer_paths(&image, row.tenant.as_str()).await
+        let own = deps.images.content().own_layer_paths(&image, row.tenant.as_str()).await;
+        own.map_err(crate::images::image_failed)?
     };
-    let layers = layers.map_err(crate::images::image_failed)?;
     let tenant = {
-        let mut tx = deps.db.read().await?;
+        let mut tx = deps.db.one().await?;
         tenants::get(&mut tx, &row.tenant).await?
     };
     deps.engine.ensure_tenant(tenant.id.as_str(), &tenant.quota).await.map_err(engine_failed)?;
@@ -215,23 +214,45 @@ pub(super) async fn launch(
         deps.engine.make_directories(&spec),
         deps.engine.make_cgroup(cgroup.to_owned(), row.spec.limits.clone(), rules, delegate_to),
     );
+    let run = Run {
+        id: &row.id,
+        generation,
+        tenant: &row.tenant,
+        cgroup,
+        network: network_before(row.spec.network),
+        limits: super::reading_limits(&row.spec.limits),
+    };
     let built = match named.and(made.and(limited).map_err(engine_failed)) {
         Ok(()) => {
             failpoint::reach("agent.start.furnished");
-            deps.engine.build(&spec).await.map_err(engine_failed)
+            // The first reading waits for the disk, and comes before anything of the container runs.
+            let (built, opened) = tokio::join!(deps.engine.build(&spec), deps.metering.open(run));
+            built.map(|created| (created, opened)).map_err(engine_failed)
         }
         Err(error) => Err(error),
     };
-    let Created { session, pid, network_namespace } = match built {
-        Ok(created) => created,
+    let (Created { session, pid, network_namespace }, opened) = match built {
+        Ok(built) => built,
         Err(error) => {
-            deps.engine.discard_cgroup(cgroup.to_owned()).await;
+            if book_failed_start(deps, row).await {
+                deps.engine.discard_cgroup(cgroup.to_owned()).await;
+            }
             release_names(deps, row).await;
             return Err(error);
         }
     };
     failpoint::reach("agent.start.built");
-    match connect_and_start(deps, row, &session, pid, network_namespace, cgroup, &network, address).await {
+    let run = Run { network: network_of(row.spec.network, pid), ..run };
+    let started = async {
+        let ports = connect(deps, row, &network, network_namespace, address).await?;
+        failpoint::reach("agent.start.connected");
+        deps.metering.watch(run, opened?)?;
+        failpoint::reach("agent.start.metered");
+        session.ask(Request::Start, &[]).await.map_err(|error| engine_failed(error.into()))?;
+        failpoint::reach("agent.start.started");
+        Ok(Launched { session: session.clone(), pid, address, ports })
+    };
+    match started.await {
         Ok(launched) => {
             // As large as its memory, and never read again.
             if let Some(images) = images
@@ -246,64 +267,47 @@ pub(super) async fn launch(
             if let Err(error) = deps.engine.kill_cgroup(cgroup.to_owned()).await {
                 tracing::warn!(container.id = id, error = chain(&error), "a failed start was not killed");
             }
-            let booked = deps.metering.close(&row.id, generation, None).await;
+            let booked = book_failed_start(deps, row).await;
             let_go(&session).await;
             release(deps, row).await;
-            match booked {
-                Ok(()) => remove_cgroup(deps, row, cgroup).await,
-                // Nothing of it ran; the next start of the agent books what there is.
-                Err(error) => {
-                    tracing::error!(
-                        container.id = id,
-                        error = chain(&error),
-                        "the last reading of a failed start was not stored; its cgroup is kept"
-                    );
-                }
+            if booked {
+                remove_cgroup(deps, row, cgroup).await;
             }
             Err(error)
         }
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the second half of `launch`, split off for its one error path"
-)]
-async fn connect_and_start(
-    deps: &Arc<Deps>,
-    row: &ContainerRecord,
-    session: &Session,
-    pid: i32,
-    network_namespace: Option<OwnedFd>,
-    cgroup: &Path,
-    network: &TenantNetwork,
-    address: Option<std::net::Ipv4Addr>,
-) -> Result<Launched> {
-    let run = Run {
-        id: &row.id,
-        generation: row.observed.generation,
-        tenant: &row.tenant,
-        cgroup,
-        pid: counted_pid(row.spec.network, pid),
-        limits: super::reading_limits(&row.spec.limits),
-    };
-    let connected = connect(deps, row, network, network_namespace, address);
-    let (connected, ready) = tokio::join!(connected, deps.metering.ready(run));
-    let ports = connected?;
-    failpoint::reach("agent.start.connected");
-    // Now that its interface is there to be counted, and before anything of it runs.
-    deps.metering.begin(run, ready?).await?;
-    failpoint::reach("agent.start.metered");
-    if let Err(error) = session.ask(Request::Start, &[]).await {
-        return Err(engine_failed(error.into()));
+/// Takes the last reading of a start that failed; returns whether its cgroup may go.
+async fn book_failed_start(deps: &Deps, row: &ContainerRecord) -> bool {
+    match deps.metering.close(&row.id, row.observed.generation, None).await {
+        Ok(()) => true,
+        // The next start of the agent books what there is.
+        Err(error) => {
+            tracing::error!(
+                container.id = %row.id,
+                error = chain(&error),
+                "the last reading of a failed start was not stored; its cgroup is kept"
+            );
+            false
+        }
     }
-    failpoint::reach("agent.start.started");
-    Ok(Launched { session: session.clone(), pid, address, ports })
 }
 
-/// The process whose network is the container's own and counted; the host's own is nobody's use.
-pub(super) fn counted_pid(network: NetworkMode, pid: i32) -> Option<i32> {
-    (network != NetworkMode::Host).then_some(pid)
+/// What of its network is counted before it is built.
+const fn network_before(network: NetworkMode) -> Network {
+    match network {
+        NetworkMode::Host => Network::Host,
+        NetworkMode::Tenant | NetworkMode::None => Network::ToBeMade,
+    }
+}
+
+/// What of the network of this first process is counted.
+pub(super) const fn network_of(network: NetworkMode, pid: i32) -> Network {
+    match network {
+        NetworkMode::Host => Network::Host,
+        NetworkMode::Tenant | NetworkMode::None => Network::Of { pid },
+    }
 }
 
 /// Gives the container the network that it asks for; returns its published ports.
@@ -316,11 +320,7 @@ async fn connect(
 ) -> Result<Vec<PortMapping>> {
     match (namespace, address) {
         (Some(namespace), Some(address)) => attach(deps, row, network, namespace, address).await,
-        (Some(namespace), None) => {
-            deps.network.isolate(row.id.as_str(), namespace).await.map_err(network_failed)?;
-            Ok(Vec::new())
-        }
-        (None, _) => Ok(Vec::new()),
+        _ => Ok(Vec::new()),
     }
 }
 

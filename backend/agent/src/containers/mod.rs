@@ -383,7 +383,7 @@ impl Containers {
     /// The container of this id, beginning of an id, or name.
     pub(crate) async fn find(&self, ctx: &Ctx, container: &str) -> Result<ContainerRecord> {
         ctx.require(Permission::TenantRead)?;
-        let mut tx = self.deps.db.read().await?;
+        let mut tx = self.deps.db.one().await?;
         match rows::find(&mut tx, &ctx.scope()?, container).await {
             Ok(Some(row)) => Ok(row),
             Ok(None) => Err(ServiceError::not_found("container", container)),
@@ -392,6 +392,22 @@ impl Containers {
             ))),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// As [`Self::find`]; one that is named by its whole id is taken from what its actor last showed, without
+    /// the store.
+    pub(crate) async fn locate(&self, ctx: &Ctx, container: &str) -> Result<Arc<ContainerRecord>> {
+        ctx.require(Permission::TenantRead)?;
+        let scope = ctx.scope()?;
+        if let Ok(id) = container.parse::<ContainerId>()
+            && let Some(handle) = self.actors().get(&id)
+        {
+            let seen = handle.seen.borrow();
+            if !seen.gone && scope.covers(&seen.row.tenant) {
+                return Ok(Arc::clone(&seen.row));
+            }
+        }
+        self.find(ctx, container).await.map(Arc::new)
     }
 
     pub(crate) async fn get(&self, ctx: &Ctx, container: &str) -> Result<ContainerView> {
@@ -425,7 +441,7 @@ impl Containers {
         container: &str,
         query: LogQuery,
     ) -> Result<impl Stream<Item = Result<Vec<LogItem>, TailError>> + Send + use<>> {
-        let row = self.find(ctx, container).await?;
+        let row = self.locate(ctx, container).await?;
         let dir = self
             .deps
             .engine
@@ -460,7 +476,7 @@ impl Containers {
         command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
     ) -> Result<T> {
         ctx.require(Permission::TenantWrite)?;
-        let row = self.find(ctx, container).await?;
+        let row = self.locate(ctx, container).await?;
         let handle = self.actors().get(&row.id).cloned();
         let gone = || ServiceError::not_found("container", container);
         let handle = handle.ok_or_else(gone)?;
@@ -477,9 +493,9 @@ impl Containers {
         container: &str,
         command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command,
     ) -> Result<ContainerView> {
-        let id = self.find(ctx, container).await?.id;
-        self.ask(ctx, id.as_str(), command).await?;
-        self.get(ctx, id.as_str()).await
+        let row = self.locate(ctx, container).await?;
+        self.ask(ctx, row.id.as_str(), command).await?;
+        self.get(ctx, row.id.as_str()).await
     }
 
     pub(crate) async fn start(&self, ctx: &Ctx, container: &str) -> Result<ContainerView> {
@@ -576,7 +592,7 @@ impl Containers {
         container: &str,
         removed: bool,
     ) -> Result<impl Future<Output = Result<ExitView>> + Send + use<>> {
-        let row = self.find(ctx, container).await?;
+        let row = self.locate(ctx, container).await?;
         let seen = self.actors().get(&row.id).map(|handle| handle.seen.clone());
         let mut seen = seen.ok_or_else(|| ServiceError::not_found("container", container))?;
         let done = move |seen: &Seen| {

@@ -3,7 +3,7 @@
 //! Docker's rules for entrypoint and command; default capabilities less `NET_RAW` and `MKNOD`. Everything that needs a look at the host arrives as an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wharf_image::ImageConfig;
 use wharf_runtime::spec::{
@@ -151,6 +151,12 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
         NetworkMode::Host => BTreeMap::new(),
     };
     sysctls.extend(spec.sysctls.clone());
+    // With a network the agent sees to it, before there is a link. A kernel without IPv6 has no such thing.
+    if spec.network == NetworkMode::None && Path::new("/proc/sys/net/ipv6").exists() {
+        sysctls.extend(
+            ["all", "default"].map(|links| (format!("net.ipv6.conf.{links}.disable_ipv6"), "1".to_owned())),
+        );
+    }
     Ok(LaunchSpec {
         version: SPEC_VERSION,
         id: facts.id.to_string(),

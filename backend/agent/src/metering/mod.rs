@@ -24,7 +24,7 @@ use std::time::Duration;
 pub(crate) use rollup::roll_up;
 use schedule::{Turn, turn};
 use series::Series;
-use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, broadcast};
 use wharf_runtime::cgroup::Layout;
 pub(crate) use wharf_runtime::usage::{Counters, Measured, Reading};
 use wharf_runtime::usage::{Depth, Strain, UsageError, UsageReader};
@@ -89,6 +89,13 @@ impl End {
     }
 }
 
+/// A start whose first reading is durable, and whose network is not made yet.
+pub(crate) struct Opened {
+    reader: UsageReader,
+    series: Series,
+    reading: Reading,
+}
+
 /// One start of a container, as it is to be metered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run<'a> {
@@ -96,9 +103,28 @@ pub(crate) struct Run<'a> {
     pub(crate) generation: u64,
     pub(crate) tenant: &'a TenantId,
     pub(crate) cgroup: &'a Path,
-    /// Its first process, whose network namespace is counted; `None` when that is the host's.
-    pub(crate) pid: Option<i32>,
+    pub(crate) network: Network,
     pub(crate) limits: ReadingLimits,
+}
+
+/// What of a container's network is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// It is the host's: nobody's use.
+    Host,
+    /// All of a namespace that is to be made.
+    ToBeMade,
+    /// All of this process's namespace.
+    Of { pid: i32 },
+}
+
+impl Network {
+    const fn pid(self) -> Option<i32> {
+        match self {
+            Self::Host | Self::ToBeMade => None,
+            Self::Of { pid } => Some(pid),
+        }
+    }
 }
 
 /// The service.
@@ -120,7 +146,6 @@ struct Inner {
     /// The last readings could not be stored.
     failing: AtomicBool,
     live: broadcast::Sender<Arc<Vec<MetricsPoint>>>,
-    appended: Notify,
 }
 
 struct Target {
@@ -178,7 +203,6 @@ impl Metering {
             writing: Arc::default(),
             failing: AtomicBool::new(false),
             live,
-            appended: Notify::new(),
         }))
     }
 
@@ -206,14 +230,12 @@ impl Metering {
 
     async fn append(&self, records: &[ReadingRecord]) -> Result<()> {
         self.0.journal.append_batch(records).await?;
-        self.0.appended.notify_one();
         Ok(())
     }
 
     /// For readings that no later one makes up for.
     async fn append_last(&self, records: &[ReadingRecord]) -> Result<()> {
         self.0.journal.append_last(records).await?;
-        self.0.appended.notify_one();
         Ok(())
     }
 
@@ -278,39 +300,45 @@ impl Metering {
         ))
     }
 
-    /// Begins to meter a container that was built and does not run yet.
-    pub(crate) async fn open(&self, run: Run<'_>) -> Result<()> {
-        let reader = self.ready(run).await?;
-        self.begin(run, reader).await
-    }
-
-    /// All of [`Self::open`] that comes before the first reading.
-    pub(crate) async fn ready(&self, run: Run<'_>) -> Result<UsageReader> {
+    /// Takes the first reading of a container whose cgroup was made, and makes it durable. What is in it may
+    /// still be made, and a network that is not made yet has counted nothing.
+    pub(crate) async fn open(&self, run: Run<'_>) -> Result<Opened> {
         self.require_room().await?;
         self.open_tenant(run.tenant, run.cgroup).await?;
-        self.reader(run.cgroup, run.pid).await
+        let reader = self.reader(run.cgroup, run.network.pid()).await?;
+        let _order = self.order().await;
+        let mut reading = reader.read(Depth::Full);
+        if run.network == Network::ToBeMade {
+            reading.counters.network_receive_bytes = Measured::Value(0);
+            reading.counters.network_transmit_bytes = Measured::Value(0);
+        }
+        let key = self.key(run.tenant, Some((run.id, run.generation)));
+        let (series, record) = Series::open(key, run.limits, source(run.cgroup), &reading);
+        self.append(&[record]).await?;
+        Ok(Opened { reader, series, reading })
     }
 
-    /// Takes the first reading and makes it durable.
-    pub(crate) async fn begin(&self, run: Run<'_>, reader: UsageReader) -> Result<()> {
-        let Run { id, generation, tenant, cgroup, pid: _, limits } = run;
-        let _order = self.order().await;
-        let reading = reader.read(Depth::Full);
-        let key = self.key(tenant, Some((id, generation)));
-        let (series, record) = Series::open(key, limits, source(cgroup), &reading);
-        self.append(&[record]).await?;
-        self.insert(id, generation, reader, series, &reading);
+    /// Meters on, now that its network is made.
+    pub(crate) fn watch(&self, run: Run<'_>, opened: Opened) -> Result<()> {
+        let Opened { mut reader, series, reading } = opened;
+        if let Some(pid) = run.network.pid() {
+            reader.count_network(pid).map_err(|error| {
+                ServiceError::internal("the container's network counters cannot be opened", error)
+            })?;
+        }
+        self.insert(run.id, run.generation, reader, series, &reading);
         Ok(())
     }
 
     /// Goes on metering a container that an earlier agent started.
     pub(crate) async fn adopt(&self, run: Run<'_>) -> Result<()> {
-        let Run { id, generation, tenant, cgroup, pid, limits } = run;
+        let Run { id, generation, tenant, cgroup, network, limits } = run;
         let Some((_, last)) = self.0.journal.last_reading(id, generation).await? else {
-            return self.open(run).await;
+            let opened = self.open(run).await?;
+            return self.watch(run, opened);
         };
         self.open_tenant(tenant, cgroup).await?;
-        let reader = self.reader(cgroup, pid).await?;
+        let reader = self.reader(cgroup, network.pid()).await?;
         let _order = self.order().await;
         let mut series = Series::resume(&last);
         let reading = reader.read(Depth::Full);
@@ -390,7 +418,7 @@ impl Metering {
             return Ok(());
         }
         let Some((_, last)) = self.0.journal.last_reading(id, generation).await? else { return Ok(()) };
-        if is_end(last.kind) {
+        if last.kind.is_end() {
             return Ok(());
         }
         let mut series = Series::resume(&last);
@@ -409,7 +437,7 @@ impl Metering {
     /// Whether a start was metered and its last reading is not durable yet.
     pub(crate) async fn is_open(&self, id: &ContainerId, generation: u64) -> Result<bool> {
         let last = self.0.journal.last_reading(id, generation).await?;
-        Ok(last.is_some_and(|(_, last)| !is_end(last.kind)))
+        Ok(last.is_some_and(|(_, last)| !last.kind.is_end()))
     }
 
     /// Reads the cgroup of a start whose supervisor left nothing, if it is still there.
@@ -599,11 +627,6 @@ impl Metering {
         }
         drop(order);
     }
-}
-
-/// Whether nothing of the container's own follows such a reading.
-const fn is_end(kind: ReadingKind) -> bool {
-    matches!(kind, ReadingKind::Final | ReadingKind::FinalBlock | ReadingKind::Gap)
 }
 
 fn source(cgroup: &Path) -> BTreeMap<String, String> {

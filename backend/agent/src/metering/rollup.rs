@@ -18,10 +18,9 @@ use crate::tasks::{OnEnd, Tasks};
 
 /// Readings in one transaction: some hundred rows of usage at most.
 const BATCH: u32 = 500;
-/// Without a nudge it is looked at this often.
-const EVERY: Duration = Duration::from_secs(30);
-/// After a nudge it waits for more: the store has one writer, and containers start through it.
-const GATHER: Duration = Duration::from_secs(1);
+/// Whoever asks for usage rolls up first, so this only bounds what there is to do then. In a minute several
+/// readings of a container come together in one row, and the store's one writer is free for starts.
+const EVERY: Duration = Duration::from_mins(1);
 
 /// Rolls up in the background until the agent stops.
 pub(crate) fn roll_up(metering: &Metering, db: Db, tasks: &Tasks) {
@@ -31,13 +30,7 @@ pub(crate) fn roll_up(metering: &Metering, db: Db, tasks: &Tasks) {
             if let Err(error) = metering.roll_up_now(&db).await {
                 tracing::error!(error = chain(&error), "usage was not rolled up; it is tried again");
             }
-            // A nudge that comes while this runs is kept by the Notify.
-            let nudged = async {
-                metering.0.appended.notified().await;
-                tokio::time::sleep(GATHER).await;
-            };
             tokio::select! {
-                () = nudged => {}
                 () = tokio::time::sleep(EVERY) => {}
                 () = stop.cancelled() => return,
             }
@@ -50,7 +43,7 @@ impl Metering {
     pub(crate) async fn roll_up_now(&self, db: &Db) -> Result<()> {
         loop {
             let host = self.host();
-            let from = usage::watermark(&mut db.read().await?, host).await?;
+            let from = usage::watermark(&mut db.one().await?, host).await?;
             let readings = self.0.journal.read_from(from, BATCH).await?;
             let Some((to, _)) = readings.last() else { return Ok(()) };
             let to = *to;

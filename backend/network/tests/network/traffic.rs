@@ -248,19 +248,3 @@ fn a_flood_by_one_tenant_leaves_half_of_the_connections_to_the_others() {
         lab.outside.reaches(HOST, 8080, "other", OUTSIDE);
     });
 }
-
-#[test]
-fn a_container_without_network_has_its_loopback_only() {
-    let lab = Lab::new();
-    lab.host.run_async(async || {
-        let network = Lab::network();
-        let alone = Space::new();
-        network.isolate("0123456789abcdef", alone.descriptor()).await.expect("isolate");
-        let _server = alone.serve("alone", 80);
-        alone.reaches(Ipv4Addr::LOCALHOST, 80, "alone", Ipv4Addr::LOCALHOST);
-        assert_eq!(alone.shell("ip -o link | grep LOOPBACK | wc -l").trim(), "1");
-        assert_eq!(alone.shell("ip -o link | grep '[<,]UP[,>]' | wc -l").trim(), "1");
-        assert_eq!(alone.shell("ip route"), "");
-        assert_eq!(alone.shell("cat /proc/sys/net/ipv4/ip_unprivileged_port_start").trim(), "0");
-    });
-}

@@ -15,7 +15,7 @@ use wharf_store::{addresses, ports};
 
 use super::ending::RETRY;
 use super::{Actor, Live, Then, pin};
-use crate::containers::launch::counted_pid;
+use crate::containers::launch::network_of;
 use crate::containers::{reading_limits, restart};
 use crate::ctx::Ctx;
 use crate::engine::{Found, Session};
@@ -126,7 +126,7 @@ impl Actor {
             generation: report.generation,
             tenant: &self.row.tenant,
             cgroup: &cgroup,
-            pid: counted_pid(self.row.spec.network, report.pid),
+            network: network_of(self.row.spec.network, report.pid),
             limits: reading_limits(&self.row.spec.limits),
         };
         // The end of one that has ended is what its supervisor saw, not the moment of this look.
