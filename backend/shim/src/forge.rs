@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
+use wharf_runtime::spec::DEFAULT_CAPABILITIES;
 use wharf_shim::build_id::BuildId;
 use wharf_shim::connection::{Connection, ConnectionError, Listener, Received};
 use wharf_shim::failpoint;
@@ -232,6 +233,8 @@ impl Forge {
     fn listen(socket: PathBuf, build_id: BuildId, lock: File) -> Result<Self, ForgeError> {
         let listener = Listener::bind(&socket).map_err(ForgeError::Listen)?;
         let held = Some(Held { listener, _lock: lock });
+        // Most containers want it: the shims, copies of this process, have it from birth.
+        wharf_runtime::seccomp::default_program(&DEFAULT_CAPABILITIES);
         Ok(Self { socket, build_id, held, connections: Vec::new(), parked: Vec::new(), to_park: PARKED })
     }
 

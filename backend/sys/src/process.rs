@@ -9,7 +9,7 @@
 // UNSAFETY: makes processes and adopts descriptors that the kernel has just made.
 #![expect(
     unsafe_code,
-    reason = "clone3, fork, malloc_trim, close_range, waitid's last argument and the pidfd calls are not in nix"
+    reason = "clone3, fork, close_range, waitid's last argument and the pidfd calls are not in nix"
 )]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -110,12 +110,6 @@ pub fn fork(child: impl FnOnce() -> i32) -> Result<i32, SysError> {
         run_and_exit(child);
     }
     Ok(pid)
-}
-
-/// Gives the kernel back what the C library's allocator holds and nothing uses.
-pub fn release_unused_memory() {
-    // SAFETY: malloc_trim takes the allocator's own locks and moves nothing that is in use.
-    unsafe { libc::malloc_trim(0) };
 }
 
 /// Ends this process at once: no destructors, no buffers, no exit handlers.

@@ -10,17 +10,19 @@
 //! container causes. No meter comes from it, only the working set that live views and Prometheus show:
 //! in between that is the memory charged now less the inactive file pages of up to 10 s ago.
 
+mod history;
 mod rates;
 mod rollup;
 mod schedule;
 mod series;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use history::History;
 pub(crate) use rollup::roll_up;
 use schedule::{Turn, turn};
 use series::Series;
@@ -44,8 +46,6 @@ use crate::tasks::{OnEnd, Tasks};
 const LIVE_BACKLOG: usize = 8;
 /// Every so many live points one is kept.
 const HISTORY_EVERY: u64 = 5;
-/// So many are kept: 15 minutes at one in 5 s.
-const HISTORY_POINTS: usize = 180;
 /// A tick waits so long for readings that are being written; if they are not done, it only shows.
 const ORDER_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -165,7 +165,7 @@ struct TargetState {
     /// As of the last full reading.
     strain: Strain,
     latest: Option<MetricsPoint>,
-    history: VecDeque<MetricsPoint>,
+    history: History,
     /// Its last reading, until it is durable; no other is taken any more.
     ended: Option<End>,
 }
@@ -364,7 +364,7 @@ impl Metering {
             reading: *reading,
             strain: reader.strain(),
             latest: None,
-            history: VecDeque::new(),
+            history: History::default(),
             ended: None,
         };
         let target = Target { id: id.clone(), generation, reader, state: Mutex::new(state) };
@@ -468,7 +468,7 @@ impl Metering {
     }
 
     pub(crate) fn history(&self, id: &ContainerId) -> Vec<MetricsPoint> {
-        self.target(id).map(|target| target.state().history.iter().cloned().collect()).unwrap_or_default()
+        self.target(id).map(|target| target.state().history.points(id)).unwrap_or_default()
     }
 
     /// Meters until the agent stops.
@@ -542,9 +542,7 @@ impl Metering {
                     rates::point(&target.id, &state.reading, &reading, &state.strain, limits.memory_bytes);
                 (point.cost_per_hour, point.currency) = (inner.pricer)(&point, limits);
                 if keep {
-                    state.history.push_back(MetricsPoint { strain: None, ..point.clone() });
-                    let surplus = state.history.len().saturating_sub(HISTORY_POINTS);
-                    state.history.drain(..surplus);
+                    state.history.push(&point);
                 }
                 state.reading = reading;
                 state.latest = Some(point.clone());

@@ -23,7 +23,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use wharf_runtime::cgroup::Cgroup;
 use wharf_runtime::launch::{Created, Running};
-use wharf_runtime::spec::DEFAULT_CAPABILITIES;
 use wharf_runtime::usage::{Depth, UsageReader};
 use wharf_shim::clock::Moment;
 use wharf_shim::connection::{Connection, ConnectionError, Listener, Received};
@@ -64,8 +63,6 @@ pub(crate) fn hand_over(door: &Connection, launch: &Launch) -> Result<(), Connec
 
 /// The life of a shim that was made beforehand; it ends when nobody is left who could hand it a launch.
 pub(crate) fn wait_for_launch(door: &Connection) -> i32 {
-    // Most containers want it, and there is time now.
-    wharf_runtime::seccomp::default_program(&DEFAULT_CAPABILITIES);
     loop {
         match door.recv(FOREVER) {
             Ok(Received { message: Message::Request { request, .. }, descriptors }) => {

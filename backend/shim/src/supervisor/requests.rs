@@ -57,8 +57,6 @@ impl Supervisor {
             if starts && done {
                 failpoint::reach("shim.start.answered");
                 self.tell(Notice::Started, None);
-                // What building took is not needed again as long as the container runs.
-                wharf_sys::process::release_unused_memory();
             }
             if releases && done {
                 std::fs::remove_file(self.run_dir.state_file()).ok();
