@@ -1,13 +1,16 @@
 //! `kill -9` of agent, forge and supervisor: at each step of what they do, and at random under load.
 //!
 //! Whatever dies, a container that ran lives on, unless it was its supervisor; no exit code is lost but to a
-//! killed supervisor, and then it is never guessed; what was asked for can be asked for again; and in
-//! the end nothing of any container is left, and the journal has its last reading.
+//! killed supervisor, and then it is never guessed; its container has ended as lost, and its restart policy
+//! follows; what was asked for can be asked for again; and in the end nothing of any container is left, and
+//! the journal has its last reading.
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,8 +23,10 @@ use serde_json::{Value, json};
 use wharf_e2e::{Answer, Api, Door, Socket, World, run};
 use wharf_shared::container::{ContainerState, ContainerView};
 use wharf_shared::page::Page;
+use wharf_shared::problem::ProblemKind;
 use wharf_shared::tenant::TenantView;
 use wharf_shim::failpoint::POINTS;
+use wharf_shim::process_ref::exit_status;
 use wharf_shim::state::StateFile;
 
 /// Answers at its port until it is asked to end, and then ends with 7.
@@ -99,12 +104,15 @@ fn at_each_point(prefixes: &[&str]) -> Result<()> {
         let tenant = world.tenant("acme")?;
         let mut failures = Vec::new();
         for point in POINTS.iter().filter(|point| prefixes.iter().any(|prefix| point.starts_with(prefix))) {
-            // What is given back before the end is told, and what after it, depends on published ports.
-            let variants: &[bool] = if point.contains(".stop.") { &[true, false] } else { &[true] };
-            for publishes in variants {
-                let kill = Kill::new(world, &tenant, point, *publishes)?;
+            // What is given back before the end is told, and what after it, depends on published ports; what
+            // follows from the loss of a supervisor depends on the policy.
+            let mut variants = vec![(true, "no")];
+            variants.extend(point.contains(".stop.").then_some((false, "no")));
+            variants.extend(point.starts_with("shim.").then_some((true, "always")));
+            for (publishes, policy) in variants {
+                let kill = Kill::new(world, &tenant, point, publishes, policy)?;
                 if let Err(error) = kill.run() {
-                    failures.push(format!("{point}, ports: {publishes}: {error:#}"));
+                    failures.push(format!("{point}, ports: {publishes}, restart: {policy}: {error:#}"));
                     kill.clear()?;
                 }
             }
@@ -122,21 +130,34 @@ struct Kill<'a> {
     who: &'a str,
     operation: &'a str,
     step: &'a str,
+    always: bool,
     name: String,
     spec: Value,
 }
 
 impl<'a> Kill<'a> {
-    fn new(world: &'a World, tenant: &'a TenantView, point: &'a str, publishes: bool) -> Result<Self> {
+    fn new(
+        world: &'a World,
+        tenant: &'a TenantView,
+        point: &'a str,
+        publishes: bool,
+        policy: &str,
+    ) -> Result<Self> {
         let parts: Vec<_> = point.split('.').collect();
         let [who, operation, step] = parts[..] else { bail!("{point} has not three parts") };
         let script = if point == "agent.stop.killed" { STUBBORN } else { LIFE };
-        let mut more = json!({ "name": point, "stop_grace_s": 20 });
+        let mut more = json!({ "name": point, "stop_grace_s": 20, "restart": policy });
         if publishes {
             more["ports"] = json!([{ "container_port": 80 }]);
         }
         let spec = world.spec(tenant, &["sh", "-c", script], more)?;
-        Ok(Self { world, tenant, point, who, operation, step, name: point.to_owned(), spec })
+        let always = policy == "always";
+        Ok(Self { world, tenant, point, who, operation, step, always, name: point.to_owned(), spec })
+    }
+
+    /// Whether the program ran before the supervisor that started it was killed.
+    fn ran(&self) -> bool {
+        self.operation != "start" || ["executed", "answered"].contains(&self.step)
     }
 
     fn path(&self, rest: &str) -> String {
@@ -155,12 +176,9 @@ impl<'a> Kill<'a> {
             self.world.start_agent()?;
         }
         let lives = match (self.who, self.operation) {
-            ("shim", "start") => {
-                self.world.container_until(&self.name, "the start has failed or ended", |view| {
-                    view.state == ContainerState::Failed
-                        || view.exit.as_ref().is_some_and(|exit| exit.supervisor_lost)
-                })?;
-                false
+            ("shim", "start" | "exec") => {
+                self.lost(before.as_ref())?;
+                self.always && self.ran()
             }
             (_, "create" | "start") => {
                 let view = self.running()?;
@@ -170,17 +188,13 @@ impl<'a> Kill<'a> {
                 }
                 true
             }
-            ("shim", "exec") => {
-                self.lost()?;
-                false
-            }
             (_, "exec" | "recover" | "sweep") => {
                 let (view, before) = (self.running()?, before.as_ref().context("it was seen")?);
                 ensure!(view.pid == before.pid, "{:?} ran, and {:?} does", before.pid, view.pid);
                 true
             }
             ("shim", "stop") if ["asked", "signalled", "reaped", "emptied"].contains(&self.step) => {
-                self.lost()?;
+                self.lost(before.as_ref())?;
                 false
             }
             (_, "stop") => {
@@ -253,9 +267,15 @@ impl<'a> Kill<'a> {
         match (self.who, self.operation, answer) {
             ("forge", _, Some(answer)) => drop(answer?.success().context("a start outlives the forge")?),
             ("shim", "start", Some(answer)) => {
-                let status = answer?.status;
-                // Once it has answered, the start was one.
-                ensure!(status.is_success() == (self.step == "answered"), "the answer is {status}");
+                let answer = answer?;
+                // Once the supervisor has answered, the start was one; and what ran is started again.
+                let started = self.step == "answered" || self.always && self.ran();
+                ensure!(answer.status.is_success() == started, "the answer is {}", answer.status);
+                if !started {
+                    let problem = answer.problem()?;
+                    let kind = if self.ran() { ProblemKind::Conflict } else { ProblemKind::Unavailable };
+                    ensure!(problem.kind == kind && problem.to_string().contains("supervisor"), "{problem}");
+                }
             }
             ("shim", "stop", Some(answer)) => drop(answer?.success()?),
             _ => {}
@@ -292,15 +312,38 @@ impl<'a> Kill<'a> {
         Ok(())
     }
 
-    /// Its supervisor was lost, and it with it; how it ended is told right or not at all.
-    fn lost(&self) -> Result<()> {
-        let view = self.world.ended(&self.name)?;
+    /// Its supervisor was lost, and it with it; how it ended is told right, and its policy has followed.
+    fn lost(&self, before: Option<&ContainerView>) -> Result<()> {
+        // A stop was asked for, and a start that came to nothing was answered: no policy follows.
+        if self.always && self.ran() && self.operation != "stop" {
+            let again = self.world.container_until(&self.name, "it runs again", |view| {
+                view.state == ContainerState::Running && view.restart_count == 1
+            })?;
+            let pid = before.and_then(|before| before.pid);
+            ensure!(again.pid != pid, "{pid:?} lost its supervisor, and is said to run");
+            return Ok(());
+        }
+        let view = self.world.container_until(&self.name, "it has lost its supervisor", |view| {
+            view.exit.as_ref().is_some_and(|exit| exit.supervisor_lost)
+        })?;
+        ensure!((view.state, view.restart_count) == (ContainerState::Exited, 0), "it goes on: {view:?}");
+        ensure!(view.error.is_some() != self.ran(), "{:?} is told of a start", view.error);
+        let pid = before.and_then(|before| before.pid);
+        if pid.is_some() {
+            // It may be on its way out until whoever inherits the processes beside it has waited for them.
+            self.world.until("its process is gone", || Ok(!self.world.process_runs(pid)?))?;
+        }
         let exit = view.exit.context("an exit")?;
-        ensure!(exit.supervisor_lost, "nobody noticed that its supervisor died: {exit:?}");
-        let known = [(None, None), (None, Some(9)), (Some(CODE), None)];
-        ensure!(known.contains(&(exit.code, exit.signal)), "it was guessed that it ended with {exit:?}");
-        let live = self.operation == "exec" || self.step == "asked";
-        ensure!(!live || exit.code.is_none(), "it was killed, not stopped: {exit:?}");
+        let (killed, stopped, unknown) = ((None, Some(9)), (Some(CODE), None), (None, None));
+        let known: &[_] = match self.step {
+            _ if !self.ran() || !the_kernel_tells()? => &[unknown],
+            "signalled" => &[killed, stopped],
+            "reaped" | "emptied" if self.operation == "stop" => &[stopped],
+            // As above.
+            _ if self.operation == "exec" => &[killed, unknown],
+            _ => &[killed],
+        };
+        ensure!(known.contains(&(exit.code, exit.signal)), "it is said that it ended with {exit:?}");
         Ok(())
     }
 
@@ -338,6 +381,105 @@ impl<'a> Kill<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether this kernel tells how a process ended that is not our child.
+fn the_kernel_tells() -> Result<bool> {
+    let mut child = Command::new("true").spawn().context("start a child")?;
+    let pid = rustix::process::Pid::from_child(&child);
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    child.wait()?;
+    Ok(exit_status(pidfd.as_fd()).is_some())
+}
+
+#[test]
+fn a_supervisor_killed_while_no_agent_looks_is_lost_and_the_policy_follows() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let start = |name: &str, policy: Value| {
+            world.start(&tenant, &["sleep", "1000"], json!({ "name": name, "restart": policy }))
+        };
+        let down = [start("never", json!("no"))?, start("paused", json!("no"))?, {
+            let more = json!({ "name": "asked", "restart": "always", "stop_grace_s": 600 });
+            world.start(&tenant, &["sh", "-c", STUBBORN], more)?
+        }];
+        let again = [
+            start("always", json!("always"))?,
+            start("on-failure", json!({ "on_failure": { "max_retries": 1 } }))?,
+            start("unless-stopped", json!("unless_stopped"))?,
+        ];
+        world.api().act("/containers/paused/pause", &json!({}))?;
+        world.logged("asked", "up")?;
+        world.arm("agent.stop.signalled")?;
+        let answer = world.api().send(Method::POST, "/containers/asked/stop", Some(&json!({})));
+        ensure!(answer.is_err(), "the agent lived to answer");
+        world.bury_agent()?;
+        for view in down.iter().chain(&again) {
+            world.kill_supervisor(view)?;
+        }
+        world.start_agent()?;
+        for view in &again {
+            let after = world.container_until(view.id.as_str(), "it runs again", |view| {
+                view.state == ContainerState::Running && view.restart_count == 1
+            })?;
+            ensure!(after.pid != view.pid, "{} is the same process", view.name);
+        }
+        for view in &down {
+            let ended = world.ended(view.id.as_str())?;
+            let exit = ended.exit.context("an exit")?;
+            // Known if nobody had waited for it yet.
+            let known = exit.code.is_none() && matches!(exit.signal, None | Some(9));
+            ensure!(known && exit.supervisor_lost, "{}: {exit:?}", view.name);
+            assert_eq!(ended.restart_count, 0, "{}", view.name);
+        }
+        for view in down.iter().chain(&again) {
+            world.until("its process is gone", || Ok(!world.process_runs(view.pid)?))?;
+            world.api().delete(&format!("/containers/{}?force=true", view.id))?;
+        }
+        world.no_container_is_left()?;
+        world.every_reading_is_there()
+    })
+}
+
+#[test]
+fn each_lost_supervisor_counts_as_a_failure_of_a_policy_that_counts() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let more = json!({ "restart": { "on_failure": { "max_retries": 2 } } });
+        let view = world.start(&tenant, &["sleep", "1000"], more)?;
+        for restarts in 0..=2 {
+            let view = world.container_until(view.id.as_str(), "it runs (again)", |view| {
+                view.state == ContainerState::Running && view.restart_count == restarts
+            })?;
+            world.kill_supervisor(&view)?;
+        }
+        let ended = world.ended(view.id.as_str())?;
+        assert_eq!(ended.restart_count, 2);
+        ensure!(ended.exit.context("an exit")?.supervisor_lost);
+        world.api().delete(&format!("/containers/{}", view.id))?;
+        world.no_container_is_left()
+    })
+}
+
+#[test]
+fn a_policys_own_start_that_loses_its_supervisor_is_tried_again() -> Result<()> {
+    ensure!(cfg!(debug_assertions), "only debug builds can be killed at a point");
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let view = world.start(&tenant, &["sleep", "1000"], json!({ "restart": "unless_stopped" }))?;
+        for (point, restarts) in [("shim.start.built", 2), ("shim.start.told", 4)] {
+            world.arm(point)?;
+            let view = world.api().get(&format!("/containers/{}", view.id))?;
+            world.kill_supervisor(&view)?;
+            world.killed()?;
+            world.container_until(view.id.as_str(), "it runs again", |view| {
+                view.state == ContainerState::Running && view.restart_count == restarts
+            })?;
+        }
+        world.api().delete(&format!("/containers/{}?force=true", view.id))?;
+        world.no_container_is_left()?;
+        world.every_reading_is_there()
+    })
 }
 
 #[test]

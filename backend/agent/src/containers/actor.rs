@@ -18,7 +18,6 @@ mod health;
 mod recover;
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,14 +30,14 @@ use wharf_shared::health::{HealthStatus, HealthView};
 use wharf_shared::id::{CheckpointId, ContainerId};
 use wharf_shared::problem::ProblemKind;
 use wharf_shim::failpoint;
-use wharf_shim::process_ref::ProcessRef;
+use wharf_shim::process_ref::Pinned;
 use wharf_shim::protocol::{ExitStatus, Request};
 use wharf_store::containers::{self as rows, ContainerRecord, Desired};
 
 use self::ending::Ending;
 use self::health::{Due, Health};
 use super::exec::{ExecAsk, Running, Stdin};
-use super::launch::{self, Launched, Prepared};
+use super::launch::{self, Launched, NotLaunched, Prepared};
 use super::{Deps, filter, plan};
 use crate::ctx::Ctx;
 use crate::engine::{Session, SessionError, ShimNotice};
@@ -126,8 +125,8 @@ pub(super) struct Seen {
 struct Live {
     session: Session,
     cgroup: PathBuf,
-    /// Pins the first process, so that its end can be read even when its supervisor is lost.
-    pidfd: Option<OwnedFd>,
+    /// The first process, whose end can be told even when its supervisor is lost.
+    init: Option<Pinned>,
     since: Instant,
     execs: HashMap<String, oneshot::Sender<ExitStatus>>,
 }
@@ -481,11 +480,12 @@ impl Actor {
     async fn launch(&mut self, prepared: Result<Prepared>) {
         let launched = match prepared {
             Ok(prepared) => self.launch_prepared(prepared).await,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         match launched {
             Ok(()) => self.answer_starting(&Ok(())),
-            Err(error) => {
+            Err(NotLaunched::Lost(lost)) => self.lost_in_start(lost).await,
+            Err(NotLaunched::Failed(error)) => {
                 tracing::info!(container.id = %self.row.id, error = chain(&error), "a container could not be started");
                 let text = error.detail.clone();
                 self.note(Some("container.failed"), |row| {
@@ -499,7 +499,7 @@ impl Actor {
         }
     }
 
-    async fn launch_prepared(&mut self, prepared: Prepared) -> Result<()> {
+    async fn launch_prepared(&mut self, prepared: Prepared) -> Result<(), NotLaunched> {
         self.settle().await?;
         let generation = self.row.observed.generation + 1;
         let cgroup =
@@ -517,10 +517,9 @@ impl Actor {
         })
         .await?;
         failpoint::reach("agent.start.numbered");
-        let Launched { session, pid, address, ports } =
+        let Launched { session, pid, init, address, ports } =
             Box::pin(launch::launch(&self.deps, &self.row, prepared, &cgroup)).await?;
-        self.live =
-            Some(Live { session, cgroup, pidfd: pin(pid), since: Instant::now(), execs: HashMap::new() });
+        self.live = Some(Live { session, cgroup, init, since: Instant::now(), execs: HashMap::new() });
         let now = self.deps.clock.now();
         let health = check.is_some().then_some(HealthStatus::Starting);
         self.watch_health(check, HealthStatus::Starting, Duration::ZERO);
@@ -912,8 +911,4 @@ fn change_of(row: &ContainerRecord, kind: &'static str, detail: BTreeMap<String,
         subject_name: row.name.clone(),
         detail,
     }
-}
-
-fn pin(pid: i32) -> Option<OwnedFd> {
-    ProcessRef::of(pid).and_then(|process| process.open()).ok().flatten()
 }

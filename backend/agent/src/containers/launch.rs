@@ -19,6 +19,7 @@ use wharf_shared::network::{PortMapping, Protocol};
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeSource;
 use wharf_shim::failpoint;
+use wharf_shim::process_ref::Pinned;
 use wharf_shim::protocol::Request;
 use wharf_store::containers::ContainerRecord;
 use wharf_store::tenants::{self, TenantRecord};
@@ -27,7 +28,7 @@ use wharf_store::{StoreError, addresses, ports};
 use super::health::{self, Check};
 use super::{Deps, filter, plan};
 use crate::checkpoints::IMAGES;
-use crate::engine::{Created, EngineError, Session, SessionError};
+use crate::engine::{Created, EngineError, Found, Session, SessionError};
 use crate::error::{Result, ServiceError, chain};
 use crate::metering::{Network, Run};
 use crate::tasks::OnEnd;
@@ -54,8 +55,31 @@ pub(super) struct Prepared {
 pub(super) struct Launched {
     pub(super) session: Session,
     pub(super) pid: i32,
+    pub(super) init: Option<Pinned>,
     pub(super) address: Option<std::net::Ipv4Addr>,
     pub(super) ports: Vec<PortMapping>,
+}
+
+/// Why nothing runs.
+pub(super) enum NotLaunched {
+    /// Something was refused, or failed; everything is given back.
+    Failed(ServiceError),
+    /// The supervisor was lost. What it made, and what the start holds, is there still.
+    Lost(Lost),
+}
+
+/// What a supervisor that was killed during a start leaves.
+pub(super) struct Lost {
+    pub(super) cgroup: PathBuf,
+    pub(super) init: Option<Pinned>,
+    /// Whether the program may have been executed.
+    pub(super) ran: bool,
+}
+
+impl<E: Into<ServiceError>> From<E> for NotLaunched {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// Pulls the image if it is not there, and resolves what the container mounts.
@@ -155,13 +179,13 @@ async fn checkpoint(
     Ok(RestoreSpec { criu, images, outside: record.outside, pipes: record.pipes })
 }
 
-/// Builds, meters, connects and starts. When it fails, everything is given back.
+/// Builds, meters, connects and starts.
 pub(super) async fn launch(
     deps: &Arc<Deps>,
     row: &ContainerRecord,
     prepared: Prepared,
     cgroup: &Path,
-) -> Result<Launched> {
+) -> Result<Launched, NotLaunched> {
     let id = row.id.as_str();
     let generation = row.observed.generation;
     let address = match row.spec.network {
@@ -222,47 +246,65 @@ pub(super) async fn launch(
         network: network_before(row.spec.network),
         limits: super::reading_limits(&row.spec.limits),
     };
+    let lost = |init, ran| NotLaunched::Lost(Lost { cgroup: cgroup.to_owned(), init, ran });
     let built = match named.and(made.and(limited).map_err(engine_failed)) {
         Ok(()) => {
             failpoint::reach("agent.start.furnished");
             // The first reading waits for the disk, and comes before anything of the container runs.
             let (built, opened) = tokio::join!(deps.engine.build(&spec), deps.metering.open(run));
-            built.map(|created| (created, opened)).map_err(engine_failed)
+            match built {
+                Err(error @ EngineError::Lost(_)) => {
+                    tracing::warn!(container.id = id, error = chain(&error), "the supervisor went away");
+                    return Err(lost(None, false));
+                }
+                built => built.map(|created| (created, opened)).map_err(engine_failed),
+            }
         }
         Err(error) => Err(error),
     };
-    let (Created { session, pid, network_namespace }, opened) = match built {
+    let (Created { session, init, network_namespace }, opened) = match built {
         Ok(built) => built,
         Err(error) => {
             if book_failed_start(deps, row).await {
                 deps.engine.discard_cgroup(cgroup.to_owned()).await;
             }
             release_names(deps, row).await;
-            return Err(error);
+            return Err(error.into());
         }
     };
+    let (pid, init) = (init.pid, init.pin().ok().flatten());
     failpoint::reach("agent.start.built");
     let run = Run { network: network_of(row.spec.network, pid), ..run };
-    let started = async {
+    let started: Result<Vec<PortMapping>> = async {
         let ports = connect(deps, row, &network, network_namespace, address).await?;
         failpoint::reach("agent.start.connected");
         deps.metering.watch(run, opened?)?;
         failpoint::reach("agent.start.metered");
         session.ask(Request::Start, &[]).await.map_err(|error| engine_failed(error.into()))?;
-        failpoint::reach("agent.start.started");
-        Ok(Launched { session: session.clone(), pid, address, ports })
-    };
-    match started.await {
-        Ok(launched) => {
+        Ok(ports)
+    }
+    .await;
+    match started {
+        Ok(ports) => {
+            failpoint::reach("agent.start.started");
             // As large as its memory, and never read again.
             if let Some(images) = images
                 && let Err(error) = tokio::fs::remove_dir_all(images).await
             {
                 tracing::warn!(container.id = id, error = chain(&error), "CRIU's files were left behind");
             }
-            Ok(launched)
+            Ok(Launched { session, pid, init, address, ports })
         }
         Err(error) => {
+            // Whatever failed may have done so because the supervisor was killed.
+            let session = match deps.engine.find(id, generation, cgroup).await {
+                Ok(Found::Lost { ran, .. }) => {
+                    tracing::warn!(container.id = id, error = chain(&error), "the supervisor went away");
+                    return Err(lost(init, ran));
+                }
+                Ok(Found::Alive { session, .. }) => session,
+                Ok(Found::Ended(_) | Found::Nothing) | Err(_) => session,
+            };
             // Kill what was built; its supervisor then writes the exit record and goes.
             if let Err(error) = deps.engine.kill_cgroup(cgroup.to_owned()).await {
                 tracing::warn!(container.id = id, error = chain(&error), "a failed start was not killed");
@@ -273,7 +315,7 @@ pub(super) async fn launch(
             if booked {
                 remove_cgroup(deps, row, cgroup).await;
             }
-            Err(error)
+            Err(error.into())
         }
     }
 }

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use wharf_shim::client;
 use wharf_shim::exit::ExitRecord;
+use wharf_shim::process_ref::Pinned;
 use wharf_shim::protocol::{Phase, Reply, Request, StateReport};
-use wharf_shim::state::StateFile;
+use wharf_shim::state::{StateError, StateFile};
 
 use super::{Engine, EngineError, Session};
 
@@ -24,6 +25,8 @@ pub(crate) enum Found {
     Lost {
         /// Whether its program may have been executed.
         ran: bool,
+        /// Its first process, if that outlived its shim.
+        init: Option<Pinned>,
     },
     /// There is nothing: it was never launched, or the host restarted.
     Nothing,
@@ -86,26 +89,32 @@ impl Engine {
     pub(crate) async fn lost(&self, id: &str, generation: u64, cgroup: &Path) -> Result<Found, EngineError> {
         let Ok(run) = self.run_root().container(id) else { return Ok(Found::Nothing) };
         let name = id.to_owned();
-        let state = tokio::task::spawn_blocking(move || StateFile::read(&run, &name)).await?;
-        let ran = match state {
-            Ok(state) => state
-                .filter(|state| state.generation == generation)
-                .map(|state| matches!(state.phase, Phase::Running | Phase::Exited)),
+        let read = tokio::task::spawn_blocking(move || {
+            let state = StateFile::read(&run, &name)?.filter(|state| state.generation == generation);
+            // Before it is killed: afterwards it can be gone.
+            let init = state.as_ref().and_then(|state| state.init?.pin().ok()?);
+            Ok::<_, StateError>((state, init))
+        });
+        let (ran, init) = match read.await? {
+            Ok((state, init)) => {
+                (state.map(|state| matches!(state.phase, Phase::Running | Phase::Exited)), init)
+            }
             Err(error) => {
                 tracing::error!(
                     container.id = id,
                     error = crate::error::chain(&error),
                     "a state file cannot be read"
                 );
-                Some(true)
+                (Some(true), None)
             }
         };
-        // The cgroup decides what must die: whatever is in it belongs to this start and no other.
-        let alive = self.kill_cgroup(cgroup.to_owned()).await.is_ok();
+        // The cgroup decides what must die: whatever is in it belongs to this start and no other. What its
+        // processes used on their way out is on the bill too.
+        let alive = self.end_run(cgroup).await.is_ok();
         match ran {
-            Some(ran) => Ok(Found::Lost { ran }),
+            Some(ran) => Ok(Found::Lost { ran, init }),
             // Its cgroup was made, and nobody came to supervise it.
-            None if alive => Ok(Found::Lost { ran: false }),
+            None if alive => Ok(Found::Lost { ran: false, init }),
             None => Ok(Found::Nothing),
         }
     }

@@ -30,6 +30,7 @@ use wharf_shared::tenant::Quota;
 use wharf_shim::client;
 use wharf_shim::connection::Connection;
 use wharf_shim::paths::{RunRoot, StateDir, StateRoot};
+use wharf_shim::process_ref::ProcessRef;
 use wharf_shim::protocol::{Failure, Reply, Request};
 use wharf_shim::{failpoint, memfd};
 
@@ -62,6 +63,8 @@ pub(crate) enum EngineError {
     Build(#[source] Failure),
     #[error("the connection with the supervisor broke")]
     Session(#[from] SessionError),
+    #[error("the supervisor was lost before the container was built")]
+    Lost(#[source] SessionError),
     #[error("the container cannot be saved")]
     Dump(#[from] DumpError),
     #[error("a worker thread panicked")]
@@ -103,7 +106,7 @@ pub(crate) struct Engine {
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) session: Session,
-    pub(crate) pid: i32,
+    pub(crate) init: ProcessRef,
     pub(crate) network_namespace: Option<std::os::fd::OwnedFd>,
 }
 
@@ -248,7 +251,7 @@ impl Engine {
     }
 
     /// Has a start built whose directories and cgroup are there. Nothing of it runs yet. When it fails,
-    /// nothing of it is left but those.
+    /// nothing of it is left but those; unless the supervisor was lost, which left what it had made.
     pub(crate) async fn build(&self, spec: &LaunchSpec) -> Result<Created, EngineError> {
         let bytes = spec.encode().map_err(|source| EngineError::Seal(Box::new(source)))?;
         let sealed = memfd::seal_spec(&bytes).map_err(|source| EngineError::Seal(Box::new(source)))?;
@@ -270,8 +273,8 @@ impl Engine {
                 .await
                 .map_err(|_elapsed| SessionError::Timeout { waited_for: "the container to be built" })?;
             match (notice, asked) {
-                (Ok(ShimNotice::Created { pid, network_namespace }), _) => {
-                    return Ok(Created { session, pid, network_namespace });
+                (Ok(ShimNotice::Created { init, network_namespace }), _) => {
+                    return Ok(Created { session, init, network_namespace });
                 }
                 (Ok(ShimNotice::CreateFailed(failure)), _) => {
                     // It goes now; as long as it is there, no other may supervise the next try.
@@ -285,7 +288,7 @@ impl Engine {
                     return Err(EngineError::Build(failure));
                 }
                 (Ok(other), _) => return Err(SessionError::unexpected(&other).into()),
-                (Err(lost), Ok(_)) => return Err(lost.into()),
+                (Err(lost), Ok(_)) => return Err(EngineError::Lost(lost)),
                 (Err(_), Err(error @ (EngineError::Session(_) | EngineError::Forge(_))))
                     if !tries.is_empty() =>
                 {

@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use wharf_shim::connection::{Connection, ConnectionError, Received};
+use wharf_shim::process_ref::ProcessRef;
 use wharf_shim::protocol::{ExitStatus, Failure, Message, Notice, Reply, Request};
 
 /// A supervisor answers at once, unless it is held up.
@@ -44,7 +45,7 @@ impl SessionError {
 /// What a shim tells unasked, with the descriptors that came along.
 #[derive(Debug)]
 pub(crate) enum ShimNotice {
-    Created { pid: i32, network_namespace: Option<OwnedFd> },
+    Created { init: ProcessRef, network_namespace: Option<OwnedFd> },
     CreateFailed(Failure),
     Started,
     Exited,
@@ -134,8 +135,9 @@ impl Session {
         let mut descriptors = received.descriptors.into_iter();
         match received.message {
             Message::Notice(notice) => Ok(match notice {
-                Notice::Created { pid, .. } => {
-                    ShimNotice::Created { pid, network_namespace: descriptors.next() }
+                Notice::Created { pid, start_time_ticks, .. } => {
+                    let init = ProcessRef { pid, start_time_ticks };
+                    ShimNotice::Created { init, network_namespace: descriptors.next() }
                 }
                 Notice::CreateFailed(failure) => ShimNotice::CreateFailed(failure),
                 Notice::Started => ShimNotice::Started,

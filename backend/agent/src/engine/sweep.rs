@@ -68,7 +68,7 @@ impl Engine {
         found.await?.map_err(|source| EngineError::Prepare { path: self.run_root.containers(), source })
     }
 
-    /// Kills every process of a start that nobody wants, and waits until they have ended.
+    /// Kills every process of a start, and waits until they have ended.
     pub(crate) async fn end_run(&self, cgroup: &Path) -> Result<(), EngineError> {
         empty(&self.layout, cgroup)
             .await

@@ -520,18 +520,17 @@ async fn start_and_join(client: &Client, id: &str, joint: Joint) -> Result<Ended
 async fn started(client: &Client, mut view: ContainerView) -> Result<ContainerView> {
     let mut pause = Duration::from_millis(10);
     loop {
-        match view.state {
-            ContainerState::Failed => {
-                let why = view.error.unwrap_or_else(|| "it could not be started".to_owned());
-                return Err(anyhow!("{}: {why}", view.name));
-            }
-            ContainerState::Created | ContainerState::Pulling | ContainerState::Starting => {}
-            ContainerState::Running
-            | ContainerState::Paused
-            | ContainerState::Stopping
-            | ContainerState::Exited
-            | ContainerState::Restarting
-            | ContainerState::Removing => return Ok(view),
+        // One that has ended with an error lost its supervisor before its program ran.
+        let failed = view.state == ContainerState::Failed
+            || (view.state == ContainerState::Exited && view.error.is_some());
+        if failed {
+            let why = view.error.unwrap_or_else(|| "it could not be started".to_owned());
+            return Err(anyhow!("{}: {why}", view.name));
+        }
+        let waits = [ContainerState::Created, ContainerState::Pulling, ContainerState::Starting]
+            .contains(&view.state);
+        if !waits {
+            return Ok(view);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(500));

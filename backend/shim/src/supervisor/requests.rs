@@ -106,12 +106,13 @@ impl Supervisor {
                 return Err(Failure::refused("start", Errno::ALREADY, "the container was started before"));
             }
         };
+        // Before the deed: whoever finds the file and no shim has to know that the program may have run.
+        self.set_phase(Phase::Running);
         let started = Moment::now();
         match created.start() {
             Ok(running) => {
                 failpoint::reach("shim.start.executed");
                 self.life = Life::Running { running: Box::new(running), started };
-                self.set_phase(Phase::Running);
                 Ok(())
             }
             Err(error) => {

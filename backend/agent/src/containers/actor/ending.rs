@@ -5,27 +5,28 @@
 //! stay and it is tried again; until then the container neither starts again nor can be removed, so
 //! that no reading is lost.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use wharf_shared::container::{ContainerState, ExitView};
+use wharf_shared::problem::ProblemKind;
 use wharf_shared::time::Timestamp;
 use wharf_shim::exit::ExitRecord;
 use wharf_shim::failpoint;
-use wharf_shim::process_ref::exit_status;
+use wharf_shim::process_ref::Pinned;
 use wharf_shim::protocol::{ExitStatus, Phase};
 use wharf_store::containers::Desired;
 
 use super::{Actor, Then};
+use crate::containers::launch::Lost;
 use crate::containers::{launch, restart};
 use crate::ctx::Ctx;
 use crate::engine::{Found, Session};
 use crate::error::{Result, ServiceError, chain};
 use crate::metering::End;
 
-/// The kernel reaps an orphan within this time, or its end stays unknown.
+/// A killed process has ended within this time, or how it did stays unknown.
 const LOST_PATIENCE: Duration = Duration::from_millis(300);
 /// Between attempts to write how a run ended.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
@@ -36,6 +37,7 @@ pub(super) struct Ending {
     record: Option<ExitRecord>,
     lost_status: ExitStatus,
     cgroup: PathBuf,
+    unstarted: Option<Unstarted>,
     /// Its last reading is in the journal.
     booked: bool,
     /// The row says that it ended.
@@ -43,6 +45,36 @@ pub(super) struct Ending {
     /// What follows from the end is still to be done.
     owed: bool,
     pub(super) retry_at: Instant,
+}
+
+/// That the program of a start never ran.
+#[derive(Clone)]
+struct Unstarted {
+    why: String,
+    /// Somebody waits for the start and is told so; no policy repeats it.
+    answered: bool,
+}
+
+impl Ending {
+    /// An end of which nothing is written down yet.
+    pub(super) fn of(
+        generation: u64,
+        record: Option<ExitRecord>,
+        lost_status: ExitStatus,
+        cgroup: PathBuf,
+    ) -> Self {
+        Self {
+            generation,
+            record,
+            lost_status,
+            cgroup,
+            unstarted: None,
+            booked: false,
+            told: false,
+            owed: false,
+            retry_at: Instant::now() + RETRY,
+        }
+    }
 }
 
 impl Actor {
@@ -57,20 +89,57 @@ impl Actor {
             Some(record) => Some(*record),
             None => self.deps.engine.exit_record(self.row.id.as_str(), generation).await.ok().flatten(),
         };
-        let mut lost_status = ExitStatus::Unknown;
-        if record.is_none() {
-            if let Err(error) = self.deps.engine.lost(self.row.id.as_str(), generation, &live.cgroup).await {
-                tracing::error!(container.id = %self.row.id, error = chain(&error), "what a lost supervisor left was not ended");
-            }
-            lost_status = status_of(live.pidfd.as_ref()).await;
-        }
+        let lost_status = match record {
+            Some(_) => ExitStatus::Unknown,
+            None => self.end_lost(&live.cgroup, live.init).await,
+        };
         let ran_for = live.since.elapsed();
         if ran_for >= restart::STEADY_AFTER {
             self.restarts_in_a_row = 0;
         }
-        if self.finish(record, lost_status, live.cgroup, Some(&live.session)).await {
+        let ending = Ending::of(generation, record, lost_status, live.cgroup);
+        if self.finish(ending, Some(&live.session)).await {
             self.after_end().await;
         }
+    }
+
+    /// The supervisor was lost before it said that the program runs.
+    ///
+    /// If the program may have run, this is the end of a run as any other. If it did not, and somebody waits for
+    /// the start, it failed: they are told and may ask again, and no policy repeats it, as Docker's does not. But
+    /// a start that nobody waits for (the policy's own, or after a boot) goes on by policy, or a container
+    /// that is to run always would stay down unseen.
+    pub(super) async fn lost_in_start(&mut self, lost: Lost) {
+        let Lost { cgroup, init, ran } = lost;
+        let status = self.end_lost(&cgroup, init).await;
+        // Before its program runs, the first process is a piece of ours, and how that ended is no exit status.
+        let status = if ran { status } else { ExitStatus::Unknown };
+        let mut ending = Ending::of(self.row.observed.generation, None, status, cgroup);
+        let why = format!("{} lost its supervisor before its program ran; start it again", self.row.name);
+        if !ran {
+            ending.unstarted = Some(Unstarted { why: why.clone(), answered: !self.starting.is_empty() });
+        }
+        let told = self.finish(ending, None).await;
+        if !ran {
+            self.answer_starting(&Err(ServiceError::new(ProblemKind::Unavailable, why)));
+        }
+        if told {
+            self.after_end().await;
+        }
+    }
+
+    /// Ends what a lost supervisor left; returns how the first process ended, if that can be told.
+    async fn end_lost(&self, cgroup: &Path, init: Option<Pinned>) -> ExitStatus {
+        let generation = self.row.observed.generation;
+        let left = match self.deps.engine.lost(self.row.id.as_str(), generation, cgroup).await {
+            Ok(Found::Lost { init, .. }) => init,
+            Ok(_) => None,
+            Err(error) => {
+                tracing::error!(container.id = %self.row.id, error = chain(&error), "what a lost supervisor left was not ended");
+                None
+            }
+        };
+        status_of(init.or(left).as_ref()).await
     }
 
     /// The connection broke: the supervisor may be gone, or only have hung up on us.
@@ -90,17 +159,7 @@ impl Actor {
 
     /// Books the last reading, writes how the run ended, and gives back everything it held. Returns
     /// whether the row says so; if not, what follows is done when it does.
-    pub(super) async fn finish(
-        &mut self,
-        record: Option<ExitRecord>,
-        lost_status: ExitStatus,
-        cgroup: PathBuf,
-        session: Option<&Session>,
-    ) -> bool {
-        let generation = self.row.observed.generation;
-        let retry_at = Instant::now() + RETRY;
-        let (booked, told, owed) = (false, false, false);
-        let mut ending = Ending { generation, record, lost_status, cgroup, booked, told, owed, retry_at };
+    pub(super) async fn finish(&mut self, mut ending: Ending, session: Option<&Session>) -> bool {
         let booked = self.book(&mut ending).await;
         failpoint::reach("agent.stop.booked");
         // Giving back takes longer than telling, and nobody waits for it: the next start and the removal
@@ -147,16 +206,10 @@ impl Actor {
                 tracing::error!(container.id = %self.row.id, error = chain(&error), "the journal cannot be read");
             }
         }
-        self.ending = Some(Ending {
-            generation,
-            record: self.deps.engine.exit_record(self.row.id.as_str(), generation).await.ok().flatten(),
-            lost_status: ExitStatus::Unknown,
-            cgroup: PathBuf::from(self.row.observed.cgroup_path.clone().unwrap_or_default()),
-            booked: false,
-            told: true,
-            owed: false,
-            retry_at: Instant::now(),
-        });
+        let record = self.deps.engine.exit_record(self.row.id.as_str(), generation).await.ok().flatten();
+        let cgroup = PathBuf::from(self.row.observed.cgroup_path.clone().unwrap_or_default());
+        let ending = Ending::of(generation, record, ExitStatus::Unknown, cgroup);
+        self.ending = Some(Ending { told: true, retry_at: Instant::now(), ..ending });
     }
 
     /// Tries again to write down how the last run ended. As long as it fails, nothing else may begin.
@@ -208,7 +261,9 @@ impl Actor {
         let started = ending.record.as_ref().and_then(|record| record.started);
         let started = started.map(|started| Timestamp(started.realtime_us));
         let at = seen.unwrap_or_else(|| self.deps.clock.now());
-        let (goes_on, stays_down) = self.follows(&exit);
+        let unstarted = ending.unstarted.clone();
+        let answered = unstarted.as_ref().is_some_and(|unstarted| unstarted.answered);
+        let (goes_on, stays_down) = self.follows(&exit, answered);
         self.goes_on = goes_on;
         self.save(Some((&Ctx::system("containers"), "container.exited")), |row| {
             if stays_down {
@@ -220,6 +275,7 @@ impl Actor {
             }
             row.observed.state = ContainerState::Exited;
             row.observed.exit = Some(exit);
+            row.observed.error = unstarted.map(|unstarted| unstarted.why);
             row.observed.finished_at = Some(at);
             row.observed.pid = None;
             row.observed.health = None;
@@ -233,12 +289,12 @@ impl Actor {
 
     /// What follows from this end: whether it is started again, and whether nothing does, which in the
     /// same transaction is what is asked for from now on.
-    fn follows(&self, exit: &ExitView) -> (bool, bool) {
+    fn follows(&self, exit: &ExitView, answered: bool) -> (bool, bool) {
         let by_hand = self.row.desired == Desired::Stopped;
         let by_policy =
             restart::after_exit(self.row.spec.restart, exit, by_hand, self.restarts_in_a_row).is_some();
         let is_removed = !self.remove_after_stop.is_empty();
-        let goes_on = !is_removed && (self.restart_after_stop || by_policy);
+        let goes_on = !is_removed && !answered && (self.restart_after_stop || by_policy);
         (goes_on, !goes_on && !is_removed && !self.row.spec.auto_remove)
     }
 
@@ -271,7 +327,12 @@ impl Actor {
                 })
                 .await;
         }
-        self.answer_starting(&Err(ServiceError::conflict("the container ended")));
+        let ended = if exit.supervisor_lost {
+            "the container ended, because its supervisor was lost; start it again"
+        } else {
+            "the container ended"
+        };
+        self.answer_starting(&Err(ServiceError::conflict(ended)));
         if self.row.spec.auto_remove {
             self.remove_now(&Ctx::system("auto-remove"), true, Vec::new()).await;
         }
@@ -279,11 +340,11 @@ impl Actor {
 }
 
 /// How the first process ended, once the kernel can tell; it was killed just now.
-async fn status_of(pidfd: Option<&OwnedFd>) -> ExitStatus {
-    let Some(pidfd) = pidfd else { return ExitStatus::Unknown };
+pub(super) async fn status_of(init: Option<&Pinned>) -> ExitStatus {
+    let Some(init) = init else { return ExitStatus::Unknown };
     let deadline = Instant::now() + LOST_PATIENCE;
     loop {
-        match exit_status(pidfd.as_fd()) {
+        match init.exit_status() {
             Some(status) => return status,
             None if Instant::now() >= deadline => return ExitStatus::Unknown,
             None => tokio::time::sleep(Duration::from_millis(10)).await,

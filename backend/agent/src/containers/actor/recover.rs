@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use wharf_shared::container::{ContainerState, RestartPolicy};
 use wharf_shared::network::PortMapping;
 use wharf_shim::failpoint;
+use wharf_shim::process_ref::ProcessRef;
 use wharf_shim::protocol::{ExitStatus, Phase, StateReport};
 use wharf_store::containers::Desired;
 use wharf_store::{addresses, ports};
 
-use super::ending::RETRY;
-use super::{Actor, Live, Then, pin};
+use super::ending::{Ending, RETRY, status_of};
+use super::{Actor, Live, Then};
 use crate::containers::launch::network_of;
 use crate::containers::{reading_limits, restart};
 use crate::ctx::Ctx;
@@ -29,6 +30,7 @@ impl Actor {
         let cgroup = PathBuf::from(self.row.observed.cgroup_path.clone().unwrap_or_default());
         let was_live = self.row.observed.state.is_live();
         if was_live && generation > 0 {
+            let mut lost_status = ExitStatus::Unknown;
             let (record, ran) = match self.look(&cgroup).await {
                 None => return,
                 Some(Found::Alive { session, report }) => {
@@ -40,7 +42,12 @@ impl Actor {
                     let ran = record.started.is_some();
                     (Some(*record), ran)
                 }
-                Some(Found::Lost { ran }) => (None, ran),
+                Some(Found::Lost { ran, init }) => {
+                    if ran {
+                        lost_status = status_of(init.as_ref()).await;
+                    }
+                    (None, ran)
+                }
                 Some(Found::Nothing) => (None, false),
             };
             // The agent died before anything of it ran, and it shall run: it is built anew.
@@ -48,7 +55,7 @@ impl Actor {
                 && !ran
                 && self.row.observed.state == ContainerState::Starting
                 && self.row.desired == Desired::Running;
-            if !self.finish(record, ExitStatus::Unknown, cgroup, None).await {
+            if !self.finish(Ending::of(generation, record, lost_status, cgroup), None).await {
                 return;
             }
         }
@@ -114,10 +121,11 @@ impl Actor {
 
     async fn adopt(&mut self, session: Session, report: &StateReport, cgroup: PathBuf) {
         let id = self.row.id.clone();
+        let init = ProcessRef { pid: report.pid, start_time_ticks: report.start_time_ticks };
         self.live = Some(Live {
             session: session.clone(),
             cgroup: cgroup.clone(),
-            pidfd: pin(report.pid),
+            init: init.pin().ok().flatten(),
             since: Instant::now(),
             execs: HashMap::new(),
         });
