@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
@@ -16,6 +15,8 @@ use wharf_shared::tenant::TenantView;
 use wharf_shared::usage::Measured;
 
 const MIB: u64 = 1 << 20;
+/// What a writer says after each MiB.
+const WROTE: &str = "wrote";
 /// Limits of block I/O and a disk's scheduler are tried on a disk of the test's own.
 const OWN_DISK: Setup<'_> = Setup { disk_mebibytes: Some(256), ..Setup::USUAL };
 
@@ -123,22 +124,32 @@ impl<'a> Subject<'a> {
         self.world.until(&format!("it says {what:?} again"), || Ok(self.count(what)? > before))
     }
 
-    /// CPUs in use over a while.
-    fn cpus(&self) -> Result<f64> {
-        let used = || -> Result<f64> {
-            let stat = fs::read_to_string(
-                self.groups
-                    .iter()
-                    .map(|dir| dir.join("cpu.stat"))
-                    .find(|file| fs::read_to_string(file).is_ok_and(|text| text.contains("usage_usec")))
-                    .context("a cpu.stat with the CPU time")?,
-            )?;
-            let usage = stat.lines().find_map(|line| line.strip_prefix("usage_usec "));
-            Ok(usage.context("the CPU time")?.parse::<f64>()? / 1e6)
-        };
-        let (began, before) = (Instant::now(), used()?);
-        self.world.pause(Duration::from_millis(1_500));
-        Ok((used()? - before) / began.elapsed().as_secs_f64())
+    /// A counter of the kernel's for its CPU.
+    fn cpu_stat(&self, name: &str) -> Result<u64> {
+        let stats = self.groups.iter().filter_map(|dir| fs::read_to_string(dir.join("cpu.stat")).ok());
+        let found = stats.into_iter().find_map(|stat| {
+            stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        });
+        found.with_context(|| format!("{name} in cpu.stat"))
+    }
+
+    /// CPU time for each of the scheduler's periods, which it counts itself while the group is busy.
+    fn cpu_us_per_period(&self) -> Result<u64> {
+        const PERIODS: u64 = 20;
+        // The time lies within the periods however long anything takes here, so it is never told too large.
+        let (periods, used) = (self.cpu_stat("nr_periods")?, self.cpu_stat("usage_usec")?);
+        self.world.until("periods have passed", || Ok(self.cpu_stat("nr_periods")? >= periods + PERIODS))?;
+        let used = self.cpu_stat("usage_usec")? - used;
+        Ok(used / (self.cpu_stat("nr_periods")? - periods))
+    }
+
+    /// What it writes for 100 that another does at the same time.
+    fn written_for_100_of(&self, other: &Self) -> Result<usize> {
+        const WRITES: usize = 64;
+        let (theirs, ours) = (other.count(WROTE)?, self.count(WROTE)?);
+        self.world.until("the other has written", || Ok(other.count(WROTE)? >= theirs + WRITES))?;
+        let ours = self.count(WROTE)? - ours;
+        Ok(ours * 100 / (other.count(WROTE)? - theirs))
     }
 }
 
@@ -268,8 +279,9 @@ fn what_runs_feels_its_new_limits() -> Result<()> {
 
         let busy = Subject::start(world, &tenant, "while :; do :; done", &json!({}))?;
         busy.set(&json!({ "cpu_millis": 100 }))?;
-        let cpus = busy.cpus()?;
-        ensure!(cpus < 0.15, "a tenth of a CPU was allowed, {cpus:.3} were used");
+        // A tenth of a CPU is 10 ms in each period of 100 ms.
+        let used = busy.cpu_us_per_period()?;
+        ensure!(used < 15_000, "10,000 us a period were allowed, {used} were used");
         world.until("it is told how long it was held back", || {
             let point: MetricsPoint = world.api().get(&format!("{}/metrics", busy.path()))?;
             let strain = point.strain.context("what it suffers")?;
@@ -277,7 +289,7 @@ fn what_runs_feels_its_new_limits() -> Result<()> {
             Ok(told.iter().all(|told| *told > Some(0)) && strain.oom_kills == Measured::Value(0))
         })?;
         busy.set(&json!({ "cpu_millis": 800 }))?;
-        world.until("more CPU is used", || Ok(busy.cpus()? > 0.15))?;
+        world.until("more CPU is used", || Ok(busy.cpu_us_per_period()? > 15_000))?;
         world.api().delete(&format!("{}?force=true", busy.path()))?;
 
         // Each dd has a buffer of 48 MiB.
@@ -303,17 +315,18 @@ fn what_runs_feels_its_new_limits() -> Result<()> {
         forks.says_again("all")?;
         world.api().delete(&format!("{}?force=true", forks.path()))?;
 
-        // A MiB takes four seconds at this rate; direct, because v1 counts what is buffered for nobody.
-        let writer = "while :; do a=$(date +%s); dd if=/dev/zero of=/file bs=64k count=16 oflag=direct 2>&1 | grep -v records; echo took=$(($(date +%s) - a)); done";
-        let writer = Subject::start(world, &tenant, writer, &json!({ "io_write_bytes_per_s": 64 * MIB }))?;
-        writer.says_again("took=0")?;
+        // Direct, because v1 counts what is buffered for nobody.
+        let writes = "while :; do dd if=/dev/zero of=/file bs=64k count=16 oflag=direct 2>/dev/null && echo wrote; done";
+        let free = Subject::start(world, &tenant, writes, &json!({}))?;
+        let writer = Subject::start(world, &tenant, writes, &json!({ "io_write_bytes_per_s": 1024 * MIB }))?;
+        world.until("both write alike", || Ok(writer.written_for_100_of(&free)? > 50))?;
         writer.set(&json!({ "io_write_bytes_per_s": MIB / 4 }))?;
-        world.until("writing takes longer", || {
-            Ok(writer.count("took=3")? + writer.count("took=4")? + writer.count("took=5")? > 0)
-        })?;
+        world.until("it writes less", || Ok(writer.written_for_100_of(&free)? < 25))?;
         writer.set(&json!({}))?;
-        writer.says_again("took=0")?;
-        world.api().delete(&format!("{}?force=true", writer.path()))?;
+        world.until("both write alike again", || Ok(writer.written_for_100_of(&free)? > 50))?;
+        for subject in [free, writer] {
+            world.api().delete(&format!("{}?force=true", subject.path()))?;
+        }
         world.no_container_is_left()
     })
 }
