@@ -468,23 +468,29 @@ impl World {
         self.ended(view.id.as_str())
     }
 
-    /// Runs `wharf` in the world's directory, as the admin, for the tenant `acme`.
-    pub fn wharf(&self, arguments: &[&str]) -> Result<Output> {
-        Command::new(self.program("wharf"))
+    /// `wharf` in the world's directory, as the admin, for the tenant `acme`, with nothing to read.
+    pub fn wharf_command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(self.program("wharf"));
+        command
             .args(arguments)
             .env("WHARF_URL", self.url())
             .env("WHARF_TOKEN", self.api().token().context("a token")?)
             .env("WHARF_TENANT", "acme")
             .env("XDG_CONFIG_HOME", self.dir())
             .current_dir(self.dir())
-            .output()
-            .context("run wharf")
+            .stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Runs it to its end.
+    pub fn wharf(&self, arguments: &[&str]) -> Result<Output> {
+        self.wharf_command(arguments)?.output().context("run wharf")
     }
 
     /// The same, and returns what it printed; it must succeed.
     pub fn said(&self, arguments: &[&str]) -> Result<String> {
         let output = self.wharf(arguments)?;
-        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "wharf {arguments:?}: {output:?}");
         Ok(String::from_utf8(output.stdout)?)
     }
 
@@ -649,7 +655,7 @@ impl World {
 fn programs() -> Result<PathBuf> {
     let own = std::env::current_exe().context("find this test's executable")?;
     let dir = own.ancestors().nth(2).context("find the build directory")?.to_owned();
-    for name in ["wharfd", "wharf-shim"] {
+    for name in ["wharf", "wharfd", "wharf-shim"] {
         ensure!(
             dir.join(name).exists(),
             "there is no {}: run cargo build -p wharf-agent -p wharf-shim -p wharf-cli first",

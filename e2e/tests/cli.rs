@@ -20,46 +20,43 @@ fn a_container_s_life_from_the_command_line() -> Result<()> {
         world.tenant("acme")?;
         let image = world.busybox()?;
         let script = "echo began; i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo tick $i; sleep 0.01; done; exec sleep 1000";
-        let id = said(
-            world,
-            &[
-                "run",
-                "-d",
-                "--name",
-                "web",
-                "--cpus",
-                "0.5",
-                "--cpuset-cpus",
-                "0",
-                "-m",
-                "64m",
-                &image,
-                "sh",
-                "-c",
-                script,
-            ],
-        )?;
+        let id = world.said(&[
+            "run",
+            "-d",
+            "--name",
+            "web",
+            "--cpus",
+            "0.5",
+            "--cpuset-cpus",
+            "0",
+            "-m",
+            "64m",
+            &image,
+            "sh",
+            "-c",
+            script,
+        ])?;
         ensure!(id.trim().len() == 64, "run -d prints the id: {id}");
-        let list = said(world, &["ps"])?;
+        let list = world.said(&["ps"])?;
         ensure!(list.contains("web") && list.contains("running"), "{list}");
-        let json: serde_json::Value = serde_json::from_str(&said(world, &["ps", "--json"])?)?;
+        let json: serde_json::Value = serde_json::from_str(&world.said(&["ps", "--json"])?)?;
         ensure!(json.to_string().contains(id.trim()), "{json}");
 
         world.logged("web", "tick 50")?;
-        let ticks = said(world, &["logs", "web"])?;
+        let ticks = world.said(&["logs", "web"])?;
         assert_eq!(ticks.lines().filter(|line| line.starts_with("tick ")).count(), 50, "{ticks}");
-        assert_eq!(said(world, &["exec", "web", "echo", "inside"])?, "inside\n");
-        assert_eq!(wharf(world, &["exec", "web", "sh", "-c", "exit 17"])?.status.code(), Some(17));
+        assert_eq!(world.said(&["exec", "web", "echo", "inside"])?, "inside\n");
+        assert_eq!(world.wharf(&["exec", "web", "sh", "-c", "exit 17"])?.status.code(), Some(17));
 
         // Follows until the container ends.
-        let follower = command(world, &["logs", "-f", "web"])?.stdout(Stdio::piped()).spawn()?;
-        said(world, &["stop", "-t", "1", "web"])?;
+        let follower = world.wharf_command(&["logs", "-f", "web"])?.stdout(Stdio::piped()).spawn()?;
+        world.said(&["stop", "-t", "1", "web"])?;
         let followed = follower.wait_with_output()?;
         ensure!(followed.status.success(), "{followed:?}");
         ensure!(String::from_utf8_lossy(&followed.stdout).ends_with("tick 50\n"), "{followed:?}");
-        said(world, &["rm", "web"])?;
-        ensure!(!said(world, &["ps", "-a"])?.contains("web"), "it is still listed");
-        let export = said(world, &["usage", "export", "--format", "jsonl"])?;
+        world.said(&["rm", "web"])?;
+        ensure!(!world.said(&["ps", "-a"])?.contains("web"), "it is still listed");
+        let export = world.said(&["usage", "export", "--format", "jsonl"])?;
         ensure!(export.contains(id.trim()), "{export}");
         world.no_container_is_left()
     })
@@ -73,11 +70,11 @@ fn a_log_is_plain_on_a_terminal_and_whole_everywhere_else() -> Result<()> {
         world.tenant("acme")?;
         let image = world.busybox()?;
         let printf = r"printf '\033]0;owned\007red \033[31mink\033[0m\n'; echo end; exec sleep 1000";
-        said(world, &["run", "-d", "--name", "web", &image, "sh", "-c", printf])?;
+        world.said(&["run", "-d", "--name", "web", &image, "sh", "-c", printf])?;
         world.logged("web", "end")?;
-        assert_eq!(said(world, &["logs", "web"])?, format!("{WRITTEN}\nend\n"));
+        assert_eq!(world.said(&["logs", "web"])?, format!("{WRITTEN}\nend\n"));
         let on_a_terminal = |arguments: &str| -> Result<String> {
-            let wharf = command(world, &[])?;
+            let wharf = world.wharf_command(&[])?;
             let line = format!("{} {arguments}", wharf.get_program().display());
             let mut script = Command::new("script");
             script.args(["-qe", "-E", "never", "-c", &line, "/dev/null"]).stdin(Stdio::null());
@@ -87,7 +84,7 @@ fn a_log_is_plain_on_a_terminal_and_whole_everywhere_else() -> Result<()> {
         };
         assert_eq!(on_a_terminal("logs web")?, "red ink\nend\n");
         assert_eq!(on_a_terminal("logs --raw web")?, format!("{WRITTEN}\nend\n"));
-        said(world, &["rm", "-f", "web"])?;
+        world.said(&["rm", "-f", "web"])?;
         world.no_container_is_left()
     })
 }
@@ -97,13 +94,13 @@ fn run_ends_as_its_process_and_says_what_failed() -> Result<()> {
     run(|world| {
         world.tenant("acme")?;
         let image = world.busybox()?;
-        let output = wharf(world, &["run", "--rm", &image, "sh", "-c", "echo out; echo err >&2; exit 23"])?;
+        let output = world.wharf(&["run", "--rm", &image, "sh", "-c", "echo out; echo err >&2; exit 23"])?;
         assert_eq!(output.status.code(), Some(23), "{output:?}");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
         ensure!(String::from_utf8_lossy(&output.stderr).contains("err"), "{output:?}");
-        let output = wharf(world, &["run", "--rm", &image, "/no/such/program"])?;
+        let output = world.wharf(&["run", "--rm", &image, "/no/such/program"])?;
         assert_eq!(output.status.code(), Some(127), "{output:?}");
-        let output = wharf(world, &["stop", "no-such-container"])?;
+        let output = world.wharf(&["stop", "no-such-container"])?;
         ensure!(output.status.code() == Some(1) && !output.stderr.is_empty(), "{output:?}");
         Ok(())
     })
@@ -112,60 +109,60 @@ fn run_ends_as_its_process_and_says_what_failed() -> Result<()> {
 #[test]
 fn images_volumes_tokens_and_everything_else_from_the_command_line() -> Result<()> {
     run(|world| {
-        said(world, &["tenant", "create", "acme"])?;
-        ensure!(said(world, &["tenant", "ls"])?.contains("acme"), "the tenant is not listed");
+        world.said(&["tenant", "create", "acme"])?;
+        ensure!(world.said(&["tenant", "ls"])?.contains("acme"), "the tenant is not listed");
         let image = world.busybox()?;
-        said(world, &["pull", &image])?;
-        ensure!(said(world, &["images"])?.contains(&image), "the image is not listed");
-        ensure!(said(world, &["image", "history", &image])?.contains("wharf-e2e"), "no history");
-        said(world, &["image", "tag", &image, "local/mine:1"])?;
+        world.said(&["pull", &image])?;
+        ensure!(world.said(&["images"])?.contains(&image), "the image is not listed");
+        ensure!(world.said(&["image", "history", &image])?.contains("wharf-e2e"), "no history");
+        world.said(&["image", "tag", &image, "local/mine:1"])?;
         let dir = world.dir().join("import");
         std::fs::create_dir_all(&dir)?;
         let archive = dir.join("image.tar");
         Image::busybox(&dir)?.archive(&archive)?;
         let path = archive.to_str().context("a path")?;
-        said(world, &["import", "--reference", "local/box:1", path])?;
+        world.said(&["import", "--reference", "local/box:1", path])?;
 
-        said(world, &["volume", "create", "box"])?;
+        world.said(&["volume", "create", "box"])?;
         let script = "echo kept > /data/file; echo began; exec sleep 1000";
-        said(world, &["run", "-d", "--name", "one", "-v", "box:/data", "local/box:1", "sh", "-c", script])?;
+        world.said(&["run", "-d", "--name", "one", "-v", "box:/data", "local/box:1", "sh", "-c", script])?;
         world.logged("one", "began")?;
-        let refused = wharf(world, &["volume", "rm", "box"])?;
+        let refused = world.wharf(&["volume", "rm", "box"])?;
         let why = String::from_utf8_lossy(&refused.stderr).into_owned();
         ensure!(refused.status.code() == Some(1) && why.contains("in use"), "{why}");
-        let stats = said(world, &["stats", "--no-stream"])?;
+        let stats = world.said(&["stats", "--no-stream"])?;
         ensure!(stats.contains("one"), "{stats}");
         let stats: serde_json::Value =
-            serde_json::from_str(&said(world, &["stats", "--no-stream", "--json"])?)?;
+            serde_json::from_str(&world.said(&["stats", "--no-stream", "--json"])?)?;
         ensure!(stats.to_string().contains("cpu_millis"), "{stats}");
-        said(world, &["rm", "-f", "one"])?;
+        world.said(&["rm", "-f", "one"])?;
         let read = ["run", "--rm", "-v", "box:/data:ro", "local/mine:1", "sh", "-c", "cat /data/file"];
-        assert_eq!(said(world, &read)?, "kept\n");
-        said(world, &["volume", "rm", "box"])?;
-        ensure!(!said(world, &["volume", "ls"])?.contains("box"), "the volume is still listed");
-        said(world, &["image", "rm", "local/mine:1"])?;
+        assert_eq!(world.said(&read)?, "kept\n");
+        world.said(&["volume", "rm", "box"])?;
+        ensure!(!world.said(&["volume", "ls"])?.contains("box"), "the volume is still listed");
+        world.said(&["image", "rm", "local/mine:1"])?;
 
         // A new token works, and no longer once it is revoked.
-        let secret = said(world, &["token", "create", "ci"])?;
+        let secret = world.said(&["token", "create", "ci"])?;
         let secret =
             secret.split_whitespace().find(|word| word.len() >= 40).context("no secret is printed")?;
         let with_token = || -> Result<Output> {
-            Ok(command(world, &["tenant", "ls"])?.env("WHARF_TOKEN", secret).output()?)
+            Ok(world.wharf_command(&["tenant", "ls"])?.env("WHARF_TOKEN", secret).output()?)
         };
         ensure!(with_token()?.status.success(), "the new token is refused");
-        let tokens: serde_json::Value = serde_json::from_str(&said(world, &["token", "ls", "--json"])?)?;
+        let tokens: serde_json::Value = serde_json::from_str(&world.said(&["token", "ls", "--json"])?)?;
         let ci = tokens.as_array().and_then(|all| all.iter().find(|token| token["name"] == "ci"));
         let id = ci.and_then(|token| token["id"].as_str()).with_context(|| format!("no ci in {tokens}"))?;
-        said(world, &["token", "rm", id])?;
+        world.said(&["token", "rm", id])?;
         ensure!(!with_token()?.status.success(), "the revoked token still works");
 
-        let events = said(world, &["events"])?;
+        let events = world.said(&["events"])?;
         ensure!(events.contains("container.started") && events.contains("container.removed"), "{events}");
-        ensure!(said(world, &["audit"])?.contains("container.create"), "no audit");
-        let doctor = wharf(world, &["doctor"])?;
+        ensure!(world.said(&["audit"])?.contains("container.create"), "no audit");
+        let doctor = world.wharf(&["doctor"])?;
         let report = String::from_utf8_lossy(&doctor.stdout);
         ensure!(report.contains("cgroup"), "{doctor:?}");
-        ensure!(said(world, &["completions", "bash"])?.contains("_wharf"), "no completions");
+        ensure!(world.said(&["completions", "bash"])?.contains("_wharf"), "no completions");
         world.no_container_is_left()
     })
 }
@@ -182,7 +179,7 @@ fn a_quick_process_s_output_and_code_always_arrive() -> Result<()> {
                 arguments.push("-i");
             }
             arguments.extend([image.as_str(), "sh", "-c", &script]);
-            let output = wharf(world, &arguments)?;
+            let output = world.wharf(&arguments)?;
             assert_eq!(output.status.code(), Some(i32::try_from(round)?), "{arguments:?}: {output:?}");
             assert_eq!(String::from_utf8_lossy(&output.stdout), format!("out {round}\n"), "{output:?}");
             assert_eq!(String::from_utf8_lossy(&output.stderr), format!("err {round}\n"), "{output:?}");
@@ -201,7 +198,8 @@ fn what_is_piped_into_run_comes_out_whole() -> Result<()> {
             (0..100_000).fold(String::new(), |text, number| text + "line " + &number.to_string() + "\n");
         let file = world.dir().join("input");
         std::fs::write(&file, &text)?;
-        let output = command(world, &["run", "-i", "--rm", &image, "cat"])?
+        let output = world
+            .wharf_command(&["run", "-i", "--rm", &image, "cat"])?
             .stdin(std::fs::File::open(&file)?)
             .output()
             .context("run wharf")?;
@@ -221,16 +219,17 @@ fn what_is_piped_through_an_exec_comes_out_whole() -> Result<()> {
     run(|world| {
         world.tenant("acme")?;
         let image = world.busybox()?;
-        said(world, &["run", "-d", "--name", "echo", &image, "sleep", "1000"])?;
+        world.said(&["run", "-d", "--name", "echo", &image, "sleep", "1000"])?;
         // More, both ways at once, than all buffers on the way hold.
         let file = input_of(world, 24 << 20)?;
-        let output = command(world, &["exec", "-i", "echo", "cat"])?
+        let output = world
+            .wharf_command(&["exec", "-i", "echo", "cat"])?
             .stdin(std::fs::File::open(&file)?)
             .output()
             .context("exec cat")?;
         ensure!(output.status.success(), "{:?}", String::from_utf8_lossy(&output.stderr));
         ensure!(output.stdout == std::fs::read(&file)?, "{} bytes came back", output.stdout.len());
-        said(world, &["rm", "-f", "echo"])?;
+        world.said(&["rm", "-f", "echo"])?;
         world.no_container_is_left()
     })
 }
@@ -241,7 +240,7 @@ fn input_that_nobody_reads_holds_nothing_up() -> Result<()> {
     run(|world| {
         world.tenant("acme")?;
         let image = world.busybox()?;
-        said(world, &["run", "-d", "--name", "deaf", &image, "sleep", "1000"])?;
+        world.said(&["run", "-d", "--name", "deaf", &image, "sleep", "1000"])?;
         let run: &[&str] = &["run", "-i", "--rm", &image];
         for start in [run, &["exec", "-i", "deaf"]] {
             // Output and the exit code come although the network, or all but the network, is full of
@@ -250,7 +249,8 @@ fn input_that_nobody_reads_holds_nothing_up() -> Result<()> {
             let script = format!("sleep {seconds}; echo heard; exit 7");
             for bytes in [24 << 20, 400 << 10] {
                 let file = input_of(world, bytes)?;
-                let output = command(world, &[start, &["sh", "-c", &script]].concat())?
+                let output = world
+                    .wharf_command(&[start, &["sh", "-c", &script]].concat())?
                     .stdin(std::fs::File::open(&file)?)
                     .output()
                     .with_context(|| format!("{start:?}"))?;
@@ -260,7 +260,8 @@ fn input_that_nobody_reads_holds_nothing_up() -> Result<()> {
             // A signal overtakes what fits into the agent's memory.
             let file = input_of(world, 200 << 10)?;
             let script = "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done";
-            let mut child = command(world, &[start, &["sh", "-c", script]].concat())?
+            let mut child = world
+                .wharf_command(&[start, &["sh", "-c", script]].concat())?
                 .stdin(std::fs::File::open(&file)?)
                 .stdout(Stdio::piped())
                 .spawn()
@@ -272,7 +273,7 @@ fn input_that_nobody_reads_holds_nothing_up() -> Result<()> {
             kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
             assert_eq!(child.wait()?.code(), Some(9), "{start:?}");
         }
-        said(world, &["rm", "-f", "deaf"])?;
+        world.said(&["rm", "-f", "deaf"])?;
         world.no_container_is_left()
     })
 }
@@ -292,7 +293,7 @@ fn run_ends_with_docker_s_codes_when_nothing_ran() -> Result<()> {
             (&["run", "--rm", "-v", "/no/such/path:/x", &image, "true"], 125),
         ];
         for (arguments, code) in cases {
-            let output = wharf(world, arguments)?;
+            let output = world.wharf(arguments)?;
             assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
             ensure!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}: {output:?}");
         }
@@ -368,9 +369,9 @@ fn several_agents_are_told_apart_by_their_contexts() -> Result<()> {
 #[test]
 fn oci_becomes_the_runtime_with_its_words_and_its_exit_code() -> Result<()> {
     run(|world| {
-        let help = wharf(world, &["oci", "help"])?;
+        let help = world.wharf(&["oci", "help"])?;
         ensure!(String::from_utf8_lossy(&help.stdout).contains("usage: wharf oci"), "{help:?}");
-        let missing = wharf(world, &["oci", "run", "--bundle", "/nonexistent", "one"])?;
+        let missing = world.wharf(&["oci", "run", "--bundle", "/nonexistent", "one"])?;
         ensure!(missing.status.code() == Some(125), "{missing:?}");
         let complaint = String::from_utf8_lossy(&missing.stderr).into_owned();
         ensure!(complaint.contains("/nonexistent/config.json"), "{complaint}");
@@ -529,29 +530,4 @@ fn input_of(world: &World, bytes: usize) -> Result<PathBuf> {
     text.truncate(bytes);
     std::fs::write(&file, text)?;
     Ok(file)
-}
-
-fn command(world: &World, arguments: &[&str]) -> Result<Command> {
-    let program = world.program("wharf");
-    ensure!(program.exists(), "there is no {}: run cargo build -p wharf-cli first", program.display());
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env("WHARF_URL", world.url())
-        .env("WHARF_TOKEN", world.api().token().context("a token")?)
-        .env("WHARF_TENANT", "acme")
-        .env("XDG_CONFIG_HOME", world.dir())
-        .stdin(Stdio::null());
-    Ok(command)
-}
-
-fn wharf(world: &World, arguments: &[&str]) -> Result<Output> {
-    command(world, arguments)?.output().context("run wharf")
-}
-
-/// What a command printed; it must succeed.
-fn said(world: &World, arguments: &[&str]) -> Result<String> {
-    let output = wharf(world, arguments)?;
-    ensure!(output.status.success(), "wharf {arguments:?}: {output:?}");
-    Ok(String::from_utf8(output.stdout)?)
 }

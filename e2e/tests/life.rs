@@ -2,7 +2,6 @@
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -479,18 +478,7 @@ fn health_names_and_rights_from_the_command_line() -> Result<()> {
     run(|world| {
         world.tenant("acme")?;
         let image = world.busybox()?;
-        let said = |arguments: &[&str]| -> Result<String> {
-            let output = Command::new(world.program("wharf"))
-                .args(arguments)
-                .env("WHARF_URL", world.url())
-                .env("WHARF_TOKEN", world.api().token().context("a token")?)
-                .env("WHARF_TENANT", "acme")
-                .env("XDG_CONFIG_HOME", world.dir())
-                .output()?;
-            ensure!(output.status.success(), "{arguments:?}: {output:?}");
-            Ok(String::from_utf8(output.stdout)?)
-        };
-        said(&[
+        world.said(&[
             "run",
             "-d",
             "--name",
@@ -503,11 +491,11 @@ fn health_names_and_rights_from_the_command_line() -> Result<()> {
             "sleep",
             "1000",
         ])?;
-        world.until("it is healthy", || Ok(said(&["ps"])?.contains("(healthy)")))?;
-        ensure!(said(&["inspect", "one"])?.contains("well"));
-        said(&["rename", "one", "two"])?;
-        ensure!(said(&["ps"])?.contains("two"));
-        let printed = said(&[
+        world.until("it is healthy", || Ok(world.said(&["ps"])?.contains("(healthy)")))?;
+        ensure!(world.said(&["inspect", "one"])?.contains("well"));
+        world.said(&["rename", "one", "two"])?;
+        ensure!(world.said(&["ps"])?.contains("two"));
+        let printed = world.said(&[
             "run",
             "--rm",
             "--ulimit",
