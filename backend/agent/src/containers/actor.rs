@@ -16,6 +16,8 @@ mod checkpoint;
 mod ending;
 mod health;
 mod recover;
+mod remove;
+mod start;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -26,7 +28,7 @@ use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use wharf_shared::checkpoint::CheckpointView;
 use wharf_shared::container::{ContainerState, ContainerUpdate, Limits, NetworkMode};
-use wharf_shared::health::{HealthStatus, HealthView};
+use wharf_shared::health::HealthView;
 use wharf_shared::id::{CheckpointId, ContainerId};
 use wharf_shared::problem::ProblemKind;
 use wharf_shim::failpoint;
@@ -37,20 +39,17 @@ use wharf_store::containers::{self as rows, ContainerRecord, Desired};
 use self::ending::Ending;
 use self::health::{Due, Health};
 use super::exec::{ExecAsk, Running, Stdin};
-use super::launch::{self, Launched, NotLaunched, Prepared};
+use super::launch::{self, Prepared};
 use super::{Deps, filter, plan};
 use crate::ctx::Ctx;
 use crate::engine::{Session, SessionError, ShimNotice};
 use crate::error::{Result, ServiceError, chain};
 use crate::events::Change;
-use crate::tasks::OnEnd;
 
 /// Commands that wait for their turn; one that finds no room waits with its caller.
 pub(super) const MAILBOX: usize = 32;
 /// After a kill the kernel needs no more than this to end every process.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
-/// Readers of a log get so long to read its end before it is removed.
-const READERS_PATIENCE: Duration = Duration::from_secs(2);
 const SIGKILL: i32 = 9;
 
 /// Answers a command when it is done.
@@ -421,129 +420,6 @@ impl Actor {
         }
     }
 
-    // ---- start ----
-
-    async fn start(&mut self, ctx: &Ctx, answer: Answer<()>) {
-        match self.row.observed.state {
-            ContainerState::Running | ContainerState::Paused => return reply(answer, Ok(())),
-            ContainerState::Stopping | ContainerState::Removing => {
-                return reply(
-                    answer,
-                    Err(ServiceError::conflict("the container is being stopped; start it when it has ended")),
-                );
-            }
-            ContainerState::Created
-            | ContainerState::Pulling
-            | ContainerState::Starting
-            | ContainerState::Exited
-            | ContainerState::Failed
-            | ContainerState::Restarting => {}
-        }
-        self.starting.push(answer);
-        if self.preparing.is_none() {
-            self.restarts_in_a_row = 0;
-            self.begin(ctx).await;
-        }
-    }
-
-    /// Writes down that it shall run, and has its image and mounts made ready.
-    async fn begin(&mut self, ctx: &Ctx) {
-        self.deadline = None;
-        let kind = (ctx.user.is_some()).then_some((ctx, "container.start"));
-        let saved = self
-            .save(kind, |row| {
-                row.desired = Desired::Running;
-                row.observed.state = ContainerState::Pulling;
-                row.observed.error = None;
-            })
-            .await;
-        match saved {
-            Ok(()) => {
-                failpoint::reach("agent.start.intended");
-                self.prepare();
-            }
-            Err(error) => self.answer_starting(&Err(error)),
-        }
-    }
-
-    /// In a task of its own, so that a stop or a removal need not wait for a pull.
-    fn prepare(&mut self) {
-        let (sender, receiver) = oneshot::channel();
-        let (deps, row) = (Arc::clone(&self.deps), self.row.clone());
-        self.deps.tasks.spawn("prepare container", OnEnd::Fine, async move {
-            // If nobody wants it any more, it was called off.
-            drop(sender.send(launch::prepare(deps, row).await));
-        });
-        self.preparing = Some(receiver);
-    }
-
-    async fn launch(&mut self, prepared: Result<Prepared>) {
-        let launched = match prepared {
-            Ok(prepared) => self.launch_prepared(prepared).await,
-            Err(error) => Err(error.into()),
-        };
-        match launched {
-            Ok(()) => self.answer_starting(&Ok(())),
-            Err(NotLaunched::Lost(lost)) => self.lost_in_start(lost).await,
-            Err(NotLaunched::Failed(error)) => {
-                tracing::info!(container.id = %self.row.id, error = chain(&error), "a container could not be started");
-                let text = error.detail.clone();
-                self.note(Some("container.failed"), |row| {
-                    row.observed.state = ContainerState::Failed;
-                    row.observed.error = Some(text);
-                    row.observed.pid = None;
-                })
-                .await;
-                self.answer_starting(&Err(error));
-            }
-        }
-    }
-
-    async fn launch_prepared(&mut self, prepared: Prepared) -> Result<(), NotLaunched> {
-        self.settle().await?;
-        let generation = self.row.observed.generation + 1;
-        let cgroup =
-            self.deps.engine.container_cgroup(self.row.tenant.as_str(), self.row.id.as_str(), generation);
-        let (digest, line) = (prepared.digest.clone(), prepared.command_line.clone());
-        let check = prepared.health.clone();
-        let path = cgroup.display().to_string();
-        self.save(None, |row| {
-            row.observed.generation = generation;
-            row.observed.state = ContainerState::Starting;
-            row.observed.image_digest = Some(digest);
-            row.observed.command_line = line;
-            row.observed.cgroup_path = Some(path);
-            row.observed.exit = None;
-        })
-        .await?;
-        failpoint::reach("agent.start.numbered");
-        let Launched { session, pid, init, address, ports } =
-            Box::pin(launch::launch(&self.deps, &self.row, prepared, &cgroup)).await?;
-        self.live = Some(Live { session, cgroup, init, since: Instant::now(), execs: HashMap::new() });
-        let now = self.deps.clock.now();
-        let health = check.is_some().then_some(HealthStatus::Starting);
-        self.watch_health(check, HealthStatus::Starting, Duration::ZERO);
-        self.note(Some("container.started"), |row| {
-            row.observed.health = health;
-            row.observed.state = ContainerState::Running;
-            row.observed.pid = Some(pid);
-            row.observed.started_at = Some(now);
-            row.observed.finished_at = None;
-            row.observed.address = address;
-            row.observed.ports = ports;
-        })
-        .await;
-        failpoint::reach("agent.start.told");
-        self.deps.names_changed(&self.row);
-        Ok(())
-    }
-
-    fn answer_starting(&mut self, outcome: &Result<()>) {
-        for answer in self.starting.drain(..) {
-            reply(answer, copy(outcome));
-        }
-    }
-
     // ---- stop ----
 
     async fn stop(&mut self, ctx: &Ctx, grace: Option<Duration>, answer: Answer<()>) {
@@ -759,84 +635,6 @@ impl Actor {
         {
             tracing::warn!(container.id = %self.row.id, error = chain(&error), "a hosts file was not renewed");
         }
-    }
-
-    // ---- remove ----
-
-    async fn remove(&mut self, ctx: Ctx, force: bool, volumes: bool, answer: Answer<()>) {
-        if self.live.is_none() {
-            self.preparing = None;
-            self.deadline = None;
-            self.answer_starting(&Err(ServiceError::conflict("the container was removed")));
-            return self.remove_now(&ctx, volumes, vec![answer]).await;
-        }
-        if !force {
-            return reply(
-                answer,
-                Err(ServiceError::conflict("the container runs; stop it first, or remove it with force")),
-            );
-        }
-        self.remove_after_stop.push((ctx.clone(), volumes, answer));
-        let (ignored, _) = oneshot::channel();
-        self.stop(&ctx, Some(Duration::ZERO), ignored).await;
-    }
-
-    async fn remove_now(&mut self, ctx: &Ctx, volumes: bool, mut answers: Vec<Answer<()>>) {
-        let removed = self.delete(ctx, volumes).await;
-        if removed.is_ok() {
-            self.done = true;
-            self.show();
-            self.deps.names_changed(&self.row);
-        }
-        // The last one gets the error with its cause.
-        let last = answers.pop();
-        for answer in answers {
-            reply(answer, copy(&removed));
-        }
-        match last {
-            Some(answer) => reply(answer, removed),
-            None => {
-                if let Err(error) = removed {
-                    tracing::error!(container.id = %self.row.id, error = chain(&error), "a container was not removed after its end");
-                }
-            }
-        }
-    }
-
-    /// One that removes itself takes its own volumes with it, as Docker's does.
-    async fn delete(&mut self, ctx: &Ctx, volumes: bool) -> Result<()> {
-        // Its exit record, which goes with it, may be the only copy of its last reading.
-        self.settle().await?;
-        self.save(None, |row| row.observed.state = ContainerState::Removing).await?;
-        failpoint::reach("agent.remove.intended");
-        if tokio::time::timeout(READERS_PATIENCE, self.readers.write()).await.is_err() {
-            tracing::debug!(container.id = %self.row.id, "a slow reader of the log misses its end");
-        }
-        self.deps
-            .engine
-            .remove_files(self.row.id.as_str())
-            .await
-            .map_err(|error| ServiceError::internal("the container's files cannot be removed", error))?;
-        failpoint::reach("agent.remove.deleted");
-        // While its name is still known.
-        self.deps.metering.roll_up_now(&self.deps.db).await?;
-        failpoint::reach("agent.remove.rolled_up");
-        let mut tx = self.deps.db.begin().await?;
-        let own = if volumes || self.row.spec.auto_remove {
-            wharf_store::volumes::anonymous_of(&mut tx, &self.row.id).await?
-        } else {
-            BTreeMap::new()
-        };
-        rows::delete(&mut tx, &self.row.id).await?;
-        let tenant = self.row.tenant.clone();
-        let discarded = self.deps.volumes.remove_anonymous(&mut tx, ctx, &tenant, own.into_values()).await?;
-        let change = change_of(&self.row, "container.removed", BTreeMap::new());
-        self.deps.events.changed(&mut tx, ctx, "container.remove", change).await?;
-        tx.commit().await?;
-        failpoint::reach("agent.remove.committed");
-        self.deps.events.publish();
-        self.deps.volumes.discard(discarded).await;
-        Ok(())
     }
 }
 
