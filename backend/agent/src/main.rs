@@ -91,7 +91,12 @@ enum ConfigCommand {
     Check,
 }
 
+/// Arenas of the allocator, whatever the number of threads: the agent holds little and shares it among them.
+const ARENAS: u8 = 2;
+
 fn main() -> ExitCode {
+    // A library without arenas has nothing to limit.
+    wharf_sys::memory::limit_arenas(ARENAS);
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {

@@ -16,6 +16,7 @@ pub mod image;
 pub mod keyring;
 pub mod landlock;
 pub mod limits;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod process;

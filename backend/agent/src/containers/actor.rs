@@ -142,7 +142,7 @@ pub(super) struct Actor {
     deps: Arc<Deps>,
     row: ContainerRecord,
     seen: watch::Sender<Seen>,
-    mailbox: mpsc::Receiver<Command>,
+    mailbox: mpsc::Receiver<Box<Command>>,
     live: Option<Live>,
     /// The health checks of what runs.
     health: Option<Health>,
@@ -165,7 +165,7 @@ pub(super) struct Actor {
 
 /// What woke the actor.
 enum Woken {
-    Command(Box<Option<Command>>),
+    Command(Option<Box<Command>>),
     Notice(Result<ShimNotice, SessionError>),
     Prepared(Box<Result<Prepared>>),
     Deadline(Then),
@@ -178,7 +178,7 @@ impl Actor {
     pub(super) fn new(
         deps: Arc<Deps>,
         row: ContainerRecord,
-        mailbox: mpsc::Receiver<Command>,
+        mailbox: mpsc::Receiver<Box<Command>>,
         seen: watch::Sender<Seen>,
         readers: Arc<RwLock<()>>,
     ) -> Self {
@@ -203,17 +203,18 @@ impl Actor {
         }
     }
 
-    /// Runs until the container is removed or the agent stops.
+    /// Runs until the container is removed or the agent stops. What is seldom done is boxed: a thousand actors
+    /// that wait hold this future, and only this.
     pub(super) async fn run(mut self, booted: bool) {
         let stop = self.deps.tasks.stopping();
-        self.recover(booted).await;
+        Box::pin(self.recover(booted)).await;
         while !self.done {
             let deadline = self.deadline;
             let retry = self.ending.as_ref().map(|ending| (ending.retry_at, ()));
             // Dropping a branch loses nothing: commands and notices are taken only when they win,
             // a preparation is kept in `self`, and the deadline is computed anew.
             let woken = tokio::select! {
-                command = self.mailbox.recv() => Woken::Command(Box::new(command)),
+                command = self.mailbox.recv() => Woken::Command(command),
                 notice = notice_of(self.live.as_ref()) => Woken::Notice(notice),
                 prepared = prepared_of(self.preparing.as_mut()) => Woken::Prepared(Box::new(prepared)),
                 then = passed(deadline) => Woken::Deadline(then),
@@ -222,24 +223,21 @@ impl Actor {
                 () = stop.cancelled() => Woken::Stopping,
             };
             match woken {
-                Woken::Stopping => return,
-                Woken::Command(command) => match *command {
-                    Some(command) => self.obey(command).await,
-                    None => return,
-                },
-                Woken::Notice(Ok(notice)) => self.hear(notice).await,
+                Woken::Stopping | Woken::Command(None) => return,
+                Woken::Command(Some(command)) => Box::pin(self.obey(*command)).await,
+                Woken::Notice(Ok(notice)) => Box::pin(self.hear(notice)).await,
                 Woken::Notice(Err(error)) => {
                     tracing::warn!(container.id = %self.row.id, error = chain(&error), "the supervisor went away");
-                    self.look_again().await;
+                    Box::pin(self.look_again()).await;
                 }
                 Woken::Prepared(prepared) => {
                     self.preparing = None;
-                    self.launch(*prepared).await;
+                    Box::pin(self.launch(*prepared)).await;
                 }
-                Woken::Deadline(then) => self.deadline_passed(then).await,
-                Woken::Health(due) => self.health_due(due).await,
+                Woken::Deadline(then) => Box::pin(self.deadline_passed(then)).await,
+                Woken::Health(due) => Box::pin(self.health_due(due)).await,
                 // It is logged, and tried again.
-                Woken::Settle => drop(self.settle().await),
+                Woken::Settle => drop(Box::pin(self.settle()).await),
             }
         }
     }

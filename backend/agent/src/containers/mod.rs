@@ -82,7 +82,7 @@ pub(crate) struct Deps {
 /// How an actor is reached.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    mailbox: mpsc::Sender<Command>,
+    mailbox: mpsc::Sender<Box<Command>>,
     seen: watch::Receiver<Seen>,
     /// Held shared by whoever reads the log, so that its end is read before it is removed.
     readers: Arc<RwLock<()>>,
@@ -327,7 +327,7 @@ impl Containers {
         let gone = || ServiceError::not_found("container", container);
         let handle = handle.ok_or_else(gone)?;
         let (answer, outcome) = oneshot::channel();
-        handle.mailbox.send(command(answer)).await.map_err(|_closed| gone())?;
+        handle.mailbox.send(Box::new(command(answer))).await.map_err(|_closed| gone())?;
         outcome.await.map_err(|_dropped| {
             ServiceError::new(ProblemKind::Unavailable, "the agent is stopping; ask again when it is back")
         })?
@@ -499,7 +499,7 @@ impl Containers {
     pub(crate) async fn signal_exec(&self, container: &ContainerId, exec_id: String, signo: i32) {
         let handle = self.actors().get(container).cloned();
         if let Some(handle) = handle
-            && handle.mailbox.send(Command::ExecSignal { exec_id, signo }).await.is_err()
+            && handle.mailbox.send(Box::new(Command::ExecSignal { exec_id, signo })).await.is_err()
         {
             tracing::debug!(container.id = %container, "the container was removed before its exec was signalled");
         }
@@ -516,7 +516,7 @@ impl Containers {
         let gone = || ServiceError::not_found("container", container);
         let handle = handle.ok_or_else(gone)?;
         let (answer, outcome) = oneshot::channel();
-        handle.mailbox.send(Command::Cgroup(answer)).await.map_err(|_closed| gone())?;
+        handle.mailbox.send(Box::new(Command::Cgroup(answer))).await.map_err(|_closed| gone())?;
         let cgroup = outcome.await.map_err(|_dropped| gone())??;
         self.deps
             .engine

@@ -75,7 +75,7 @@ impl Deps {
             let concerned = tenants.contains(&row.tenant)
                 && row.observed.state.is_live()
                 && row.observed.address.is_some();
-            if concerned && handle.mailbox.try_send(Command::RefreshHosts).is_err() {
+            if concerned && handle.mailbox.try_send(Box::new(Command::RefreshHosts)).is_err() {
                 // Its mailbox is full: in the next round.
                 self.names.mark(&row.tenant);
             }

@@ -42,6 +42,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "wharf-shared",
             "wharf-shim",
             "wharf-store",
+            "wharf-sys",
         ],
         forbidden: &["sqlx"],
     },
