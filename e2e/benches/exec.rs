@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use wharf_e2e::figures::{self, Bar, Samples, line};
+use wharf_e2e::figures::{self, Bar, Samples};
 use wharf_e2e::first::{self, First};
 use wharf_e2e::peers::Dockerd;
 use wharf_e2e::{Api, Socket, World, run};
@@ -45,7 +45,7 @@ fn measure(world: &World) -> Result<()> {
     let api = world.api().door().enter()?;
     ours(&api, view.id.as_str())?;
     figures::machine()?;
-    line(&format!("  {}", docker.version))?;
+    figures::with(&docker.version)?;
     figures::tail_head("request to first instruction")?;
     let [mut whole, mut opened, mut rested, mut theirs] = [const { Samples::new() }; 4];
     for _round in 0..figures::rounds(ROUNDS) {
@@ -65,5 +65,7 @@ fn measure(world: &World) -> Result<()> {
     opened.print_tail("  of it from the opening of the socket")?;
     rested.print_tail(&format!("both requests, after {} ms", IDLE.as_millis()))?;
     theirs.print_tail("docker exec")?;
-    Bar::AtMost(BAR_MS).judge("exec, median", whole.median().as_secs_f64() * 1000.0, " ms")
+    Bar::AtMost(BAR_MS).judge("exec, median", whole.median().as_secs_f64() * 1000.0, " ms")?;
+    figures::median_beside(&format!("exec, median after {} ms", IDLE.as_millis()), &rested)?;
+    figures::median_beside("docker exec, median", &theirs)
 }

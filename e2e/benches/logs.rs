@@ -61,7 +61,8 @@ fn measure(world: &World) -> Result<()> {
         our_round(world, &tenant, &file.display().to_string(), bytes, &mut ours)?;
         docker_round(&docker, &file.display().to_string(), bytes, &mut theirs)?;
     }
-    line(&format!("  {}; {} MiB of lines of {} bytes", docker.version, bytes >> 20, LINE.len()))?;
+    figures::with(&docker.version)?;
+    line(&format!("  {} MiB of lines of {} bytes", bytes >> 20, LINE.len()))?;
     ours.print("ours", bytes)?;
     theirs.print("dockerd, json-file", bytes)?;
     let times = |ours: &Samples, theirs: &Samples| figures::ratio(theirs.median(), ours.median());

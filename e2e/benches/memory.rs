@@ -52,20 +52,18 @@ fn measure(world: &World) -> Result<()> {
     let docker_after = theirs()?;
 
     figures::machine()?;
-    line(&format!("  {}", docker.version))?;
-    let each = |after: &Pss, before: &Pss, count: u32| (after.kib - before.kib) / f64::from(count);
-    let own = each(&after, &before, CONTAINERS);
+    figures::with(&docker.version)?;
+    let own = (after.kib - before.kib) / f64::from(CONTAINERS);
     line(&format!(
         "  ours, agent, forge and shims before: {:.0} KiB; with {CONTAINERS} more ({shims} processes): {:.0} KiB",
         before.kib, after.kib
     ))?;
-    line(&format!(
-        "  docker: {:.0} KiB a container",
-        each(&docker_after, &docker_before, DOCKER_CONTAINERS)
-    ))?;
     Bar::AtMost(BAR_KIB).judge("a running container", own, " KiB")?;
+    let what = format!("a supervisor, with {CONTAINERS} containers");
     let each = supervisors.kib / u32::try_from(supervisors.processes).map_or(f64::MAX, f64::from);
-    Bar::AtMost(SUPERVISOR_BAR_KIB).judge("a supervisor", each, " KiB")
+    Bar::AtMost(SUPERVISOR_BAR_KIB).judge(&what, each, " KiB")?;
+    let theirs = (docker_after.kib - docker_before.kib) / f64::from(DOCKER_CONTAINERS);
+    figures::beside("docker, a running container", theirs, " KiB")
 }
 
 /// A process of the host.

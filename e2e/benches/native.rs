@@ -102,11 +102,12 @@ fn measure(world: &World) -> Result<()> {
         }
         let (low, median, high) = figures::interval(&mut ratios);
         line(&format!("  {:<28} {median:.3} [{low:.3}, {high:.3}]", kind.name))?;
-        medians.push((kind, median));
+        medians.push((kind, format!("{}, {pairs} pairs [{low:.3}, {high:.3}]", kind.name), median));
     }
-    for (kind, median) in medians {
-        if let Some(bar) = kind.bar {
-            Bar::AtLeast(bar).judge(kind.name, median, "")?;
+    for (kind, what, median) in medians {
+        match kind.bar {
+            Some(bar) => Bar::AtLeast(bar).judge(&what, median, " of the host's")?,
+            None => figures::beside(&what, median, " of the host's")?,
         }
     }
     fs::remove_dir_all(&host).context("remove the host's directory")?;
@@ -144,7 +145,7 @@ fn transfers(world: &World) -> Result<()> {
     }
     let ((own_low, own, own_high), (low, other, high)) =
         (figures::interval(&mut own), figures::interval(&mut other));
-    line(&format!("  {}", docker.version))?;
+    figures::with(&docker.version)?;
     line(&format!(
         "  from container to container  {own:.0} MB/s [{own_low:.0}, {own_high:.0}], docker {other:.0} [{low:.0}, {high:.0}]"
     ))?;

@@ -283,7 +283,7 @@ fn measure() -> Result<()> {
         }
     }
     for program in ["crun", "runc"] {
-        line(&format!("  {}", figures::version(program)?))?;
+        figures::with(&figures::version(program)?)?;
     }
     line(&format!(
         "  {:<34} {:>20} {:>20} {:>8} {:>8}",
@@ -294,29 +294,22 @@ fn measure() -> Result<()> {
         "CPU"
     ))?;
     all.iter().try_for_each(Contender::print)?;
-    let [wharf, shim, _, shim_mapped, crun, _, runc] = &all;
+    let [wharf, shim, wharf_mapped, shim_mapped, crun, crun_mapped, runc] = &all;
     let times = |peer: &Samples, ours: &Samples| ratio(peer.median(), ours.median());
-    for (ours, hot, idle, against_runc) in [(wharf, 2.0, 3.0, 4.0), (shim, 2.0, 3.0, 4.0)] {
-        let name = ours.name;
-        Bar::AtLeast(hot).judge(
-            &format!("{name}, hot, faster than crun"),
-            times(&crun.hot, &ours.hot),
-            "×",
-        )?;
-        Bar::AtLeast(idle).judge(
-            &format!("{name}, after idling, faster than crun"),
-            times(&crun.idle, &ours.idle),
-            "×",
-        )?;
-        Bar::AtLeast(against_runc).judge(
-            &format!("{name}, hot, faster than runc"),
-            times(&runc.hot, &ours.hot),
-            "×",
-        )?;
+    for (ours, mapped) in [(wharf, wharf_mapped), (shim, shim_mapped)] {
+        let against = |bar: f64, more: &str, theirs: &Samples, own: &Samples| {
+            Bar::AtLeast(bar).judge(&format!("{}, {more}", ours.name), times(theirs, own), "×")
+        };
+        against(2.0, "hot, faster than crun", &crun.hot, &ours.hot)?;
+        against(3.0, &format!("after {IDLE_MS} ms idle, faster than crun"), &crun.idle, &ours.idle)?;
+        against(4.0, "hot, faster than runc", &runc.hot, &ours.hot)?;
+        against(1.7, "userns, hot, faster than crun without", &crun.hot, &mapped.hot)?;
+        let more = format!("{}, hot, faster than crun with userns", mapped.name);
+        figures::beside(&more, times(&crun_mapped.hot, &mapped.hot), "×")?;
     }
-    Bar::AtLeast(1.7).judge(
-        "wharf-shim oci run with userns, hot, faster than crun without",
-        times(&crun.hot, &shim_mapped.hot),
-        "×",
-    )
+    for contender in &all {
+        figures::median_beside(&format!("{}, hot", contender.name), &contender.hot)?;
+        figures::median_beside(&format!("{}, after {IDLE_MS} ms idle", contender.name), &contender.idle)?;
+    }
+    Ok(())
 }

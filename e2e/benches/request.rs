@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use wharf_e2e::figures::{self, Bar, Samples, line};
+use wharf_e2e::figures::{self, Bar, Samples};
 use wharf_e2e::first::{self, First};
 use wharf_e2e::peers::Dockerd;
 use wharf_e2e::{Api, World, run};
@@ -108,7 +108,7 @@ fn measure(world: &World) -> Result<()> {
         live_once(world.api(), &spec(&image, &tenant, network, "warm"))?;
     }
     figures::machine()?;
-    line(&format!("  {}", peer.version))?;
+    figures::with(&peer.version)?;
     figures::tail_head("request to first instruction")?;
     for (network, theirs, name) in [("none", "none", "no network"), ("tenant", "bridge", "tenant's bridge")] {
         let hot = one_after_another(world, &image, &tenant, network, Duration::ZERO)?;
@@ -123,6 +123,9 @@ fn measure(world: &World) -> Result<()> {
         Bar::AtMost(FROM_NOTHING_MS).judge(&format!("{name}, median"), ms, " ms")?;
         let tail = figures::ratio(four.below(99), four.median());
         Bar::AtMost(TAIL).judge(&format!("{name}, {CLIENTS} clients, p99 over median"), tail, "")?;
+        let rested_name = format!("{name}, median after {} ms idle", IDLE.as_millis());
+        figures::median_beside(&rested_name, &rested)?;
+        figures::median_beside(&format!("docker run, {theirs}, median"), &peer)?;
     }
     Ok(())
 }

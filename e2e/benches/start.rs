@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use wharf_e2e::figures::{self, Bar, Samples, head, line, ratio};
+use wharf_e2e::figures::{self, Bar, Samples, head, ratio};
 use wharf_e2e::peers::{Bundle, Dockerd};
 use wharf_e2e::{World, run};
 use wharf_shared::container::{ContainerView, ExitView};
@@ -98,7 +98,8 @@ fn measure(world: &World) -> Result<()> {
         timed(&mut bare, || runc.run())?;
     }
 
-    line(&format!("  {}; {}", docker.version, figures::version("runc")?))?;
+    figures::with(&docker.version)?;
+    figures::with(&figures::version("runc")?)?;
     head(&format!("{rounds} times /bin/true, in turn"))?;
     bridge.print("ours, tenant's bridge")?;
     docker_bridge.print("docker run --rm")?;

@@ -87,16 +87,16 @@ fn measure(world: &World) -> Result<()> {
         })
     };
     figures::machine()?;
-    line(&format!("  {}; {CLIENTS} clients, {} s each", docker.version, duration.as_secs()))?;
+    figures::with(&docker.version)?;
+    line(&format!("  {CLIENTS} clients, {} s each", duration.as_secs()))?;
     let (our_none, our_bridge) = (ours("none")?, ours("tenant")?);
     world.no_container_is_left()?;
     line("  nothing of them is left")?;
     let (docker_none, docker_bridge) = (theirs("none")?, theirs("bridge")?);
-    for (name, our, docker) in [("no network", our_none, docker_none), ("bridge", our_bridge, docker_bridge)]
-    {
-        line(&format!("  {name:<12} ours {our:>7.1} starts a second, docker run --rm {docker:>7.1}"))?;
-    }
-    Bar::AtLeast(STARTS).judge("no network", our_none, " starts a second")?;
+    Bar::AtLeast(STARTS).judge("no network, nothing left", our_none, " starts a second")?;
     Bar::AtLeast(TIMES_DOCKER).judge("no network", our_none / docker_none, " times docker's")?;
-    Bar::AtLeast(TIMES_DOCKER).judge("bridge", our_bridge / docker_bridge, " times docker's")
+    Bar::AtLeast(TIMES_DOCKER).judge("bridge", our_bridge / docker_bridge, " times docker's")?;
+    figures::beside("bridge", our_bridge, " starts a second")?;
+    figures::beside("docker run --rm, no network", docker_none, " starts a second")?;
+    figures::beside("docker run --rm, bridge", docker_bridge, " starts a second")
 }

@@ -2,6 +2,9 @@
 //!
 //! A bar is a ratio, or an amount that does not depend on the machine. None of them is asserted: a
 //! machine has other work to do, and a figure that was missed is to be read, not to be retried.
+//!
+//! `cargo xtask bench` makes its table of the lines that begin with `with:`, `beside:`, `reached:` and
+//! `missed:` (`xtask/src/bench/table.rs`); the dashboard's benchmark prints the same ones.
 
 use std::fmt::Display;
 use std::fs;
@@ -115,6 +118,21 @@ impl Bar {
         let verdict = if reached { "reached" } else { "missed" };
         line(&format!("  {verdict}: {what}: {figure:.3}{unit} (bar: {words} {limit}{unit})"))
     }
+}
+
+/// Prints a figure that has no bar and is to be read beside those that have.
+pub fn beside(what: &str, figure: f64, unit: &str) -> Result<()> {
+    line(&format!("  beside: {what}: {figure:.3}{unit}"))
+}
+
+/// Prints the median of samples so.
+pub fn median_beside(what: &str, samples: &Samples) -> Result<()> {
+    beside(what, samples.median().as_secs_f64() * 1000.0, " ms")
+}
+
+/// Prints the version of something that is measured against.
+pub fn with(version: &str) -> Result<()> {
+    line(&format!("  with: {version}"))
 }
 
 /// How many times as long the one takes as the other.

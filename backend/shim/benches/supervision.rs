@@ -24,16 +24,20 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    print(&format!("log, 64 KiB writes: {} MB/s", log_megabytes_per_second("64k", 1024 * MEBIBYTE / 65_536)));
-    print(&format!("log, 128 byte writes: {} MB/s", log_megabytes_per_second("128", 128 * MEBIBYTE / 128)));
+    beside(&format!(
+        "log, 64 KiB writes: {} MB/s",
+        log_megabytes_per_second("64k", 1024 * MEBIBYTE / 65_536)
+    ));
+    beside(&format!("log, 128 byte writes: {} MB/s", log_megabytes_per_second("128", 128 * MEBIBYTE / 128)));
     let times = start_times(50);
-    print(&format!("launch to created: {:?} (median of {})", median(times.iter().map(|t| t.0)), times.len()));
-    print(&format!("start to exit recorded: {:?}", median(times.iter().map(|t| t.1))));
-    print(&format!("memory per shim: {} KiB (PSS, 20 containers)", pss_kib(20)));
+    beside(&format!("launch to created, median of {}: {:?}", times.len(), median(times.iter().map(|t| t.0))));
+    beside(&format!("start to exit recorded: {:?}", median(times.iter().map(|t| t.1))));
+    beside(&format!("memory per shim, PSS of 20: {} KiB", pss_kib(20)));
 }
 
-fn print(line: &str) {
-    writeln!(std::io::stdout(), "{line}").expect("standard output");
+/// A line of `cargo xtask bench`'s table, as `wharf_e2e::figures` has them.
+fn beside(figure: &str) {
+    writeln!(std::io::stdout(), "  beside: {figure}").expect("standard output");
 }
 
 fn log_megabytes_per_second(block: &str, count: u64) -> u64 {

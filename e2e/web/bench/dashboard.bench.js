@@ -30,9 +30,10 @@ test('first load, and a thousand live rows', async ({ browser, baseURL }) => {
   const page = await context.newPage();
   // What this machine shows when there is nothing to do but frames.
   const idle = await frameTimes(page, 10, false);
-  console.log(`  an empty page: frame p99 ${at(idle, 0.99).toFixed(1)} ms`);
+  console.log(`  beside: an empty page, frame p99: ${at(idle, 0.99).toFixed(1)} ms`);
   const load = await firstLoad(page, () => page.goto(readState().link));
-  console.log(`  Chromium ${browser.version()}, load ${readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ')} at the start`);
+  console.log(`  with: Chromium ${browser.version()}`);
+  console.log(`  load ${readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ')} at the start`);
   for (const [path, bytes] of load.files) console.log(`    ${(bytes / 1000).toFixed(1).padStart(8)} kB ${path}`);
   judge('first load, compressed', load.bytes / 1000, LOAD_BAR_KB, 'kB');
 
