@@ -171,7 +171,7 @@ pub struct Strain {
     /// Processes that the kernel killed for lack of memory.
     pub oom_kills: Measured,
     /// Times that memory was reclaimed because it was above `memory_high_bytes`; read every ten seconds,
-    /// as all that follows.
+    /// as all that follows, and every minute while nothing of it runs.
     pub memory_high_events: Measured,
     /// Times that it wanted more memory than its limit.
     pub memory_max_events: Measured,

@@ -8,7 +8,10 @@
 //!
 //! `memory.stat`, the costliest file, is read every 10 s, and for every reading that a change of the
 //! container causes. No meter comes from it, only the working set that live views and Prometheus show:
-//! in between that is the memory charged now less the inactive file pages of up to 10 s ago.
+//! in between that is the memory charged now less the inactive file pages of up to 10 s ago. A container
+//! of which nothing has run since the tick before changes nothing of its own: until it runs again, only
+//! its CPU time, block I/O and network are read, and everything every 10 s and whenever the journal gets
+//! a reading.
 
 mod history;
 mod rates;
@@ -35,6 +38,7 @@ use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::live::MetricsPoint;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::reading::{ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
+use wharf_shared::time::Timestamp;
 use wharf_shim::exit::ExitRecord;
 use wharf_store::journal::Journal;
 
@@ -49,9 +53,10 @@ const HISTORY_EVERY: u64 = 5;
 /// A tick waits so long for readings that are being written; if they are not done, it only shows.
 const ORDER_PATIENCE: Duration = Duration::from_millis(300);
 
-/// So often everything of a container is read; the other ticks do without `memory.stat`. With the
-/// journal's default interval that is when its reading is written.
+/// So often at least everything of a container is read, and always when its reading is to be written.
 const FULL_INTERVAL: Duration = Duration::from_secs(10);
+/// So often what a container suffers is read even if nothing of it has run.
+const STRAIN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Name in a final reading's source of the first process's CPU time.
 const INIT_CPU_US: &str = "init_cpu_us";
@@ -159,8 +164,9 @@ struct TargetState {
     series: Series,
     /// When it was last written.
     turn: Option<Turn>,
-    /// When it was last read in full for a tick.
+    /// When it was last read in full for a tick, and what it suffers.
     full: Option<Turn>,
+    strained: Option<Turn>,
     reading: Reading,
     /// As of the last full reading.
     strain: Strain,
@@ -361,8 +367,9 @@ impl Metering {
             series,
             turn: None,
             full: None,
+            strained: None,
             reading: *reading,
-            strain: reader.strain(),
+            strain: reader.strain(true),
             latest: None,
             history: History::default(),
             ended: None,
@@ -486,20 +493,21 @@ impl Metering {
                 ticks += 1;
                 // What is not written at this tick is due at the next.
                 let order = tokio::time::timeout(ORDER_PATIENCE, metering.order()).await.ok();
-                match metering.look(ticks.is_multiple_of(HISTORY_EVERY)).await {
-                    Ok(readings) => {
+                let interval = Some(journal_interval);
+                match metering.look(ticks.is_multiple_of(HISTORY_EVERY), interval).await {
+                    Ok((now, readings)) => {
                         let Some(order) = order else { continue };
                         let metering = metering.clone();
                         writers.spawn("write readings", OnEnd::Fine, async move {
-                            metering.write_due(order, readings, Some(journal_interval)).await;
+                            metering.write_due(order, now, readings, interval).await;
                         });
                     }
                     Err(error) => tracing::error!(error = chain(&error), "counters were not read"),
                 }
             }
             let order = metering.order().await;
-            match metering.look(false).await {
-                Ok(readings) => metering.write_due(order, readings, None).await,
+            match metering.look(false, None).await {
+                Ok((now, readings)) => metering.write_due(order, now, readings, None).await,
                 Err(error) => {
                     tracing::error!(
                         error = chain(&error),
@@ -517,25 +525,33 @@ impl Metering {
         Duration::from_micros(interval - now % interval)
     }
 
-    /// Reads every container once, and shows it to whoever watches.
-    async fn look(&self, keep: bool) -> Result<Vec<(Arc<Target>, Reading)>> {
+    /// Reads every container once, in full if it is to be written with this interval (`None`: now), and
+    /// shows it to whoever watches.
+    async fn look(
+        &self,
+        keep: bool,
+        interval: Option<Duration>,
+    ) -> Result<(Timestamp, Vec<(Arc<Target>, Reading)>)> {
         let targets: Vec<Arc<Target>> = self.targets().values().cloned().collect();
         let inner = Arc::clone(&self.0);
+        let now = inner.clock.now();
         let (readings, points) = tokio::task::spawn_blocking(move || {
             let mut readings = Vec::with_capacity(targets.len());
             let mut points = Vec::with_capacity(targets.len());
-            let now = inner.clock.now();
             for target in targets {
-                let full = Some(turn(target.id.as_str(), now, FULL_INTERVAL));
-                let depth = match &*target.state() {
+                let turn = |interval| Some(turn(target.id.as_str(), now, interval));
+                let (full, strained) = (turn(FULL_INTERVAL), turn(STRAIN_INTERVAL));
+                let (depth, anew) = match &*target.state() {
                     state if state.ended.is_some() => continue,
-                    state if state.full == full => Depth::Live,
-                    _ => Depth::Full,
+                    state if state.full == full && interval.is_some_and(|each| state.turn == turn(each)) => {
+                        (Depth::Changed, false)
+                    }
+                    state => (Depth::Full, state.strained != strained),
                 };
                 let reading = target.reader.read(depth);
-                let strain = (depth == Depth::Full).then(|| target.reader.strain());
+                let strain = (depth == Depth::Full).then(|| target.reader.strain(anew));
                 let mut state = target.state();
-                state.full = full;
+                (state.full, state.strained) = (full, strained);
                 state.strain = strain.unwrap_or(state.strain);
                 let limits = state.series.limits();
                 let mut point =
@@ -556,18 +572,18 @@ impl Metering {
         .map_err(|error| ServiceError::internal("a worker thread panicked", error))?;
         // Nobody watches: fine.
         drop(self.0.live.send(Arc::new(points)));
-        Ok(readings)
+        Ok((now, readings))
     }
 
     /// Writes the readings whose turn it is; all of them without an interval. `order` was taken before
-    /// they were read.
+    /// they were read, which was `now`.
     async fn write_due(
         &self,
         order: OwnedMutexGuard<()>,
+        now: Timestamp,
         readings: Vec<(Arc<Target>, Reading)>,
         interval: Option<Duration>,
     ) {
-        let now = self.0.clock.now();
         let due = |id: &str, last: Option<Turn>| {
             let turn = interval.map(|interval| turn(id, now, interval));
             (turn.is_none() || turn != last).then_some(turn)
