@@ -696,7 +696,7 @@ pub(crate) fn image_failed(error: ImageError) -> ServiceError {
         | ImageError::DiffIdMismatch { .. } => ProblemKind::Invalid,
         // Something in the container that no layer can hold.
         ImageError::Commit { .. } => ProblemKind::Conflict,
-        ImageError::Store(_) | ImageError::Task { .. } => {
+        ImageError::Store(_) | ImageError::Walls(_) | ImageError::Task { .. } => {
             return ServiceError::internal("the image store failed", error);
         }
     };

@@ -6,6 +6,7 @@ use crate::import::ArchiveError;
 use crate::manifest::ManifestError;
 use crate::registry::RegistryError;
 use crate::unpack::UnpackError;
+use crate::walls::WallsError;
 
 /// Says why an image could not be pulled, imported, loaded or collected.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,9 @@ pub enum ImageError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// It cannot be read behind walls.
+    #[error(transparent)]
+    Walls(#[from] WallsError),
     /// The thread that did the work died.
     #[error("image work was aborted")]
     Task {

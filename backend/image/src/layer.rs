@@ -1,13 +1,16 @@
 //! One layer from a stream into the store: unpack aside, compare both digests, make visible.
 
 use std::io::Read;
+use std::os::fd::AsFd as _;
 
 use tempfile::TempDir;
+use wharf_sys::landlock::Allowed;
 
 use crate::content::{ContentStore, LayerRecord, StoreError};
 use crate::digest::{Digest, Hasher};
 use crate::error::ImageError;
 use crate::unpack::{self, Summary, UnpackError};
+use crate::walls;
 
 /// An unpacked layer that nobody sees yet; dropped, it vanishes.
 #[derive(Debug)]
@@ -17,10 +20,14 @@ pub(crate) struct Unpacked {
 }
 
 impl ContentStore {
-    /// Unpacks a stream aside. Blocks.
-    pub(crate) fn unpack_aside(&self, input: impl Read) -> Result<Result<Unpacked, UnpackError>, ImageError> {
+    /// Unpacks a stream aside, behind walls. Blocks.
+    pub(crate) fn unpack_aside(
+        &self,
+        input: impl Read + Send,
+    ) -> Result<Result<Unpacked, UnpackError>, ImageError> {
         let (directory, root) = self.begin_layer()?;
-        let summary = unpack::unpack(input, std::os::fd::AsFd::as_fd(&root), self.limits());
+        let root = root.as_fd();
+        let summary = walls::within(&[(root, Allowed::Fill)], || unpack::unpack(input, root, self.limits()))?;
         Ok(summary.map(|summary| Unpacked { directory, summary }))
     }
 
@@ -48,7 +55,7 @@ impl ContentStore {
     /// `expected` is that digest, where the archive names it.
     pub(crate) fn add_layer(
         &self,
-        input: impl Read,
+        input: impl Read + Send,
         expected: Option<Digest>,
         diff_id: Digest,
     ) -> Result<(Digest, u64), ImageError> {
@@ -90,5 +97,35 @@ impl<R: Read> Read for Hashing<R> {
         let count = self.inner.read(buffer)?;
         self.hasher.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    /// Tries, as a hole in the unpacker would, to write beside the layer that is unpacked.
+    struct Beside<'a>(&'a ContentStore);
+
+    impl Read for Beside<'_> {
+        fn read(&mut self, _buffer: &mut [u8]) -> std::io::Result<usize> {
+            fs::create_dir(self.0.layers_root().join("planted"))
+                .and(File::open("/proc/self/status"))
+                .and(Ok(0))
+        }
+    }
+
+    /// Attacks: D11.
+    #[test]
+    fn what_unpacks_a_layer_writes_in_no_other() {
+        if wharf_sys::landlock::abi().is_ok_and(|version| version >= wharf_sys::landlock::MOVES_SINCE) {
+            let root = tempfile::tempdir().expect("directory");
+            let store = ContentStore::open(root.path(), crate::Limits::default()).expect("opens");
+            let outcome = store.unpack_aside(Beside(&store)).expect("behind walls");
+            let refused = |source: &std::io::Error| source.kind() == std::io::ErrorKind::PermissionDenied;
+            assert!(matches!(&outcome, Err(UnpackError::Read { source }) if refused(source)), "{outcome:?}");
+        }
     }
 }

@@ -36,6 +36,7 @@ mod reference;
 mod registry;
 mod root;
 mod unpack;
+mod walls;
 
 pub use commit::CommitOptions;
 pub use config::{HistoryEntry, ImageConfig, RootFs, RunConfig};
@@ -52,6 +53,7 @@ pub use reference::{DOCKER_HUB, ImageRef, ReferenceError};
 pub use registry::{Credentials, Mirror, RegistryClient, RegistryConfig, RegistryError};
 pub use root::{Change, ChangeKind, FileKind, FileStat, Placed, Root, RootError};
 pub use unpack::{Limits, UnpackError};
+pub use walls::WallsError;
 
 /// Runs blocking work on tokio's blocking threads.
 async fn blocking<T: Send + 'static>(

@@ -270,7 +270,7 @@ impl Containers {
                     | io::ErrorKind::PermissionDenied => ServiceError::conflict(crate::error::chain(&error)),
                     _ => ServiceError::internal("the container's files cannot be read", error),
                 },
-                error @ RootError::Write(_) => {
+                error @ (RootError::Write(_) | RootError::Walls(_)) => {
                     ServiceError::internal("the container's files cannot be read", error)
                 }
             })

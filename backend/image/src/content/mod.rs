@@ -175,6 +175,12 @@ impl ContentStore {
         &self.inner.limits
     }
 
+    /// The directories that all of the store is in. Blocks.
+    pub(crate) fn directories(&self) -> Result<[File; 2], StoreError> {
+        let open = |path| File::open(path).map_err(|source| StoreError::io("open", path, source));
+        Ok([open(&self.inner.images)?, open(&self.inner.layers)?])
+    }
+
     pub(crate) fn ingest_directory(&self) -> PathBuf {
         self.inner.images.join("ingest")
     }

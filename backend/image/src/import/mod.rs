@@ -8,9 +8,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use wharf_sys::landlock::Allowed;
 
 use crate::config::{HistoryEntry, ImageConfig, RootFs, RunConfig};
 use crate::content::{ContentStore, Lease, StoreError};
@@ -25,6 +28,7 @@ use crate::platform::Platform;
 use crate::progress::{self, LayerProgress, Phase, ProgressSender};
 use crate::reference::ImageRef;
 use crate::unpack::{self, Compression, UnpackError};
+use crate::walls;
 
 mod archive;
 
@@ -120,7 +124,8 @@ impl ContentStore {
         let dropped = wanted.dropped();
         crate::blocking(move || {
             let file = File::open(&path).map_err(|source| ArchiveError::Open { path, source })?;
-            Import { store: &store, lease: &lease, options: &options, dropped: &dropped }.file(file)
+            let import = Import { store: &store, lease: &lease, options: &options, dropped: &dropped };
+            store.within_walls(|| import.file(file))
         })
         .await
     }
@@ -140,7 +145,8 @@ impl ContentStore {
         let wanted = Wanted::default();
         let dropped = wanted.dropped();
         crate::blocking(move || {
-            Import { store: &store, lease: &lease, options: &options, dropped: &dropped }.stream(source)
+            let import = Import { store: &store, lease: &lease, options: &options, dropped: &dropped };
+            store.within_walls(|| import.stream(source))
         })
         .await
     }
@@ -400,6 +406,17 @@ impl Import<'_> {
 }
 
 impl ContentStore {
+    /// Does work that may use this store's directories and no other file. Blocks.
+    fn within_walls<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, ImageError> + Send,
+    ) -> Result<T, ImageError> {
+        let directories = self.directories()?;
+        let both = |directory| [(directory, Allowed::Read), (directory, Allowed::Fill)];
+        let beneath: Vec<_> = directories.iter().map(AsFd::as_fd).flat_map(both).collect();
+        walls::within(&beneath, work)?
+    }
+
     /// Makes an image of layers that are here.
     pub(crate) fn write_image(
         &self,

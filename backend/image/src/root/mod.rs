@@ -22,8 +22,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use wharf_sys::landlock::Allowed;
 
 use crate::unpack::UnpackError;
+use crate::walls::{self, WallsError};
 
 pub use changes::{Change, ChangeKind};
 pub use place::Placed;
@@ -87,6 +89,9 @@ pub enum RootError {
     /// The archive to be unpacked is refused, or the disk is full.
     #[error("the archive cannot be unpacked there")]
     Unpack(#[from] UnpackError),
+    /// It cannot be read or written behind walls.
+    #[error(transparent)]
+    Walls(#[from] WallsError),
     /// Whoever takes the archive has gone, or its disk is full.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),
@@ -174,6 +179,17 @@ impl Root {
     /// files act on the kernel or show what only the host's root may read, as which we open them.
     fn keeps_files(&self, node: BorrowedFd<'_>) -> Result<bool, Errno> {
         Ok(!self.live || KEEPS_FILES.contains(&rustix::fs::fstatfs(node)?.f_type))
+    }
+
+    /// Does work that may use this root's files and no others; of its layers the writable one as `allowed`.
+    fn within_walls<T: Send>(
+        &self,
+        allowed: Allowed,
+        work: impl FnOnce() -> Result<T, RootError> + Send,
+    ) -> Result<T, RootError> {
+        let writable = self.writable.iter().map(|layer| (layer.as_fd(), allowed));
+        let image = self.image.iter().map(|layer| (layer.as_fd(), Allowed::Read));
+        walls::within(&writable.chain(image).collect::<Vec<_>>(), work)?
     }
 
     /// The tops of all layers, uppermost first.

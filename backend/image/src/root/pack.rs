@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
+use wharf_sys::landlock::Allowed;
 
 use super::resolve::Links;
 use super::{
@@ -34,11 +35,12 @@ impl Root {
     ///
     /// # Errors
     /// [`RootError`]; what goes away meanwhile is left out.
-    pub fn export(&self, out: impl Write) -> Result<(), RootError> {
-        let mut archive = Archive::new(self, out);
-        let tops = self.tops();
-        archive.all(&tops, Path::new(""), 0)?;
-        archive.finish()
+    pub fn export(&self, out: impl Write + Send) -> Result<(), RootError> {
+        self.within_walls(Allowed::Read, || {
+            let mut archive = Archive::new(self, out);
+            archive.all(&self.tops(), Path::new(""), 0)?;
+            archive.finish()
+        })
     }
 
     /// Writes one path, a directory with all that is in it, as an archive whose names begin with `name`: the
@@ -46,7 +48,16 @@ impl Root {
     ///
     /// # Errors
     /// [`RootError`]; what goes away meanwhile, and what the kernel only shows as files, is left out.
-    pub fn pack_path(&self, path: &Path, name: Option<&OsStr>, out: impl Write) -> Result<(), RootError> {
+    pub fn pack_path(
+        &self,
+        path: &Path,
+        name: Option<&OsStr>,
+        out: impl Write + Send,
+    ) -> Result<(), RootError> {
+        self.within_walls(Allowed::Read, || self.pack_found(path, name, out))
+    }
+
+    fn pack_found(&self, path: &Path, name: Option<&OsStr>, out: impl Write) -> Result<(), RootError> {
         let place = self.resolve(path, Links::Keep)?;
         let Some(found) = &place.found else { return Err(RootError::Absent { path: path.to_owned() }) };
         let mut archive = Archive::new(self, out);
@@ -72,12 +83,14 @@ impl Root {
     ///
     /// # Errors
     /// [`RootError`]; a name that would hide others in a layer is refused.
-    pub fn pack(&self, out: impl Write) -> Result<(), RootError> {
-        let mut archive = Archive::new(self, out);
-        if let Some(writable) = &self.writable {
-            archive.upper(writable.as_fd(), Path::new(""), 0)?;
-        }
-        archive.finish()
+    pub fn pack(&self, out: impl Write + Send) -> Result<(), RootError> {
+        self.within_walls(Allowed::Read, || {
+            let mut archive = Archive::new(self, out);
+            if let Some(writable) = &self.writable {
+                archive.upper(writable.as_fd(), Path::new(""), 0)?;
+            }
+            archive.finish()
+        })
     }
 }
 

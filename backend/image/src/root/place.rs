@@ -16,6 +16,7 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 use wharf_sys::fs_ids::FsIds;
+use wharf_sys::landlock::Allowed;
 
 use super::resolve::Links;
 use super::{
@@ -44,6 +45,16 @@ impl Root {
     /// # Errors
     /// [`RootError`]: the path is no directory, the archive is refused, or the disk is full.
     pub fn place(
+        &self,
+        directory: &Path,
+        archive: impl Read + Send,
+        limits: &Limits,
+        keep_owners: bool,
+    ) -> Result<Placed, RootError> {
+        self.within_walls(Allowed::Fill, || self.place_all(directory, archive, limits, keep_owners))
+    }
+
+    fn place_all(
         &self,
         directory: &Path,
         archive: impl Read,

@@ -118,12 +118,24 @@ fn seccomp(actions: &str) -> Check {
 
 fn landlock_version(version: Result<i64, Errno>) -> Check {
     match version {
-        Ok(version) => {
-            Check::ok("landlock", format!("version {version}, for programs that confine themselves"))
-        }
+        Ok(version) if version >= landlock::MOVES_SINCE => Check::ok(
+            "landlock",
+            format!(
+                "version {version}: images are unpacked and archives read behind it, and programs can confine themselves"
+            ),
+        ),
+        Ok(version) => Check::degraded(
+            "landlock",
+            format!(
+                "version {version} lets nothing be moved between directories: images are unpacked and archives read without it, so a flaw in that code would reach all files"
+            ),
+            "boot Linux 5.19 or later",
+        ),
         Err(errno) => Check::degraded(
             "landlock",
-            format!("programs in containers cannot confine themselves by it ({errno})"),
+            format!(
+                "neither programs in containers nor we can be confined by it ({errno}): a flaw in what unpacks images and reads archives would reach all files"
+            ),
             "boot a kernel with CONFIG_SECURITY_LANDLOCK, and with landlock in lsm=",
         ),
     }
@@ -289,7 +301,8 @@ mod tests {
 
     #[test]
     fn landlock_is_told_with_its_version() {
-        assert_eq!(landlock_version(Ok(7)).detail, "version 7, for programs that confine themselves");
+        assert!(landlock_version(Ok(7)).detail.starts_with("version 7: images are unpacked"));
+        assert_eq!(landlock_version(Ok(1)).status, Status::Degraded);
         assert_eq!(landlock_version(Err(Errno::ENOSYS)).status, Status::Degraded);
     }
 }

@@ -133,10 +133,8 @@ pub(super) const LINES: &[Line] = &[
     line("D10", Tested, "Processes of others cannot be traced, read or borrowed from"),
     line(
         "D11",
-        Elsewhere(
-            "a Landlock domain forbids mounts and is inherited: supervisor and launcher mount, and containers and execs are their children",
-        ),
-        "Launcher and supervisor may write their own directories alone",
+        Tested,
+        "What unpacks images and reads archives reaches the directories that it works on alone (Landlock)",
     ),
     line("D12", Tested, "What reaches out of the walls is for operators, and audited"),
     line(
