@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
@@ -29,6 +30,7 @@ fn no_tenant_takes_its_own_walls_away_and_who_may_is_written_down() -> Result<()
             (json!({ "host_namespaces": ["user"] }), "user namespace"),
             (json!({ "seccomp": "unconfined" }), "system calls"),
             (json!({ "seccomp": { "profile": NO_MKDIR } }), "seccomp profile"),
+            (json!({ "apparmor": "unconfined" }), "AppArmor"),
         ] {
             let spec = world.spec(&acme, &["true"], more.clone())?;
             let refused = member.refused(Method::POST, "/containers", Some(&spec))?;
@@ -51,6 +53,14 @@ fn no_tenant_takes_its_own_walls_away_and_who_may_is_written_down() -> Result<()
             let spec = world.spec(&acme, &["true"], more.clone())?;
             let refused = world.api().refused(Method::POST, "/containers", Some(&spec))?;
             ensure!(refused.to_string().contains(field), "{more}: {refused}");
+        }
+        // A wall that this host does not have is not promised.
+        let named = world.spec(&acme, &["true"], json!({ "apparmor": { "profile": "web" } }))?;
+        let refused = member.refused(Method::POST, "/containers", Some(&named))?;
+        assert_eq!(refused.kind, ProblemKind::Forbidden, "{refused}");
+        if !Path::new("/sys/kernel/security/apparmor").exists() {
+            let refused = world.api().refused(Method::POST, "/containers", Some(&named))?;
+            ensure!(refused.to_string().contains("no AppArmor"), "{refused}");
         }
         world.no_container_is_left()
     })
@@ -235,9 +245,7 @@ fn tenants_can_be_kept_from_sharing_an_image_s_files() -> Result<()> {
         }
         let [one, other] =
             [0, 1].map(|at| own(ids[at].0.id.as_str()).map(|found| found[0].join("bin/busybox")));
-        let inode = |path: &std::path::Path| {
-            fs::metadata(path).map(|found| std::os::unix::fs::MetadataExt::ino(&found))
-        };
+        let inode = |path: &Path| fs::metadata(path).map(|found| std::os::unix::fs::MetadataExt::ino(&found));
         assert_ne!(inode(&one?)?, inode(&other?)?);
         // They go with their tenant.
         let (tenant, view) = &ids[0];

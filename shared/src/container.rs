@@ -85,6 +85,8 @@ pub struct ContainerSpec {
     pub host_namespaces: Vec<HostNamespace>,
     /// Which system calls are refused.
     pub seccomp: SeccompMode,
+    /// Which AppArmor profile its processes get, where the host has AppArmor.
+    pub apparmor: AppArmorMode,
     /// Let programs gain privileges when they are executed, as `sudo` does; none can when this is off.
     pub new_privileges: bool,
     /// When it is started again.
@@ -139,6 +141,20 @@ pub enum SeccompMode {
     /// None (operators only).
     Unconfined,
     /// A profile as Docker's users write them, as JSON text (operators only).
+    Profile(String),
+}
+
+/// Which AppArmor profile a container's processes get.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AppArmorMode {
+    /// The agent's own, as strict as Docker's; none when it is privileged.
+    #[default]
+    Default,
+    /// None (operators only).
+    Unconfined,
+    /// Another that is loaded on the host, by its name (operators only).
     Profile(String),
 }
 

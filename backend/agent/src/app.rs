@@ -23,7 +23,7 @@ use crate::checkpoints::{Archives, Checkpoints, Criu, Tools};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::containers::{Containers, Deps};
-use crate::engine::Engine;
+use crate::engine::{Engine, HostProfile};
 use crate::events::EventBus;
 use crate::execs::Execs;
 use crate::host::Host;
@@ -93,8 +93,14 @@ impl App {
 
         wharf_shim::failpoint::arm(&RunRoot::new(&config.run_dir));
         let engine = Arc::new(
-            Engine::new(config.cgroup_root(), &config.run_dir, &config.state_dir, shim(&config.shim)?)
-                .context("look at the host's cgroups")?,
+            Engine::new(
+                config.cgroup_root(),
+                &config.run_dir,
+                &config.state_dir,
+                shim(&config.shim)?,
+                HostProfile::load(&config.instance),
+            )
+            .context("look at the host's cgroups")?,
         );
         vacate(engine.layout(), &config.cgroup_parent)
             .context("make room in the containers' control group")?;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use wharf_shared::container::{NetworkMode, RestartPolicy, SeccompMode};
+use wharf_shared::container::{AppArmorMode, NetworkMode, RestartPolicy, SeccompMode};
 use wharf_shared::health::{HealthAction, HttpTest};
 use wharf_shared::kernel::Ulimit;
 use wharf_shared::volume::{VolumeMount, VolumeSource};
@@ -117,6 +117,8 @@ pub(crate) enum SecurityOption {
     NewPrivileges(bool),
     /// Which system calls are refused.
     Seccomp(SeccompMode),
+    /// Which AppArmor profile it gets.
+    AppArmor(AppArmorMode),
 }
 
 /// Reads `--security-opt`; a profile is read from its file.
@@ -131,8 +133,14 @@ pub(crate) fn security_option(text: &str) -> Result<SecurityOption, String> {
             Ok(profile) => Ok(SecurityOption::Seccomp(SeccompMode::Profile(profile))),
             Err(error) => Err(format!("the profile {file} cannot be read: {error}")),
         },
+        ("apparmor", "unconfined") => Ok(SecurityOption::AppArmor(AppArmorMode::Unconfined)),
+        ("apparmor", "default") => Ok(SecurityOption::AppArmor(AppArmorMode::Default)),
+        ("apparmor", name) if !name.is_empty() => {
+            Ok(SecurityOption::AppArmor(AppArmorMode::Profile(name.to_owned())))
+        }
         _ => Err(format!(
-            "{text:?} is no option; write no-new-privileges[=false], or seccomp=FILE, unconfined or default"
+            "{text:?} is no option; write no-new-privileges[=false], seccomp=FILE, unconfined or default, or \
+             apparmor=PROFILE, unconfined or default"
         )),
     }
 }
@@ -303,7 +311,13 @@ mod tests {
             security_option("seccomp=unconfined"),
             Ok(SecurityOption::Seccomp(SeccompMode::Unconfined))
         );
-        for bad in ["label=disable", "seccomp", "seccomp=/no/such/file", "no-new-privileges=maybe"] {
+        assert_eq!(
+            security_option("apparmor=web"),
+            Ok(SecurityOption::AppArmor(AppArmorMode::Profile("web".to_owned())))
+        );
+        for bad in
+            ["label=disable", "apparmor=", "seccomp", "seccomp=/no/such/file", "no-new-privileges=maybe"]
+        {
             assert!(security_option(bad).is_err(), "{bad}");
         }
         assert!(sysctl("net.core.somaxconn").is_err());

@@ -20,6 +20,7 @@ use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use wharf_sys::process::{CloneArgs, clone3, reset_signals};
 
+use crate::apparmor;
 use crate::cgroup::{Cgroup, Entrance, Layout};
 use crate::error::{AtStage, LaunchError, Stage, StepError};
 use crate::init;
@@ -147,6 +148,7 @@ fn sequence(joining: Joining<'_>, entrance: &Entrance, channel: &Channel) -> Res
     let Joining { target, spec, stdio, outlives } = joining;
     set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
     entrance.enter().at(Stage::EnterCgroup, "")?;
+    apparmor::take_on_exec(spec.process.apparmor.as_deref())?;
     reset_signals().at(Stage::Sync, "signals")?;
     let mut namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS

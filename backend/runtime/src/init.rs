@@ -12,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setsid};
 use wharf_sys::process::{close_and_run, fork, reset_signals};
 
+use crate::apparmor::Later;
 use crate::error::{AtStage, Stage, StepError};
 use crate::program::Program;
 use crate::sync::Channel;
@@ -26,7 +27,12 @@ pub(crate) fn lead_session(terminal: bool) -> Result<(), StepError> {
 }
 
 /// Runs the program below this process, and ends when it has ended.
-pub(crate) fn run(program: &Program, channel: &Channel, terminal: bool) -> StepError {
+pub(crate) fn run(
+    program: &Program,
+    channel: &Channel,
+    terminal: bool,
+    label: Option<&Later<'_>>,
+) -> StepError {
     // A session of its own, so that no signal to the supervisor's group comes here.
     if let Err(error) = lead_session(false) {
         return error;
@@ -42,6 +48,10 @@ pub(crate) fn run(program: &Program, channel: &Channel, terminal: bool) -> StepE
         channel.failed(&error);
         127
     });
+    // Not before the fork: the child has asked for its profile, and may not ask from within one.
+    if let Err(error) = label.map_or(Ok(()), Later::take) {
+        return error;
+    }
     match child.at(Stage::Clone, "") {
         Ok(child) => close_and_run(3, move || supervise(Pid::from_raw(child))),
         Err(error) => error,

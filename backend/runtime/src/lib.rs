@@ -10,6 +10,7 @@
 //! - [`exec`]: a further process in a running container.
 //! - [`cgroup`]: one group in every hierarchy of the host: make, kill, freeze, devices, remove.
 //! - [`usage`]: the counters that bills and charts are made of.
+//! - [`apparmor`]: the default profile of hosts that have AppArmor.
 //! - [`seccomp`]: the default profile and its program.
 //! - [`probe`]: what this host can do.
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod sync;
 mod sysctl;
 mod user;
 
+pub mod apparmor;
 pub mod cgroup;
 pub mod checkpoint;
 pub mod exec;

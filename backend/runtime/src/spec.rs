@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Outside;
 
 /// The shape of [`LaunchSpec`] and [`ExecSpec`] as this build writes and reads it.
-pub const SPEC_VERSION: u16 = 3;
+pub const SPEC_VERSION: u16 = 4;
 
 /// Capabilities of a container by default: Docker's less `MKNOD` and `NET_RAW`, by kernel number:
 /// `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`,
@@ -179,6 +179,8 @@ pub struct ProcessSpec {
     pub no_new_privs: bool,
     /// The seccomp policy.
     pub seccomp: Seccomp,
+    /// The AppArmor profile, which the kernel knows; none on a host without AppArmor.
+    pub apparmor: Option<String>,
     /// Resource limits; a limit above this process's hard limit is lowered to it.
     pub rlimits: Vec<Rlimit>,
     /// A pseudo-terminal instead of pipes.
@@ -466,7 +468,7 @@ impl ProcessSpec {
         let program = self.args.first().map(String::as_str).unwrap_or_default();
         require(!program.is_empty(), "process.args", program, "names no program")?;
         require(self.cwd.starts_with('/'), "process.cwd", &self.cwd, "is not an absolute path")?;
-        for text in self.args.iter().chain(&self.env).chain([&self.cwd]) {
+        for text in self.args.iter().chain(&self.env).chain([&self.cwd]).chain(&self.apparmor) {
             require(!text.contains('\0'), "process", text, "has a NUL byte")?;
         }
         let sets = self.capability_sets.iter();

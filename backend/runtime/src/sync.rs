@@ -56,6 +56,20 @@ impl Channel {
         send_with_fds(self.0.as_fd(), b"go", fds).map(drop).at(Stage::Sync, "")
     }
 
+    /// Parent: as [`Self::order`]; of a child that has failed before it, the error that it left.
+    pub(crate) fn order_or_hear(&self, fds: &[BorrowedFd<'_>]) -> Result<(), StepError> {
+        match self.order(fds) {
+            // The latter when it left an earlier order unread.
+            Err(error) if matches!(error.errno, Errno::EPIPE | Errno::ECONNRESET) => {
+                match self.await_answer()? {
+                    Answer::Failed(told) => Err(told),
+                    Answer::Ready(_) | Answer::Closed => Err(error),
+                }
+            }
+            other => other,
+        }
+    }
+
     /// Child: waits for the next order; a parent that has gone is an error.
     pub(crate) fn await_order(&self) -> Result<Vec<OwnedFd>, StepError> {
         let mut bytes = [0_u8; MESSAGE_BYTES];
@@ -99,8 +113,9 @@ impl Channel {
         loop {
             match recv_with_fds(self.0.as_fd(), bytes) {
                 Err(error) if error.errno == Errno::EINTR => {}
-                // A peer that died with our order unread resets the connection.
-                Err(error) if error.errno == Errno::ECONNRESET => return Ok((0, Vec::new())),
+                // A peer that died with our order unread resets the connection, once: what it had said before
+                // is still there, and then the end.
+                Err(error) if error.errno == Errno::ECONNRESET => {}
                 other => return other,
             }
         }
@@ -128,6 +143,25 @@ mod tests {
         drop(child);
         assert!(matches!(parent.await_answer(), Ok(Answer::Ready(None))));
         assert!(matches!(parent.await_answer(), Ok(Answer::Closed)));
+    }
+
+    #[test]
+    fn the_word_of_a_child_that_took_no_order_is_heard() {
+        let sent = StepError { stage: Stage::Mask, detail: String::new(), errno: Errno::ELOOP };
+        for unread in 0..2 {
+            let (parent, child) = Channel::pair().expect("pair");
+            for _ in 0..unread {
+                parent.order(&[]).expect("order");
+            }
+            child.failed(&sent);
+            drop(child);
+            assert_eq!(parent.order_or_hear(&[]).expect_err("nobody takes it"), sent);
+        }
+        let (parent, child) = Channel::pair().expect("pair");
+        parent.order(&[]).expect("order");
+        child.failed(&sent);
+        drop(child);
+        assert!(matches!(parent.await_answer(), Ok(Answer::Failed(heard)) if heard == sent));
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn process() -> ProcessSpec {
         capability_sets: None,
         no_new_privs: true,
         seccomp: Seccomp::Default,
+        apparmor: None,
         rlimits: vec![Rlimit { resource: 7, soft: 1024, hard: 4096 }],
         terminal: true,
         terminal_size: Some((24, 80)),

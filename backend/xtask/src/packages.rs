@@ -16,6 +16,7 @@ pub(crate) const AGENT: &[&str] = &["iproute2", "nftables"];
 
 /// What the tests need besides: real peers, real images, real browsers, a real database.
 pub(crate) const TEST: &[&str] = &[
+    "apparmor",
     "busybox-static",
     "chromium",
     "cpio",

@@ -1,6 +1,6 @@
 //! What of a container's specification is acceptable, as far as no host is needed to tell.
 
-use super::{ContainerSpec, HostNamespace, Limits, NetworkMode, RestartPolicy, SeccompMode};
+use super::{AppArmorMode, ContainerSpec, HostNamespace, Limits, NetworkMode, RestartPolicy, SeccompMode};
 use crate::kernel::{RLIMITS_OF_OPERATORS, check_sysctl, check_ulimit, huge_page_bytes, number_list};
 use crate::name;
 use crate::network::PortMapping;
@@ -42,6 +42,11 @@ impl ContainerSpec {
             SeccompMode::Default => {}
             SeccompMode::Unconfined => found.push("all system calls".to_owned()),
             SeccompMode::Profile(_) => found.push("a seccomp profile".to_owned()),
+        }
+        match &self.apparmor {
+            AppArmorMode::Default => {}
+            AppArmorMode::Unconfined => found.push("no AppArmor profile".to_owned()),
+            AppArmorMode::Profile(name) => found.push(format!("the AppArmor profile {name}")),
         }
         let devices = self.limits.devices.iter().filter(|device| !allowed_devices.contains(device));
         found.extend(devices.map(|device| format!("the device {device}")));
@@ -115,6 +120,12 @@ impl ContainerSpec {
         }
         for (key, value) in &self.sysctls {
             found.check("sysctls", check_sysctl(key, value, self.network));
+        }
+        if let AppArmorMode::Profile(name) = &self.apparmor {
+            let is_name = (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+            if !is_name {
+                found.add("apparmor.profile", "the name of a profile has 1 to 255 letters, digits and signs");
+            }
         }
         if let Some(health) = &self.health {
             found.0.extend(health.problems(self.network));

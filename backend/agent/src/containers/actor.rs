@@ -40,7 +40,7 @@ use self::ending::Ending;
 use self::health::{Due, Health};
 use super::exec::{ExecAsk, Running, Stdin};
 use super::launch::{self, Prepared};
-use super::{Deps, filter, plan};
+use super::{Deps, filter, label, plan};
 use crate::ctx::Ctx;
 use crate::engine::{Session, SessionError, ShimNotice};
 use crate::error::{Result, ServiceError, chain};
@@ -605,7 +605,8 @@ impl Actor {
         let image = launch::image_of(&self.deps, &self.row).await?;
         let hostname = launch::hostname(&self.row);
         let seccomp = filter::of(&self.row.spec).map_err(|error| launch::no_filter(&error))?;
-        let process = plan::exec_process(&ask.spec, &self.row.spec, &image, &hostname, seccomp);
+        let apparmor = label::of(&self.row.spec, self.deps.engine.apparmor())?;
+        let process = plan::exec_process(&ask.spec, &self.row.spec, &image, &hostname, (seccomp, apparmor));
         let Some(live) = self.live.as_mut() else {
             return Err(ServiceError::conflict("the container does not run; start it first"));
         };

@@ -23,7 +23,7 @@ use wharf_store::containers::ContainerRecord;
 
 use super::exec::{self, ExecAsk, Streams};
 use super::health::Check;
-use super::{Deps, filter, launch, plan};
+use super::{Deps, filter, label, launch, plan};
 use crate::engine::Session;
 use crate::error::chain;
 use crate::tasks::OnEnd;
@@ -147,7 +147,11 @@ async fn run(
         Ok(seccomp) => seccomp,
         Err(error) => return Answer::failed(chain(&error)),
     };
-    let process = plan::exec_process(&spec, &row.spec, &image, &hostname, seccomp);
+    let apparmor = match label::of(&row.spec, deps.engine.apparmor()) {
+        Ok(apparmor) => apparmor,
+        Err(error) => return Answer::failed(error.detail),
+    };
+    let process = plan::exec_process(&spec, &row.spec, &image, &hostname, (seccomp, apparmor));
     let asked = ExecAsk { exec_id: EXEC_ID.to_owned(), spec };
     let running = match exec::start(session, asked, process, exit).await {
         Ok(running) => running,

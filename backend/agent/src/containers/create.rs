@@ -15,7 +15,7 @@ use wharf_store::containers::{self as rows, ContainerRecord, Desired, Observed};
 use wharf_store::tenants::{self, TenantUse};
 
 use super::actor::Command;
-use super::{Containers, filter, launch, name_taken, view};
+use super::{Containers, filter, label, launch, name_taken, view};
 use crate::checkpoints::Record;
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError, chain};
@@ -86,6 +86,7 @@ impl Containers {
         }
         filter::of(&spec).map_err(|error| launch::no_filter(&error))?;
         let host_access = self.check_host_access(ctx, &spec)?;
+        label::of(&spec, self.deps.engine.apparmor())?;
         self.add_defaults(&mut spec);
         self.deps.engine.check_limits(&spec.limits).map_err(launch::engine_failed)?;
         let reference = spec

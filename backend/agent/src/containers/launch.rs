@@ -26,7 +26,7 @@ use wharf_store::tenants::{self, TenantRecord};
 use wharf_store::{StoreError, addresses, ports};
 
 use super::health::{self, Check};
-use super::{Deps, filter, plan};
+use super::{Deps, filter, label, plan};
 use crate::checkpoints::IMAGES;
 use crate::engine::{Created, EngineError, Found, Session, SessionError};
 use crate::error::{Result, ServiceError, chain};
@@ -228,6 +228,7 @@ pub(super) async fn launch(
             restore: prepared.restore,
             masked_paths: deps.engine.masked_paths(),
             seccomp: filter::of(&row.spec).map_err(|error| no_filter(&error))?,
+            apparmor: label::of(&row.spec, deps.engine.apparmor())?,
         },
     )
     .map_err(|error| ServiceError::invalid_field("command", error.to_string()))?;

@@ -11,6 +11,7 @@ pub(crate) mod exec;
 mod files;
 mod filter;
 mod health;
+mod label;
 mod launch;
 mod lines;
 pub(crate) mod logs;

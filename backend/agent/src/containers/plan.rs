@@ -60,6 +60,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) masked_paths: Vec<String>,
     /// Its system call filter ([`super::filter`]).
     pub(crate) seccomp: Seccomp,
+    /// Its AppArmor profile ([`super::label`]).
+    pub(crate) apparmor: Option<String>,
 }
 
 /// The container cannot be launched as it was asked for.
@@ -179,6 +181,7 @@ pub(crate) fn launch_spec(spec: &ContainerSpec, facts: Facts<'_>) -> Result<Laun
             capability_sets: None,
             no_new_privs: no_new_privileges(spec),
             seccomp: facts.seccomp,
+            apparmor: facts.apparmor,
             rlimits: rlimits(spec),
             terminal: spec.terminal,
             terminal_size: None,
@@ -234,7 +237,7 @@ pub(crate) fn exec_process(
     spec: &ContainerSpec,
     image: &ImageConfig,
     hostname: &str,
-    seccomp: Seccomp,
+    (seccomp, apparmor): (Seccomp, Option<String>),
 ) -> ProcessSpec {
     let mut env = environment(spec, image, hostname);
     set_all(&mut env, &exec.env);
@@ -252,6 +255,7 @@ pub(crate) fn exec_process(
         capability_sets: None,
         no_new_privs: no_new_privileges(spec),
         seccomp,
+        apparmor,
         rlimits: rlimits(spec),
         terminal: exec.terminal,
         terminal_size: exec.terminal_size,

@@ -6,6 +6,7 @@
 //! so a killed agent finds every container again ([`adopt`]).
 
 mod adopt;
+mod apparmor;
 mod processes;
 mod session;
 pub(crate) mod sweep;
@@ -18,6 +19,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub(crate) use adopt::Found;
+pub(crate) use apparmor::HostProfile;
 pub(crate) use session::{Session, SessionError, ShimNotice};
 pub(crate) use sweep::{Remains, RunCgroup};
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore};
@@ -90,6 +92,7 @@ pub(crate) struct Engine {
     shim: PathBuf,
     layout: Layout,
     masked_paths: Vec<String>,
+    apparmor: HostProfile,
     /// The connection with the forge; one launch request at a time.
     forge: Mutex<Option<Session>>,
     /// Held shared by each removal of a container's cgroup, alone by that of a tenant's.
@@ -117,6 +120,7 @@ impl Engine {
         run_root: &Path,
         state_root: &Path,
         shim: PathBuf,
+        apparmor: HostProfile,
     ) -> Result<Self, EngineError> {
         Ok(Self {
             cgroup_root,
@@ -125,6 +129,7 @@ impl Engine {
             shim,
             layout: Layout::detect()?,
             masked_paths: default_masked_paths(),
+            apparmor,
             forge: Mutex::new(None),
             removals: Arc::default(),
             removing: Semaphore::new(REMOVING),
@@ -148,6 +153,11 @@ impl Engine {
     /// What of `/proc` and `/sys` this host hides from containers.
     pub(crate) fn masked_paths(&self) -> Vec<String> {
         self.masked_paths.clone()
+    }
+
+    /// What this host has of AppArmor.
+    pub(crate) fn apparmor(&self) -> &HostProfile {
+        &self.apparmor
     }
 
     pub(crate) fn run_root(&self) -> &RunRoot {

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use reqwest::Method;
 use wharf_shared::container::{
-    ContainerSpec, ContainerState, ContainerView, HostNamespace, Limits, NetworkMode, RestartPolicy,
-    SeccompMode, SignalRequest,
+    AppArmorMode, ContainerSpec, ContainerState, ContainerView, HostNamespace, Limits, NetworkMode,
+    RestartPolicy, SeccompMode, SignalRequest,
 };
 use wharf_shared::health::{HealthAction, HealthCheck, HealthTest, HttpTest};
 use wharf_shared::image::{ImageDetail, PullRequest};
@@ -140,7 +140,8 @@ pub(crate) struct CreateArguments {
     #[arg(long, value_name = "NAME=VALUE", value_parser = docker::sysctl)]
     sysctl: Vec<(String, String)>,
     /// no-new-privileges (what holds unless told otherwise) or no-new-privileges=false; seccomp=FILE with a
-    /// profile in Docker's JSON, seccomp=unconfined (both for operators only) or seccomp=default.
+    /// profile in Docker's JSON, seccomp=unconfined (both for operators only) or seccomp=default; apparmor=NAME
+    /// of a profile of the host, apparmor=unconfined (both for operators only) or apparmor=default.
     #[arg(long, value_name = "OPTION", value_parser = docker::security_option)]
     security_opt: Vec<SecurityOption>,
     /// Run the image's own init system, such as systemd, with a cgroup that is its own to divide.
@@ -375,6 +376,7 @@ impl CreateArguments {
             privileged: self.privileged,
             host_namespaces: self.host_namespaces(),
             seccomp: self.seccomp(),
+            apparmor: self.apparmor(),
             new_privileges: self.new_privileges(),
             restart: self.restart.unwrap_or_default(),
             auto_remove: self.rm,
@@ -397,7 +399,15 @@ impl CreateArguments {
     fn seccomp(&self) -> SeccompMode {
         let given = self.security_opt.iter().rev().find_map(|option| match option {
             SecurityOption::Seccomp(mode) => Some(mode.clone()),
-            SecurityOption::NewPrivileges(_) => None,
+            SecurityOption::NewPrivileges(_) | SecurityOption::AppArmor(_) => None,
+        });
+        given.unwrap_or_default()
+    }
+
+    fn apparmor(&self) -> AppArmorMode {
+        let given = self.security_opt.iter().rev().find_map(|option| match option {
+            SecurityOption::AppArmor(mode) => Some(mode.clone()),
+            SecurityOption::NewPrivileges(_) | SecurityOption::Seccomp(_) => None,
         });
         given.unwrap_or_default()
     }
@@ -405,7 +415,7 @@ impl CreateArguments {
     fn new_privileges(&self) -> bool {
         let given = self.security_opt.iter().rev().find_map(|option| match option {
             SecurityOption::NewPrivileges(may) => Some(*may),
-            SecurityOption::Seccomp(_) => None,
+            SecurityOption::Seccomp(_) | SecurityOption::AppArmor(_) => None,
         });
         given.unwrap_or_default()
     }

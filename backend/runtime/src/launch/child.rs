@@ -19,6 +19,7 @@ use wharf_sys::seccomp::Instruction;
 use wharf_sys::{net, tty};
 
 use super::parent::{Gate, Plan, Stdio, is_pipe_or_socket};
+use crate::apparmor;
 use crate::cgroup::Entrance;
 use crate::confine::confine;
 use crate::error::{AtStage, Stage, StepError};
@@ -52,6 +53,10 @@ fn sequence(
     set_dumpable(false).at(Stage::DropPrivileges, "dumpable")?;
     // First of all, while the kernel takes the short way: one thread that moves itself.
     entrance.enter().at(Stage::EnterCgroup, "")?;
+    apparmor::take_on_exec(spec.process.apparmor.as_deref())?;
+    // An init of ours executes nothing.
+    let own = spec.process.apparmor.as_deref().filter(|_| spec.init);
+    let label = apparmor::Later::prepare(own)?;
     let mut namespaces = CloneFlags::CLONE_NEWCGROUP;
     namespaces.set(CloneFlags::CLONE_NEWNET, spec.network == NetworkNamespace::Private);
     unshare(namespaces).at(Stage::EnterNamespaces, "cgroup, network")?;
@@ -95,7 +100,7 @@ fn sequence(
         },
         go: |program: &Program| {
             let channel = passed.get().unwrap_or(channel);
-            if spec.init { init::run(program, channel, terminal) } else { program.execute() }
+            if spec.init { init::run(program, channel, terminal, label.as_ref()) } else { program.execute() }
         },
     };
     finish(&spec.process, attached.root.as_fd(), &identity, last)

@@ -196,11 +196,11 @@ fn bring_to_gate(
     if let Some(map) = spec.id_map {
         id_map::write(pid, map)?;
         // The child makes its own file systems while this process makes the others.
-        channel.order(&[])?;
+        channel.order_or_hear(&[])?;
     }
     let ids = spec.id_map.map(|_| namespace_of(pid, "user")).transpose()?;
     let trees = make_trees(spec, ids.as_ref().map(AsFd::as_fd))?;
-    channel.order(&trees.as_fds())?;
+    channel.order_or_hear(&trees.as_fds())?;
     meanwhile();
     let pty_master = await_gate(channel)?;
     raise_limits(pid, &spec.process)?;

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use wharf_sys::landlock;
 
 use super::{Check, read};
+use crate::apparmor::{self, Standing};
 use crate::cgroup::{Controller, Layout};
 
 /// What the controllers of a host bound, and what to say when one is missing.
@@ -25,7 +26,7 @@ pub(super) fn checks() -> Vec<Check> {
     vec![
         seccomp(&read("/proc/sys/kernel/seccomp/actions_avail")),
         landlock_version(landlock::abi().map_err(|error| error.errno)),
-        security_modules(&active_modules()),
+        security_modules(&apparmor::standing(), Path::new("/sys/fs/selinux/enforce").exists()),
         flaws(&vulnerabilities()),
         clocksource(clock.trim()),
         huge_pages(&huge_page_sizes(), &read("/sys/kernel/mm/transparent_hugepage/enabled")),
@@ -141,29 +142,27 @@ fn landlock_version(version: Result<i64, Errno>) -> Check {
     }
 }
 
-/// Security modules that may label a process, as far as the kernel tells.
-fn active_modules() -> Vec<&'static str> {
-    let listed = read("/sys/kernel/security/lsm");
-    let is_listed = |name: &str| listed.trim().split(',').any(|module| module == name);
-    let mut active = Vec::new();
-    // `securityfs` is not mounted everywhere.
-    if is_listed("apparmor") || read("/sys/module/apparmor/parameters/enabled").starts_with('Y') {
-        active.push("AppArmor");
-    }
-    if is_listed("selinux") || Path::new("/sys/fs/selinux/enforce").exists() {
-        active.push("SELinux");
-    }
-    active
-}
-
-/// Never worse than well: containers get no label, so that one could be had would change nothing for them.
-fn security_modules(active: &[&str]) -> Check {
+fn security_modules(apparmor: &Standing, selinux: bool) -> Check {
+    let name = "security modules";
     let walls = "the walls are namespaces, system call filters and capabilities";
-    if active.is_empty() {
-        Check::ok("security modules", format!("neither AppArmor nor SELinux; {walls}"))
-    } else {
-        let active = active.join(", ");
-        Check::ok("security modules", format!("{active}, which gives containers no label of theirs; {walls}"))
+    match apparmor {
+        Standing::Usable { .. } => {
+            Check::ok(name, format!("AppArmor: containers get a profile of ours; the other {walls}"))
+        }
+        Standing::Unusable { problem, remedy } => Check::degraded(
+            name,
+            format!("AppArmor is on, and containers get no profile of it, because {problem}; {walls}"),
+            remedy,
+        ),
+        Standing::Off if selinux => Check::degraded(
+            name,
+            format!(
+                "SELinux is on, and containers run in the agent's own domain: it keeps them from nothing that the \
+                 agent may use; {walls}"
+            ),
+            "run the agent in a domain of its own that may use no more than it needs (SELinuxContext= of its unit)",
+        ),
+        Standing::Off => Check::ok(name, format!("neither AppArmor nor SELinux here; {walls}")),
     }
 }
 
@@ -297,6 +296,16 @@ mod tests {
         assert_eq!(check.detail, "3 of 2048kB reserved; transparent: madvise");
         assert_eq!(huge_pages(&sizes, "always madvise [never]\n").status, Status::Degraded);
         assert_eq!(huge_pages(&[], "").status, Status::Degraded);
+    }
+
+    #[test]
+    fn containers_are_told_their_label_or_why_they_have_none() {
+        let of = |apparmor: Standing, selinux| security_modules(&apparmor, selinux);
+        assert_eq!(of(Standing::Usable { parser: "/p".into() }, false).status, Status::Ok);
+        assert_eq!(of(Standing::Off, false).status, Status::Ok);
+        let unusable = of(Standing::Unusable { problem: "it broke", remedy: "mend it" }, false);
+        assert!(unusable.detail.contains("because it broke;") && unusable.remedy == Some("mend it"));
+        assert_eq!(of(Standing::Off, true).status, Status::Degraded);
     }
 
     #[test]

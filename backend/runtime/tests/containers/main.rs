@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "cases fail by panicking")]
 #![expect(unreachable_pub, reason = "a program of cases, not a library")]
 
+mod apparmor;
 mod attacks;
 mod checkpoint;
 mod faults;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             rootfs::CASES,
             checkpoint::CASES,
             attacks::CASES,
+            apparmor::CASES,
             faults::CASES,
         ]
         .into_iter()

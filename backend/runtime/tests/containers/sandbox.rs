@@ -197,6 +197,7 @@ pub fn process(args: &[&str]) -> ProcessSpec {
         capability_sets: None,
         no_new_privs: true,
         seccomp: Seccomp::Default,
+        apparmor: None,
         rlimits: Vec::new(),
         terminal: false,
         terminal_size: None,

@@ -301,6 +301,7 @@ pub(super) fn process_spec(process: &Process, linux: &Linux) -> Result<ProcessSp
             ambient: set(&capabilities.ambient, "ambient")?,
         }),
         no_new_privs: process.no_new_privileges,
+        apparmor: None,
         seccomp: linux.seccomp.as_ref().map_or(Ok(Seccomp::Unconfined), filter)?,
         rlimits: process.rlimits.iter().map(limit).collect::<Result<_, _>>()?,
         terminal: process.terminal,

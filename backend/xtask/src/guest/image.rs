@@ -15,7 +15,7 @@ use crate::{packages, process};
 const DISK_MODULES: &[&str] = &["virtio_pci", "virtio_blk", "ext4"];
 
 /// Programs of this host that the suites call and whose busybox namesakes cannot do the same.
-const PROGRAMS: &[&str] = &["ip", "nsenter"];
+const PROGRAMS: &[&str] = &["apparmor_parser", "ip", "nsenter"];
 
 /// Size of the disk, which is sparse.
 const DISK_BYTES: u64 = 2 << 30;

@@ -18,5 +18,14 @@ pub(crate) use kernel::fetch;
 pub(crate) use machine::run;
 
 /// Debian packages that the guest and its making need.
-pub(crate) const PACKAGES: &[&str] =
-    &["busybox-static", "cpio", "e2fsprogs", "iproute2", "qemu-system-x86", "util-linux", "xz-utils", "zstd"];
+pub(crate) const PACKAGES: &[&str] = &[
+    "apparmor",
+    "busybox-static",
+    "cpio",
+    "e2fsprogs",
+    "iproute2",
+    "qemu-system-x86",
+    "util-linux",
+    "xz-utils",
+    "zstd",
+];
