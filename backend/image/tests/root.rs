@@ -385,6 +385,13 @@ fn an_archive_is_unpacked_as_overlayfs_would_have_it() {
         "low etc/passwd\n"
     );
 
+    // A name like those of our own files on their way is the container's own.
+    container.write("upper", "usr/.wharf-part", "mine", BASE);
+    place(&root, "/usr", &[(Regular, "file", "again")]).expect("placed over it");
+    assert_eq!(exported(&root)["usr/.wharf-part"], "Regular 0:0 644 mine");
+    let parts = exported(&root).into_keys().filter(|name| name.contains(".wharf-part-")).count();
+    assert_eq!(parts, 0, "nothing of ours is left");
+
     // Without owners all is the root's; a container that never ran has its image's directories.
     let fresh = Container::new();
     fs::create_dir(fresh.path("upper", "")).expect("writable");
@@ -416,6 +423,8 @@ fn what_has_no_place_is_refused_and_nothing_of_it_stays() {
         (Char, "null", ""),
         (Block, "disk", ""),
         (Fifo, "pipe2", ""),
+        (Link, "made/for/it", "not/there"),
+        (Char, "made/null", ""),
     ] {
         let before = exported(&root);
         let outcome = place(&root, "/", &[refused]);

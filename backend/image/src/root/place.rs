@@ -24,8 +24,10 @@ use super::{
 };
 use crate::unpack::{Kind, Limits, Member, Members, UnpackError, check_name, decompress};
 
-/// A file on its way to its name; a container's own of this name is replaced.
-const PART: &str = ".wharf-part";
+/// What the name of a file begins with that is on its way to its own.
+const PART: &str = ".wharf-part-";
+/// So many names are tried: each is one of 2^64, and only who knows it could have taken it.
+const PART_TRIES: u8 = 4;
 const COPY_BYTES: usize = 128 << 10;
 
 /// What was unpacked.
@@ -200,7 +202,15 @@ impl Placing<'_> {
         // The directory itself, which is there already and stays as it is.
         let Some(name) = components.pop() else { return Ok(()) };
         let refuse = |why| Err(RootError::from(UnpackError::refused(&member.name, why)));
+        if matches!(member.kind, Kind::Fifo | Kind::Character { .. } | Kind::Block { .. }) {
+            return refuse("only files, directories and links are copied");
+        }
         let owner = self.owner(member)?;
+        // Before the directories above it are made, which would stay when there is nothing to link to.
+        let linked = match &member.kind {
+            Kind::HardLink(target) => Some(self.linked(member, target)?),
+            _ => None,
+        };
         let parent = self.directory(components, &member.name)?;
         let Some(writable) = parent.first().map(AsFd::as_fd) else { return Ok(()) };
         if member.kind == Kind::Directory {
@@ -221,40 +231,48 @@ impl Placing<'_> {
         if found.is_some_and(|found| is_directory(&found.stat)) {
             return refuse("a directory has its name in the container");
         }
-        let failed = |call| {
-            let name = member.name.clone();
-            move |errno: Errno| UnpackError::write(call, &name, errno)
-        };
-        discard(writable);
-        let made = match &member.kind {
-            Kind::File => self.file(writable, member, owner, data),
-            Kind::Symlink(target) => rustix::fs::symlinkat(OsStr::from_bytes(target), writable, PART)
-                .and_then(|()| {
-                    // By its descriptor: another may have been put there meanwhile.
-                    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let made = rustix::fs::openat(writable, PART, flags, Mode::empty())?;
-                    if !self.root.owns(&rustix::fs::fstat(&made)?) {
-                        return Err(Errno::PERM);
-                    }
-                    let (uid, gid) = owner;
-                    rustix::fs::chownat(&made, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
-                })
-                .map_err(|errno| failed("make the symbolic link")(errno).into()),
-            Kind::HardLink(target) => self.hard_link(writable, member, target),
-            Kind::Directory => Ok(()),
-            Kind::Fifo | Kind::Character { .. } | Kind::Block { .. } => {
-                return refuse("only files, directories and links are copied");
+        let failed = |call| move |errno: Errno| UnpackError::write(call, &member.name, errno);
+        let (part, made) = match (&member.kind, linked) {
+            (Kind::Symlink(target), _) => {
+                let target = OsStr::from_bytes(target);
+                let (part, ()) = make_part(|part| rustix::fs::symlinkat(target, writable, part))
+                    .map_err(failed("make the symbolic link"))?;
+                let owned = self.own_link(writable, &part, owner).map_err(failed("set the owner of"));
+                (part, owned.map_err(RootError::from))
+            }
+            (_, Some((above, linked))) => {
+                let link = |part: &str| rustix::fs::linkat(&above, &linked, writable, part, AtFlags::empty());
+                let (part, ()) = make_part(link).map_err(failed("make the hard link"))?;
+                (part, Ok(()))
+            }
+            _ => {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let create = |part: &str| rustix::fs::openat(writable, part, flags, Mode::RUSR | Mode::WUSR);
+                let (part, file) = make_part(create).map_err(failed("create"))?;
+                (part, self.fill(File::from(file), member, owner, data))
             }
         };
         let moved = made.and_then(|()| {
-            let moved = rustix::fs::renameat(writable, PART, writable, &name);
+            let moved = rustix::fs::renameat(writable, part.as_str(), writable, &name);
             moved.map_err(|errno| failed("put in place")(errno).into())
         });
         // A rename between two names of one file does nothing, and says nothing.
         if moved.is_err() || matches!(member.kind, Kind::HardLink(_)) {
-            discard(writable);
+            // That there is none is usual; what else is wrong was told.
+            rustix::fs::unlinkat(writable, part.as_str(), AtFlags::empty()).ok();
         }
         moved
+    }
+
+    /// By its descriptor: another may have been put there meanwhile.
+    fn own_link(&self, directory: BorrowedFd<'_>, part: &str, (uid, gid): (Uid, Gid)) -> Result<(), Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(directory, part, flags, Mode::empty())?;
+        if !self.root.owns(&rustix::fs::fstat(&made)?) {
+            return Err(Errno::PERM);
+        }
+        rustix::fs::chownat(&made, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
     }
 
     fn owner(&self, member: &Member) -> Result<(Uid, Gid), UnpackError> {
@@ -290,9 +308,9 @@ impl Placing<'_> {
         Ok(directories)
     }
 
-    fn file(
+    fn fill(
         &mut self,
-        directory: BorrowedFd<'_>,
+        mut file: File,
         member: &Member,
         owner: (Uid, Gid),
         data: &mut impl Read,
@@ -310,10 +328,6 @@ impl Placing<'_> {
             )
             .into());
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(directory, PART, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|errno| UnpackError::write("create", &member.name, errno))?;
-        let mut file = File::from(file);
         loop {
             let count = data.read(&mut self.buffer).map_err(|source| UnpackError::Read { source })?;
             if count == 0 {
@@ -327,23 +341,34 @@ impl Placing<'_> {
             .map_err(|errno| UnpackError::write("set the time of", &member.name, errno).into())
     }
 
-    fn hard_link(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        member: &Member,
-        target: &[u8],
-    ) -> Result<(), RootError> {
-        let why = "a hard link to no file of the archive";
+    /// What a hard link leads to, which must be there: its directory and its name.
+    fn linked(&self, member: &Member, target: &[u8]) -> Result<(OwnedFd, OsString), RootError> {
+        let refuse = || UnpackError::refused(&member.name, "a hard link to no file of the archive").into();
         let mut components = check_name(target, self.limits)?;
-        let name = components.pop().ok_or_else(|| UnpackError::refused(&member.name, why))?;
-        let parent = self.directory(components, &member.name)?;
-        let Some(parent) = parent.first() else { return Ok(()) };
-        let is_file = |stat: Stat| !is_directory(&stat) && !is_whiteout(&stat);
-        if !look(parent.as_fd(), &name).map_err(refused("look at", Path::new(&name)))?.is_some_and(is_file) {
-            return Err(UnpackError::refused(&member.name, why).into());
+        let name = components.pop().ok_or_else(refuse)?;
+        let failed = |errno| refused("open", Path::new(&name))(errno);
+        let mut directory = self
+            .base
+            .first()
+            .map(OwnedFd::try_clone)
+            .transpose()
+            .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        for component in &components {
+            let Some(above) = directory else { break };
+            directory = match self.root.enter(&[above.as_fd()], 0, component) {
+                Err(errno) => return Err(failed(errno)),
+                Ok(opened) => opened.into_iter().next(),
+            };
         }
-        rustix::fs::linkat(parent, &name, directory, PART, AtFlags::empty())
-            .map_err(|errno| UnpackError::write("make the hard link", &member.name, errno).into())
+        let directory = directory.ok_or_else(refuse)?;
+        self.root.check_owned(directory.as_fd(), &name)?;
+        // A second name of what is the host's would be the container's to remove, and the host's to keep.
+        let is_file = |stat: Stat| !is_directory(&stat) && !is_whiteout(&stat) && self.root.owns(&stat);
+        if !look(directory.as_fd(), &name).map_err(refused("look at", Path::new(&name)))?.is_some_and(is_file)
+        {
+            return Err(refuse());
+        }
+        Ok((directory, name))
     }
 
     fn finish(&mut self) -> Result<(), RootError> {
@@ -354,9 +379,17 @@ impl Placing<'_> {
     }
 }
 
-/// Removes a part that is left; that there is none is usual, and what else is wrong the next step tells.
-fn discard(directory: BorrowedFd<'_>) {
-    rustix::fs::unlinkat(directory, PART, AtFlags::empty()).ok();
+/// Makes something under a name that nothing has, and returns that name.
+fn make_part<T>(make: impl Fn(&str) -> Result<T, Errno>) -> Result<(String, T), Errno> {
+    for _ in 0..PART_TRIES {
+        let number = getrandom::u64().map_err(|_no_source| Errno::IO)?;
+        let name = format!("{PART}{number:016x}");
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            made => return made.map(|made| (name, made)),
+        }
+    }
+    Err(Errno::EXIST)
 }
 
 /// Owner, mode and attributes, in this order: a change of owner clears set-id bits.
