@@ -204,8 +204,26 @@ fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
             std::fs::remove_file(dir.join("own"))?;
         }
         world.said(&["stop", "-t", "0", "box"])?;
-        let refused = world.wharf(&["cp", "tree/one", "box:/data"])?;
-        ensure!(String::from_utf8_lossy(&refused.stderr).contains("start it"), "{refused:?}");
+        // So they are where it does not, but for what is in memory then.
+        world.said(&["cp", "tree/sub", "box:/data/late"])?;
+        world.said(&["cp", "box:/data", "volume"])?;
+        assert_eq!(std::fs::read_to_string(dir.join("volume/late/two"))?, "second\n");
+        assert_eq!(std::fs::read_to_string(dir.join("volume/own"))?, "own\n");
+        std::fs::create_dir_all(dir.join("above/data"))?;
+        std::fs::write(dir.join("above/data/hidden"), "")?;
+        for (source, place, words) in [
+            ("tree/one", "/scratch", "start it"),
+            ("tree/one", "/fixed", "read-only"),
+            ("above/.", "/", "volume is mounted there"),
+        ] {
+            let refused = world.wharf(&["cp", source, &format!("box:{place}")])?;
+            let said = String::from_utf8_lossy(&refused.stderr);
+            ensure!(!refused.status.success() && said.contains(words), "{place}: {said}");
+        }
+        world.said(&["start", "box"])?;
+        let listed = world.said(&["exec", "box", "stat", "-c", "%u:%g %n", "/data/late/two"])?;
+        assert_eq!(listed, "0:0 /data/late/two\n");
+        world.said(&["stop", "-t", "0", "box"])?;
 
         // Another tenant has none of it, and each copy is in the audit trail.
         let member = world.member(&world.tenant("other")?)?;

@@ -175,6 +175,13 @@ impl Volumes {
         Ok(own.into_iter().map(|(target, id)| (target, self.data(&id))).collect())
     }
 
+    /// A container's own volumes that it has by now.
+    pub(crate) async fn anonymous_of(&self, container: &ContainerRecord) -> Result<Vec<(String, PathBuf)>> {
+        let mut tx = self.db.read().await?;
+        let own = rows::anonymous_of(&mut tx, &container.id).await?;
+        Ok(own.into_iter().map(|(target, id)| (target, self.data(&id))).collect())
+    }
+
     /// Removes a container's own volumes with it, in the caller's transaction, but for those that another
     /// container mounts by now. What is returned goes to [`Self::discard`] after the commit.
     pub(crate) async fn remove_anonymous(

@@ -51,7 +51,7 @@ pub use progress::{Phase, Progress, ProgressSender};
 pub use pull::PullOptions;
 pub use reference::{DOCKER_HUB, ImageRef, ReferenceError};
 pub use registry::{Credentials, Mirror, RegistryClient, RegistryConfig, RegistryError};
-pub use root::{Change, ChangeKind, FileKind, FileStat, Placed, Root, RootError};
+pub use root::{Change, ChangeKind, FileKind, FileStat, Mount, Mounted, Placed, Root, RootError};
 pub use unpack::{Limits, UnpackError};
 pub use walls::WallsError;
 

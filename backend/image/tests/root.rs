@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, XattrFlags};
 use support::Host;
-use wharf_image::{ChangeKind, CommitOptions, FileKind, Limits, Placed, Root, RootError};
+use wharf_image::{ChangeKind, CommitOptions, FileKind, Limits, Mount, Mounted, Placed, Root, RootError};
 
 /// First id of the tenant.
 const BASE: u32 = 1_000_000_000;
@@ -535,4 +535,72 @@ fn what_is_the_host_s_in_a_running_container_is_not_changed_by_a_copy() {
     assert_eq!(owner(&inside.join("mnt/own")), BASE + 33);
     fs::set_permissions(&host, fs::Permissions::from_mode(0o700)).expect("mode");
     assert!(matches!(live().stat(Path::new("/mnt/host/public"), false), Err(RootError::Unfit { .. })));
+}
+
+/// Attacks: C5.
+#[test]
+fn a_path_leads_into_volumes_of_a_container_that_does_not_run_and_not_out_of_them() {
+    use tar::EntryType::{Regular, Symlink};
+
+    let container = Container::new().used();
+    let volume = container.dir.path().join("volume");
+    fs::create_dir_all(volume.join("sub")).expect("directory");
+    fs::write(volume.join("sub/file"), "mine").expect("file");
+    fs::write(container.dir.path().join("secret"), "host").expect("file");
+    // Over the image's own, out to the container's root, and up to the host.
+    symlink("/etc/passwd", volume.join("absolute")).expect("link");
+    symlink("../../../../../secret", volume.join("up")).expect("link");
+    symlink("/var/lib", container.path("upper", "way")).expect("link");
+    fs::create_dir(container.path("upper", "fresh")).expect("directory");
+    fs::create_dir(container.dir.path().join("empty")).expect("directory");
+    let open = |name: &str| fs::File::open(container.dir.path().join(name)).expect("opened").into();
+    let directory = |target: &str, name: &str, read_only, filled| {
+        let root = Root::live(open(name), 0);
+        Mount { target: target.into(), what: Mounted::Directory { root, read_only, filled } }
+    };
+    let mounts = || {
+        vec![
+            directory("/way/data", "volume", false, true),
+            directory("/fixed", "volume", true, false),
+            directory("/usr", "empty", false, true),
+            directory("/fresh", "empty", false, true),
+            Mount { target: "/tmpfs".into(), what: Mounted::Absent("is in memory") },
+        ]
+    };
+    let root = container.root().with_mounts(mounts(), false);
+
+    // By each way to it.
+    for path in
+        ["/var/lib/data/sub", "/way/data/sub", "/fixed/../way/data/./sub/", "/fixed/sub/../../fixed/sub"]
+    {
+        assert_eq!(packed(&root, path)["sub/file"], "Regular 0:0 644 mine", "{path}");
+    }
+    assert!(packed(&root, "/way/data").contains_key("data/sub/file"), "its top has the mount's name");
+    assert_eq!(root.stat(Path::new("/fixed"), false).expect("there").name, "fixed");
+    assert_eq!(root.stat(Path::new("/fixed/absolute"), true).expect("there").name, "passwd");
+    for path in ["/fixed/up", "/fixed/none", "/none"] {
+        let absent = root.stat(Path::new(path), true).expect_err("not there");
+        assert_eq!(absent.to_string(), format!("there is no {path} in the container"));
+    }
+    assert!(!packed(&root, "/fixed").values().any(|member| member.contains("host")));
+
+    place(&root, "/way/data", &[(Regular, "sub/new", "x"), (Symlink, "out", "/etc")]).expect("placed");
+    let made = fs::metadata(volume.join("sub/new")).expect("in the volume");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 33, "ids of volumes are the container's own");
+    place(&root, "/way/data/out", &[(Regular, "by-link", "x")]).expect("placed");
+    assert!(container.path("upper", "etc/by-link").exists(), "a link leads where the container would go");
+    place(&root, "/fresh", &[(Regular, "x", "x")]).expect("nothing of the image would be missed");
+    fs::remove_file(container.dir.path().join("empty/x")).expect("removed");
+    let refused = |directory: &str, member| match place(&root, directory, &[member]) {
+        Err(error) => support::chain(&error),
+        Ok(placed) => panic!("{directory}: {placed:?}"),
+    };
+    let file = (Regular, "x", "x");
+    assert!(refused("/fixed", file).contains("is read-only"));
+    assert!(refused("/tmpfs", file).contains("is in memory"));
+    assert!(refused("/usr", file).contains("start it once"), "an empty volume is filled first");
+    assert!(refused("/", (Regular, "var/lib/data/x", "x")).contains("a volume is mounted there"));
+    let root = container.root().with_mounts(mounts(), true);
+    assert!(matches!(place(&root, "/etc", &[file]), Err(RootError::Unfit { .. })));
+    place(&root, "/way/data", &[file]).expect("a volume is written to all the same");
 }

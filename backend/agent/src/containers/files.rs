@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +14,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use wharf_image::{
-    ChangeKind as Kind, CommitOptions, FileStat, Image, Placed, Root, RootError, RunConfig, UnpackError,
+    ChangeKind as Kind, CommitOptions, FileStat, Image, Mount, Mounted, Placed, Root, RootError, RunConfig,
+    UnpackError,
 };
 use wharf_shared::container::{
     ChangeKind, ChangeView, ChangesView, CommitRequest, ContainerState, CopiedView, FileKind, FileView,
@@ -21,6 +24,7 @@ use wharf_shared::image::ImageView;
 use wharf_shared::permission::Permission;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::time::Timestamp;
+use wharf_shared::volume::VolumeSource;
 use wharf_store::containers::ContainerRecord;
 use wharf_store::tenants;
 
@@ -111,9 +115,8 @@ impl Containers {
         let row = self.find(ctx, row.id.as_str()).await?;
         let root = match &held {
             None => self.visible_root(&row, directory).await?,
-            Some(_) if row.spec.read_only => {
-                return Err(ServiceError::conflict("the container's root is read-only"));
-            }
+            // Into a volume, or not at all.
+            Some(_) if row.spec.read_only => self.visible_root(&row, directory).await?,
             Some(_) => {
                 let ensured = self.deps.engine.ensure_writable(row.id.as_str(), self.id_base(&row).await?);
                 ensured.await.map_err(super::launch::engine_failed)?;
@@ -132,7 +135,7 @@ impl Containers {
         self.blocking(place).await.map(|Placed { entries, bytes }| CopiedView { entries, bytes })
     }
 
-    /// What the container sees as `/` while it runs; its layers otherwise, which volumes are not part of.
+    /// What the container sees as `/` while it runs; its layers and volumes otherwise.
     async fn visible_root(&self, row: &ContainerRecord, path: &str) -> Result<Root> {
         if !path.starts_with('/') {
             return Err(ServiceError::invalid_field("path", "give an absolute path"));
@@ -140,14 +143,30 @@ impl Containers {
         if let Some(root) = self.live_root(row).await? {
             return Ok(root);
         }
-        if let Some(mount) = row.spec.volumes.iter().find(|mount| Path::new(path).starts_with(&mount.target))
-        {
-            return Err(ServiceError::conflict(format!(
-                "what is mounted at {} is there only while the container runs; start it to copy there",
-                mount.target
-            )));
+        let (root, _) = self.root(row).await?;
+        let id_base = self.id_base(row).await?;
+        let mut mounts = Vec::new();
+        for mount in &row.spec.volumes {
+            let what = match &mount.source {
+                VolumeSource::Volume(name) => {
+                    volume(self.deps.volumes.directory(&row.tenant, name).await?, mount.read_only)
+                }
+                VolumeSource::Host(path) => {
+                    Source { path: path.into(), id_base, filled: false, read_only: mount.read_only }
+                }
+                VolumeSource::Tmpfs(_) => {
+                    mounts.push((mount.target.clone(), None));
+                    continue;
+                }
+            };
+            mounts.push((mount.target.clone(), Some(what)));
         }
-        self.root(row).await.map(|(root, _)| root)
+        for (target, path) in self.deps.volumes.anonymous_of(row).await? {
+            mounts.push((target, Some(volume(path, false))));
+        }
+        let read_only = row.spec.read_only;
+        self.blocking(move || Ok(root.with_mounts(mounts.into_iter().map(mounted).collect(), read_only)))
+            .await
     }
 
     async fn live_root(&self, row: &ContainerRecord) -> Result<Option<Root>> {
@@ -275,6 +294,36 @@ impl Containers {
                 }
             })
     }
+}
+
+/// A directory of the host that is mounted in a container.
+struct Source {
+    path: PathBuf,
+    /// First id of the container's range in it.
+    id_base: u32,
+    filled: bool,
+    read_only: bool,
+}
+
+/// A volume has the container's own ids on disk.
+fn volume(path: PathBuf, read_only: bool) -> Source {
+    Source { path, id_base: 0, filled: true, read_only }
+}
+
+fn mounted((target, source): (String, Option<Source>)) -> Mount {
+    let what = match source {
+        None => Mounted::Absent("is in memory while the container runs; start it to copy there"),
+        Some(Source { path, id_base, filled, read_only }) => match open_directory(&path) {
+            Ok(directory) => Mounted::Directory { root: Root::live(directory, id_base), read_only, filled },
+            Err(_) => Mounted::Absent("is no directory of the host now; start the container to copy there"),
+        },
+    };
+    Mount { target: target.into(), what }
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = nix::libc::O_DIRECTORY;
+    File::options().read(true).custom_flags(flags).open(path).map(OwnedFd::from)
 }
 
 fn detail(path: &str) -> BTreeMap<String, String> {

@@ -9,6 +9,7 @@
 //! Sources: the kernel's `filesystems/overlayfs.rst` ("whiteouts and opaque directories"), openat2(2).
 
 mod changes;
+mod mounts;
 mod pack;
 mod place;
 mod resolve;
@@ -28,6 +29,7 @@ use crate::unpack::UnpackError;
 use crate::walls::{self, WallsError};
 
 pub use changes::{Change, ChangeKind};
+pub use mounts::{Mount, Mounted};
 pub use place::Placed;
 pub use resolve::{FileKind, FileStat};
 
@@ -108,6 +110,10 @@ pub struct Root {
     id_base: u32,
     /// It is what a running container sees.
     live: bool,
+    /// What else would be mounted if it ran.
+    mounts: Vec<Mount>,
+    /// It is mounted read-only when it runs.
+    read_only: bool,
 }
 
 /// One name in a directory, as the uppermost layer that has it says.
@@ -136,12 +142,20 @@ impl Root {
             other => Some(other?),
         };
         let image = image.iter().map(|path| open(path)).collect::<Result<_, _>>()?;
-        Ok(Self { writable, image, id_base, live: false })
+        Ok(Self { writable, image, id_base, live: false, mounts: Vec::new(), read_only: false })
     }
 
-    /// The root directory of a container that runs, as its first process sees it (`/proc/<pid>/root`).
+    /// The root directory of a container that runs, as its first process sees it (`/proc/<pid>/root`), or one that
+    /// is mounted in it ([`Root::with_mounts`]). Without a base the ids in it are the container's own.
     pub fn live(root: OwnedFd, id_base: u32) -> Self {
-        Self { writable: Some(root), image: Vec::new(), id_base, live: true }
+        Self {
+            writable: Some(root),
+            image: Vec::new(),
+            id_base,
+            live: true,
+            mounts: Vec::new(),
+            read_only: false,
+        }
     }
 
     /// Opens a directory that was found, with those of lower layers that show through it; none when it
@@ -189,7 +203,10 @@ impl Root {
     ) -> Result<T, RootError> {
         let writable = self.writable.iter().map(|layer| (layer.as_fd(), allowed));
         let image = self.image.iter().map(|layer| (layer.as_fd(), Allowed::Read));
-        walls::within(&writable.chain(image).collect::<Vec<_>>(), work)?
+        let mounted = self
+            .mounted()
+            .map(|(directory, may_change)| (directory, if may_change { allowed } else { Allowed::Read }));
+        walls::within(&writable.chain(image).chain(mounted).collect::<Vec<_>>(), work)?
     }
 
     /// The tops of all layers, uppermost first.

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 use wharf_sys::landlock::Allowed;
 
+use super::mounts::told;
 use super::resolve::Links;
 use super::{
     Root, RootError, check_depth, descend, is_directory, is_opaque, is_whiteout, look, merged, names, refused,
@@ -44,7 +45,8 @@ impl Root {
     }
 
     /// Writes one path, a directory with all that is in it, as an archive whose names begin with `name`: the
-    /// path's last component when absent, nothing when empty. A link at its end is written as a link.
+    /// path's last component when absent, nothing when empty. A link at its end is written as a link. Of a container
+    /// that does not run, what is mounted below the path is not part of it.
     ///
     /// # Errors
     /// [`RootError`]; what goes away meanwhile, and what the kernel only shows as files, is left out.
@@ -54,7 +56,11 @@ impl Root {
         name: Option<&OsStr>,
         out: impl Write + Send,
     ) -> Result<(), RootError> {
-        self.within_walls(Allowed::Read, || self.pack_found(path, name, out))
+        self.within_walls(Allowed::Read, || {
+            let sought = self.seek(path, Links::Keep)?;
+            let packed = sought.root.pack_found(&sought.path, name.or(sought.name.as_deref()), out);
+            packed.map_err(told(&sought.path, path))
+        })
     }
 
     fn pack_found(&self, path: &Path, name: Option<&OsStr>, out: impl Write) -> Result<(), RootError> {

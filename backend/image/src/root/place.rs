@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use wharf_sys::fs_ids::FsIds;
 use wharf_sys::landlock::Allowed;
 
+use super::mounts::told;
 use super::resolve::Links;
 use super::{
     DIRECTORY, Found, OPAQUE, Root, RootError, clones, is_directory, is_whiteout, look, refused, uppermost,
@@ -53,7 +54,12 @@ impl Root {
         limits: &Limits,
         keep_owners: bool,
     ) -> Result<Placed, RootError> {
-        self.within_walls(Allowed::Fill, || self.place_all(directory, archive, limits, keep_owners))
+        self.within_walls(Allowed::Fill, || {
+            let sought = self.seek_writable(directory)?;
+            let hidden = self.mounts_below(&sought);
+            let placed = sought.root.place_all(&sought.path, archive, limits, keep_owners, hidden);
+            placed.map_err(told(&sought.path, directory))
+        })
     }
 
     fn place_all(
@@ -62,6 +68,7 @@ impl Root {
         archive: impl Read,
         limits: &Limits,
         keep_owners: bool,
+        hidden: Vec<PathBuf>,
     ) -> Result<Placed, RootError> {
         let _ids = FsIds::assume(self.id_base, self.id_base).map_err(|error| RootError::Read {
             call: "make files in",
@@ -73,6 +80,7 @@ impl Root {
             root: self,
             limits,
             keep_owners,
+            hidden,
             base: Rc::new(base),
             parent: None,
             times: Vec::new(),
@@ -180,6 +188,8 @@ struct Placing<'a> {
     root: &'a Root,
     limits: &'a Limits,
     keep_owners: bool,
+    /// Where something else is mounted, by whose own path it is copied into.
+    hidden: Vec<PathBuf>,
     base: Rc<Vec<OwnedFd>>,
     /// Members come directory by directory: the last parent is mostly the next one's too.
     parent: Option<(Vec<OsString>, Rc<Vec<OwnedFd>>)>,
@@ -199,6 +209,11 @@ impl Placing<'_> {
             return Err(UnpackError::Limit { what: "entries", limit: self.limits.entries }.into());
         }
         let mut components = check_name(&member.name, self.limits)?;
+        let path: PathBuf = components.iter().collect();
+        if self.hidden.iter().any(|target| path.starts_with(target)) {
+            let why = "a volume is mounted there while the container runs; copy into that by its own path";
+            return Err(UnpackError::refused(&member.name, why).into());
+        }
         // The directory itself, which is there already and stays as it is.
         let Some(name) = components.pop() else { return Ok(()) };
         let refuse = |why| Err(RootError::from(UnpackError::refused(&member.name, why)));

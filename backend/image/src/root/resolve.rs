@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
+use super::mounts::told;
 use super::{Found, Root, RootError, check_depth, clones, is_directory, is_whiteout, refused, uppermost};
 
 /// As many links as the kernel follows in one path.
-const LINKS_MAX: usize = 40;
+pub(super) const LINKS_MAX: usize = 40;
 
 /// What to do with a link at the end of a path; those before it are always followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +87,14 @@ impl Root {
     /// # Errors
     /// [`RootError::Absent`], [`RootError::Unfit`], or what the kernel says.
     pub fn stat(&self, path: &Path, follow: bool) -> Result<FileStat, RootError> {
-        let place = self.resolve(path, if follow { Links::Follow } else { Links::Keep })?;
+        let last = if follow { Links::Follow } else { Links::Keep };
+        let sought = self.seek(path, last)?;
+        let stat = sought.root.stat_found(&sought.path, last).map_err(told(&sought.path, path))?;
+        Ok(FileStat { name: sought.name.unwrap_or(stat.name), ..stat })
+    }
+
+    fn stat_found(&self, path: &Path, last: Links) -> Result<FileStat, RootError> {
+        let place = self.resolve(path, last)?;
         let Some(Found { at, stat }) = &place.found else {
             return Err(RootError::Absent { path: path.to_owned() });
         };
@@ -200,7 +208,7 @@ impl Root {
 }
 
 /// Puts the components of a path before those that are to come.
-fn prepend(wanted: &mut VecDeque<OsString>, path: &OsStr) {
+pub(super) fn prepend(wanted: &mut VecDeque<OsString>, path: &OsStr) {
     for component in path.as_bytes().split(|byte| *byte == b'/').rev() {
         if !component.is_empty() {
             wanted.push_front(OsStr::from_bytes(component).to_owned());
@@ -208,11 +216,11 @@ fn prepend(wanted: &mut VecDeque<OsString>, path: &OsStr) {
     }
 }
 
-fn is_link(stat: &Stat) -> bool {
+pub(super) fn is_link(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
 }
 
-fn link_target(directory: BorrowedFd<'_>, name: &OsStr) -> Result<OsString, Errno> {
+pub(super) fn link_target(directory: BorrowedFd<'_>, name: &OsStr) -> Result<OsString, Errno> {
     let target = rustix::fs::readlinkat(directory, name, Vec::new())?;
     Ok(OsStr::from_bytes(target.as_bytes()).to_owned())
 }
