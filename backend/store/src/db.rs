@@ -27,6 +27,9 @@ static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
 const WAIT: Duration = Duration::from_secs(15);
 /// Readers of an SQLite file; each is a thread.
 const SQLITE_READERS: u32 = 4;
+/// Of each reader, in KiB (a negative number, `PRAGMA cache_size`) and not the usual 2 MB: behind it is the
+/// kernel's page cache, of which there is one.
+const READER_CACHE: &str = "-256";
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 10;
 
@@ -85,7 +88,12 @@ impl SqliteFile {
         let writer = pool(1).connect_with(options.clone()).await.map_err(open_error)?;
         migrator.run(&writer).await.map_err(|source| StoreError::Migrate { url: url.clone(), source })?;
         let readers = pool(SQLITE_READERS)
-            .connect_with(options.create_if_missing(false).pragma("query_only", "ON"))
+            .connect_with(
+                options
+                    .create_if_missing(false)
+                    .pragma("query_only", "ON")
+                    .pragma("cache_size", READER_CACHE),
+            )
             .await
             .map_err(open_error)?;
         Ok(Self { writer, readers })

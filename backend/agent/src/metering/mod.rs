@@ -170,7 +170,8 @@ struct TargetState {
     reading: Reading,
     /// As of the last full reading.
     strain: Strain,
-    latest: Option<MetricsPoint>,
+    /// Of the tick before that of `reading`.
+    before: Option<Reading>,
     history: History,
     /// Its last reading, until it is durable; no other is taken any more.
     ended: Option<End>,
@@ -181,6 +182,17 @@ struct Whole {
     reader: UsageReader,
     series: Series,
     turn: Option<Turn>,
+}
+
+impl Inner {
+    /// What a container does, by its last two readings, and what that costs.
+    fn point(&self, id: &ContainerId, state: &TargetState) -> Option<MetricsPoint> {
+        let limits = state.series.limits();
+        let before = state.before.as_ref()?;
+        let mut point = rates::point(id, before, &state.reading, &state.strain, limits.memory_bytes);
+        (point.cost_per_hour, point.currency) = (self.pricer)(&point, limits);
+        Some(point)
+    }
 }
 
 impl Target {
@@ -370,7 +382,7 @@ impl Metering {
             strained: None,
             reading: *reading,
             strain: reader.strain(true),
-            latest: None,
+            before: None,
             history: History::default(),
             ended: None,
         };
@@ -465,7 +477,8 @@ impl Metering {
     }
 
     pub(crate) fn latest(&self, id: &ContainerId) -> Option<MetricsPoint> {
-        self.target(id)?.state().latest.clone()
+        let target = self.target(id)?;
+        self.0.point(&target.id, &target.state())
     }
 
     /// The last readings of all, for Prometheus.
@@ -535,6 +548,7 @@ impl Metering {
         let targets: Vec<Arc<Target>> = self.targets().values().cloned().collect();
         let inner = Arc::clone(&self.0);
         let now = inner.clock.now();
+        let watched = inner.live.receiver_count() > 0;
         let (readings, points) = tokio::task::spawn_blocking(move || {
             let mut readings = Vec::with_capacity(targets.len());
             let mut points = Vec::with_capacity(targets.len());
@@ -553,16 +567,14 @@ impl Metering {
                 let mut state = target.state();
                 (state.full, state.strained) = (full, strained);
                 state.strain = strain.unwrap_or(state.strain);
-                let limits = state.series.limits();
-                let mut point =
-                    rates::point(&target.id, &state.reading, &reading, &state.strain, limits.memory_bytes);
-                (point.cost_per_hour, point.currency) = (inner.pricer)(&point, limits);
-                if keep {
-                    state.history.push(&point);
+                state.before = Some(std::mem::replace(&mut state.reading, reading));
+                // It is not made for nobody: whoever asks later has it made from these two readings.
+                if let Some(point) = (keep || watched).then(|| inner.point(&target.id, &state)).flatten() {
+                    if keep {
+                        state.history.push(&point);
+                    }
+                    points.push(point);
                 }
-                state.reading = reading;
-                state.latest = Some(point.clone());
-                points.push(point);
                 drop(state);
                 readings.push((target, reading));
             }
@@ -570,8 +582,10 @@ impl Metering {
         })
         .await
         .map_err(|error| ServiceError::internal("a worker thread panicked", error))?;
-        // Nobody watches: fine.
-        drop(self.0.live.send(Arc::new(points)));
+        if watched {
+            // Who watched may have gone: fine.
+            drop(self.0.live.send(Arc::new(points)));
+        }
         Ok((now, readings))
     }
 
@@ -593,8 +607,8 @@ impl Metering {
         for (target, reading) in &readings {
             let state = target.state();
             // One that was closed in the meantime has its final reading already.
-            let ended = state.ended.is_some() || !self.targets().contains_key(&target.id);
-            if let Some(turn) = due(target.id.as_str(), state.turn).filter(|_| !ended) {
+            let goes_on = || state.ended.is_none() && self.targets().contains_key(&target.id);
+            if let Some(turn) = due(target.id.as_str(), state.turn).filter(|_| goes_on()) {
                 let mut series = state.series.clone();
                 records.extend(series.advance(ReadingKind::Periodic, reading));
                 moved.push((target, series, turn));
