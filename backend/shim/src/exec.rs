@@ -4,13 +4,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use wharf_runtime::LaunchError;
-use wharf_runtime::exec::ExecTarget;
+use wharf_runtime::exec::{ExecTarget, exec_in};
 use wharf_runtime::launch::Stdio;
 use wharf_runtime::spec::ExecSpec;
 use wharf_shim::exit::ExitStatus;
 use wharf_shim::memfd::{SpecFileError, read_spec};
 use wharf_shim::protocol::RunningExec;
 use wharf_sys::process::try_reap;
+
+use crate::host;
 
 /// More than any sane use; each costs a descriptor and a line in the state.
 const MAX_EXECS: usize = 256;
@@ -73,7 +75,8 @@ impl Execs {
         if self.running.len() >= MAX_EXECS {
             return Err(StartExecError::TooMany);
         }
-        let started = wharf_runtime::exec::exec(target, &spec, stdio).map_err(StartExecError::Start)?;
+        let layout = host::layout().map_err(|error| StartExecError::Start(error.into()))?;
+        let started = exec_in(layout, target, &spec, stdio, false).map_err(StartExecError::Start)?;
         self.running.push(Exec { id: spec.exec_id, pid: started.pid, pidfd: started.pidfd });
         Ok((started.pid, started.pty_master))
     }

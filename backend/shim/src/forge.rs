@@ -32,7 +32,7 @@ use wharf_sys::SysError;
 use wharf_sys::image::{is_sealed, sealed_copy};
 use wharf_sys::process::{close_on_exec_from, fork, fork_sibling};
 
-use crate::supervisor;
+use crate::{host, supervisor};
 
 const OWN_PROGRAM: &str = "/proc/self/exe";
 /// What the forge tells its parent when it listens.
@@ -233,8 +233,9 @@ impl Forge {
     fn listen(socket: PathBuf, build_id: BuildId, lock: File) -> Result<Self, ForgeError> {
         let listener = Listener::bind(&socket).map_err(ForgeError::Listen)?;
         let held = Some(Held { listener, _lock: lock });
-        // Most containers want it: the shims, copies of this process, have it from birth.
+        // The shims, copies of this process, have both from birth. A host without cgroups is told by the launch.
         wharf_runtime::seccomp::default_program(&DEFAULT_CAPABILITIES);
+        host::layout().ok();
         Ok(Self { socket, build_id, held, connections: Vec::new(), parked: Vec::new(), to_park: PARKED })
     }
 

@@ -7,6 +7,7 @@
 
 mod exec;
 mod forge;
+mod host;
 mod oci;
 mod oom;
 mod output;

@@ -4,23 +4,30 @@
 //! counted once whatever happens in between. Nothing here measures; it can be done again from the
 //! journal at any time with the same result.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use wharf_billing::window;
+use wharf_billing::window::{self, UsagePart};
 use wharf_shared::id::{ContainerId, TenantId};
-use wharf_shared::usage::UsageHour;
+use wharf_shared::time::Timestamp;
+use wharf_shared::usage::{Meter, UsageHour};
 use wharf_store::{Db, Scope, StoreError, Tx, containers, tenants, usage};
 
 use super::Metering;
-use crate::error::{Result, chain};
+use crate::error::{Result, ServiceError, chain};
 use crate::tasks::{OnEnd, Tasks};
 
-/// Readings in one transaction: some hundred rows of usage at most.
+/// Readings that are in memory at a time.
 const BATCH: u32 = 500;
+/// About so many rows of usage are written in one transaction: the store has one writer.
+const ROWS: usize = 10_000;
 /// Whoever asks for usage rolls up first, so this only bounds what there is to do then. In a minute several
-/// readings of a container come together in one row, and the store's one writer is free for starts.
+/// readings of a container come together in one row.
 const EVERY: Duration = Duration::from_mins(1);
+
+/// Which row of usage.
+type HourKey = (Timestamp, TenantId, Option<ContainerId>, Meter);
 
 /// Rolls up in the background until the agent stops.
 pub(crate) fn roll_up(metering: &Metering, db: Db, tasks: &Tasks) {
@@ -44,14 +51,15 @@ impl Metering {
         loop {
             let host = self.host();
             let from = usage::watermark(&mut db.one().await?, host).await?;
-            let readings = self.0.journal.read_from(from, BATCH).await?;
-            let Some((to, _)) = readings.last() else { return Ok(()) };
-            let to = *to;
+            let (to, sums) = self.sums_after(from).await?;
+            if to == from {
+                return Ok(());
+            }
             // Lost with its watermark, if at all: then it is computed again.
             let mut tx = db.begin_unsynced().await?;
             let mut names = Names::default();
-            let mut additions: Vec<UsageHour> = Vec::new();
-            for part in readings.iter().flat_map(|(_, reading)| window::parts(reading)) {
+            let mut additions: Vec<UsageHour> = Vec::with_capacity(sums.len());
+            for part in sums.into_values() {
                 let tenant = names.tenant(&mut tx, &part.tenant).await?;
                 let (container, labels) = match &part.container {
                     Some(id) => names.container(&mut tx, id).await?,
@@ -65,7 +73,37 @@ impl Metering {
             }
         }
     }
+
+    /// What the readings after this one add to each hour, and which is the last of them. A row is written once
+    /// for all of them, which is what a roll-up costs.
+    async fn sums_after(&self, from: i64) -> Result<(i64, BTreeMap<HourKey, UsagePart>)> {
+        let (mut to, mut sums) = (from, BTreeMap::new());
+        while sums.len() < ROWS {
+            let readings = self.0.journal.read_from(to, BATCH).await?;
+            let Some((last, _)) = readings.last() else { break };
+            to = *last;
+            for part in readings.iter().flat_map(|(_, reading)| window::parts(reading)) {
+                match sums.entry((part.hour, part.tenant.clone(), part.container.clone(), part.meter)) {
+                    Entry::Vacant(first) => {
+                        first.insert(part);
+                    }
+                    Entry::Occupied(mut sum) => {
+                        let sum: &mut UsagePart = sum.get_mut();
+                        let quantity = sum.quantity.checked_add(part.quantity);
+                        sum.quantity = quantity
+                            .ok_or_else(|| ServiceError::internal("usage cannot be added up", Overflow))?;
+                        sum.quality = sum.quality.and(part.quality);
+                    }
+                }
+            }
+        }
+        Ok((to, sums))
+    }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("an hour's quantity has more than 128 bits")]
+struct Overflow;
 
 /// Names and labels as they are now; what was removed in the meantime keeps its id.
 #[derive(Default)]

@@ -24,6 +24,7 @@ use wharf_shim::state::{STATE_VERSION, StateError, StateFile, boot_id};
 
 use super::{Life, Supervisor};
 use crate::exec::Execs;
+use crate::host;
 use crate::oom::OomWatch;
 use crate::output::{Streams, new_buffer};
 
@@ -117,18 +118,18 @@ pub(super) fn create(id: &str, generation: u64, spec: OwnedFd) -> Result<Supervi
 
 fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervisor, CreateError> {
     let run_dir = RunDir::new(&spec.run_dir);
-    let layout = Layout::detect()?;
+    let layout = host::layout()?;
     let (mut streams, theirs) = Streams::new(&spec.process).map_err(CreateError::Streams)?;
     state.pipes = pipes(&theirs).map_err(CreateError::Streams)?;
     let mut tools = None;
-    let mut meanwhile = || tools = Some(Tools::open(&layout, spec, &run_dir));
+    let mut meanwhile = || tools = Some(Tools::open(layout, spec, &run_dir));
     // From here on an early return ends the container: that is what dropping it does.
     let mut created =
-        wharf_runtime::launch::create_in(&layout, spec, theirs, &Gate::Supervisor, &mut meanwhile)
+        wharf_runtime::launch::create_in(layout, spec, theirs, &Gate::Supervisor, &mut meanwhile)
             .map_err(CreateError::Launch)?;
     failpoint::reach("shim.start.built");
     // One that was restored was not waited for.
-    let tools = tools.unwrap_or_else(|| Tools::open(&layout, spec, &run_dir));
+    let tools = tools.unwrap_or_else(|| Tools::open(layout, spec, &run_dir));
     let Tools { cgroup, mut usage, oom, log, listener } = tools?;
     let init = ProcessRef { pid: created.pid, start_time_ticks: created.start_time_ticks };
     state.init = Some(init);
