@@ -4,8 +4,8 @@
 //! and be unsound with its threads; so the agent asks this process. It runs from a sealed copy of its
 //! own program in memory, so that no container can overwrite the host's binary through
 //! `/proc/<pid>/exe` (CVE-2019-5736), and is not dumpable, so that none can look into it
-//! (CVE-2016-9962). Its whole state is its listener and its connections: if it dies, the agent
-//! starts another, and shims do not notice.
+//! (CVE-2016-9962). Its whole state is its listener, its connections and the doors of shims that wait for
+//! a launch: if it dies, those end, the agent starts another, and shims that have a container do not notice.
 //!
 //! One forge per run root: it holds a lock for its life. A newer agent asks an older forge to
 //! [`Request::Quit`] and starts its own.

@@ -1,8 +1,9 @@
 //! Opening a database, transactions, and the only three functions that touch an engine.
 //!
 //! SQLite: WAL, `synchronous = FULL` (a commit is on the disk) unless a transaction was begun
-//! unsynced, foreign keys on, one connection that writes and a few that only read. PostgreSQL: one pool. A writing transaction takes SQLite's
-//! write lock at once, so it cannot fail half-way because another one was faster.
+//! unsynced, foreign keys on, one connection that writes and a few that only read. PostgreSQL: one pool. A
+//! writing transaction takes SQLite's write lock at once, so it cannot fail half-way because another one
+//! was faster.
 
 use std::path::Path;
 use std::str::FromStr;
