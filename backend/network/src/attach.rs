@@ -22,6 +22,7 @@ use crate::ipam::gateway;
 use crate::names::{Instance, NameError};
 use crate::netlink::{self, Bridge, Link, Links, NetlinkError, Veth, in_time};
 use crate::nft::ruleset::{self, Share};
+use crate::nft::traffic::{Hairpin, TrafficReader};
 use crate::nft::{Change, Elements, Nft, NftError};
 use crate::ports;
 
@@ -157,6 +158,8 @@ struct State {
     book: Book,
     /// Tenants whose bridge and rules were made, as far as is known.
     made: BTreeSet<String>,
+    /// As the rules have it.
+    hairpin: Option<Hairpin>,
     next_port: u16,
 }
 
@@ -167,6 +170,7 @@ pub struct Network {
     mtu_bytes: u32,
     nft: Nft,
     elements: Arc<Elements>,
+    traffic: Arc<TrafficReader>,
     state: Mutex<State>,
     making: Semaphore,
     deleting: Semaphore,
@@ -183,6 +187,7 @@ impl Network {
         let instance = Instance::new(&config.instance).map_err(NetworkError::Instance)?;
         let nft = Nft::find(config.nft.as_deref()).map_err(firewall(instance.name()))?;
         Ok(Self {
+            traffic: Arc::new(TrafficReader::new(&instance)),
             instance,
             mtu_bytes: config.mtu_bytes,
             nft,
@@ -199,6 +204,11 @@ impl Network {
         &self.instance
     }
 
+    /// Returns what reads how much each attached container sent and received.
+    pub fn traffic(&self) -> Arc<TrafficReader> {
+        Arc::clone(&self.traffic)
+    }
+
     /// Makes the kernel equal to `desired`: rules in one transaction, then bridges and links. Links of ours that
     /// nobody wants are deleted. Doing it twice changes nothing. Switches IPv4 forwarding on if it is off.
     ///
@@ -210,11 +220,14 @@ impl Network {
         let book = Book::new(&self.instance, desired).map_err(NetworkError::Desired)?;
         netlink::forward().await.map_err(link(name))?;
         let share = table_share();
-        let rules = |share| ruleset::replace(&self.instance, share, book.tenants(), book.attachments());
+        let hairpin = Hairpin::now();
+        let rules =
+            |share| ruleset::replace(&self.instance, share, hairpin, book.tenants(), book.attachments());
         let text = rules(share).map_err(naming)?;
         {
             let mut state = self.state();
             state.book = book.clone();
+            state.hairpin = Some(hairpin);
             state.made.clear();
             state.applied = false;
         }
@@ -224,6 +237,7 @@ impl Network {
             let text = rules(table_share()).map_err(naming)?;
             self.nft.commit(&text).await.map_err(firewall(name))?;
         }
+        self.forget_counters(&book).await?;
         let applied = in_time(self.apply_links(&book)).await.map_err(link(name))?;
         let mut state = self.state();
         state.made = book.tenants().map(|tenant| tenant.tenant_id.clone()).collect();
@@ -232,8 +246,30 @@ impl Network {
         Ok(applied)
     }
 
+    /// Removes what counts the traffic of addresses that are nobody's any more: a killed agent left it.
+    async fn forget_counters(&self, book: &Book) -> Result<(), NetworkError> {
+        let name = self.instance.name();
+        let traffic = self.traffic();
+        let counted = tokio::task::spawn_blocking(move || traffic.all()).await;
+        let counted =
+            counted.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|source| {
+                firewall(name)(NftError::Tables {
+                    table: self.instance.usage_table(),
+                    source: Arc::new(source),
+                })
+            })?;
+        let wanted: BTreeSet<Ipv4Addr> = book.attachments().map(|attachment| attachment.address).collect();
+        for address in counted.into_keys().filter(|address| !wanted.contains(address)) {
+            let elements = ruleset::counters(address).collect();
+            let removed = Arc::clone(&self.elements).change(&self.instance, Change::Remove, elements);
+            removed.await.map_err(firewall(name))?;
+        }
+        Ok(())
+    }
+
     /// Writes the rules anew if another program removed them, as a restart of a host's own firewall does (`nft
-    /// flush ruleset`): without them tenants reach each other. Returns whether it had to.
+    /// flush ruleset`): without them tenants reach each other. Also if bridges call the IP rules from now on, or
+    /// no more. Returns whether it had to.
     ///
     /// Looking costs some 10 µs.
     ///
@@ -241,14 +277,23 @@ impl Network {
     /// What the kernel refused.
     pub async fn heal(&self) -> Result<bool, NetworkError> {
         let name = self.instance.name();
-        if Arc::clone(&self.elements).are_there(name).await.map_err(firewall(name))? {
+        let hairpin = Hairpin::now();
+        let as_written = self.state().hairpin == Some(hairpin);
+        if Arc::clone(&self.elements).are_there(&self.instance).await.map_err(firewall(name))? && as_written {
             return Ok(false);
         }
         let _alone = self.whole.write().await;
         let text = {
             // Purged, or not set up yet: then there shall be none.
-            let Ok(state) = self.applied() else { return Ok(false) };
-            ruleset::replace(&self.instance, table_share(), state.book.tenants(), state.book.attachments())
+            let Ok(mut state) = self.applied() else { return Ok(false) };
+            state.hairpin = Some(hairpin);
+            ruleset::replace(
+                &self.instance,
+                table_share(),
+                hairpin,
+                state.book.tenants(),
+                state.book.attachments(),
+            )
         };
         self.nft.commit(&text.map_err(naming)?).await.map_err(firewall(name))?;
         Ok(true)
@@ -366,7 +411,7 @@ impl Network {
         let subject = format!("container {id}");
         let connected = async {
             let elements = ruleset::elements(&self.instance, &attachment).map_err(naming)?;
-            let rules = Arc::clone(&self.elements).change(self.instance.name(), Change::Add, elements);
+            let rules = Arc::clone(&self.elements).change(&self.instance, Change::Add, elements);
             let interface = self.instance.veth(id).map_err(naming)?;
             // Neither order matters: a link without its rules is mute, and rules without their link match nothing.
             let (rules, links) = tokio::join!(rules, self.connect(&tenant, &attachment, &interface, netns));
@@ -507,7 +552,7 @@ impl Network {
         let Some(attachment) = self.state().book.attachment(container_id).cloned() else { return Ok(()) };
         let elements = ruleset::elements(&self.instance, &attachment).map_err(naming)?;
         Arc::clone(&self.elements)
-            .change(self.instance.name(), Change::Remove, elements)
+            .change(&self.instance, Change::Remove, elements)
             .await
             .map_err(firewall(&format!("container {container_id}")))
     }

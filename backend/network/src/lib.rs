@@ -3,7 +3,8 @@
 //! Pure: [`ipam`] gives out addresses, [`desired`] says what shall be and finds contradictions, [`names`] makes
 //! kernel names, [`nft::ruleset`] makes the rules' text, [`ports`] decides about ports, [`hosts`] renders files.
 //! [`forwarding`] looks at other programs' firewalls.
-//! With effects: [`attach::Network`] brings it into the kernel through [`nft`] and [`netlink`].
+//! With effects: [`attach::Network`] brings it into the kernel through [`nft`] and [`netlink`], and
+//! [`nft::traffic`] reads what each container sent and received.
 #![forbid(unsafe_code)]
 
 pub mod attach;
@@ -19,3 +20,4 @@ pub mod ports;
 pub use attach::{Applied, Attached, Failures, Network, NetworkConfig, NetworkError};
 pub use desired::{Attachment, Desired, DesiredError, MacAddress, Protocol, PublishedPort, TenantNetwork};
 pub use names::Instance;
+pub use nft::traffic::{Class, Count, Direction, Traffic, TrafficReader};

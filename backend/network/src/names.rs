@@ -62,6 +62,11 @@ impl Instance {
         &self.name
     }
 
+    /// Returns the name of the nft tables that count traffic.
+    pub(crate) fn usage_table(&self) -> String {
+        format!("{}-usage", self.name)
+    }
+
     /// Returns the name of the bridge of the tenant with this index (in hexadecimal, so any `u32` fits).
     pub fn bridge(&self, index: u32) -> String {
         format!("{}b{index:x}", self.prefix)

@@ -162,7 +162,7 @@ impl Containers {
                 match network.heal().await {
                     Ok(false) => {}
                     Ok(true) => {
-                        tracing::error!("another program removed the firewall rules; they are written anew");
+                        tracing::error!("another program changed the firewall; its rules are written anew");
                     }
                     Err(error) => {
                         tracing::error!(error = chain(&error), "the firewall rules cannot be looked after");

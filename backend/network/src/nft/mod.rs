@@ -7,6 +7,7 @@
 mod elements;
 mod probe;
 pub mod ruleset;
+pub mod traffic;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,6 +22,8 @@ pub use elements::Change;
 pub(crate) use elements::Elements;
 pub use probe::try_rules;
 use ruleset::Element;
+
+use crate::names::Instance;
 
 /// Where `nft` is looked for: fixed, so that no environment decides what runs as root.
 const PLACES: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
@@ -92,24 +95,25 @@ impl Elements {
     /// Adds or removes the elements of one container, whole or not at all. Repeating it changes nothing.
     pub(crate) async fn change(
         self: Arc<Self>,
-        table: &str,
+        instance: &Instance,
         change: Change,
         elements: Vec<Element>,
     ) -> Result<(), NftError> {
-        let name = table.to_owned();
-        let committed = tokio::task::spawn_blocking(move || self.commit(&name, change, &elements)).await;
+        let names = instance.clone();
+        let committed = tokio::task::spawn_blocking(move || self.commit(&names, change, &elements)).await;
         committed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|source| {
-            NftError::Elements { table: table.to_owned(), change, source: Arc::new(source) }
+            NftError::Elements { table: instance.name().to_owned(), change, source: Arc::new(source) }
         })
     }
 
     /// Tells whether our tables are there.
-    pub(crate) async fn are_there(self: Arc<Self>, table: &str) -> Result<bool, NftError> {
-        let name = table.to_owned();
-        let asked = tokio::task::spawn_blocking(move || self.tables_are_there(&name)).await;
-        asked
-            .unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
-            .map_err(|source| NftError::Tables { table: table.to_owned(), source: Arc::new(source) })
+    pub(crate) async fn are_there(self: Arc<Self>, instance: &Instance) -> Result<bool, NftError> {
+        let names = instance.clone();
+        let asked = tokio::task::spawn_blocking(move || self.tables_are_there(&names)).await;
+        asked.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|source| NftError::Tables {
+            table: instance.name().to_owned(),
+            source: Arc::new(source),
+        })
     }
 }
 

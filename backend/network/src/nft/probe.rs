@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use super::ruleset::{Share, replace};
+use super::traffic::Hairpin;
 use super::{Nft, NftError};
 use crate::names::Instance;
 
@@ -18,7 +19,7 @@ pub fn try_rules() -> Result<(), NftError> {
     let refused = |message: String| NftError::Refused { message };
     // Longer than an agent's instance can be called, so that no table has this name.
     let instance = Instance::new("wharf-doctor-tries").map_err(|error| refused(error.to_string()))?;
-    let rules = replace(&instance, Share::of(0), std::iter::empty(), std::iter::empty())
+    let rules = replace(&instance, Share::of(0), Hairpin::Routed, std::iter::empty(), std::iter::empty())
         .map_err(|error| refused(error.to_string()))?;
     let mut child = Command::new(nft.binary())
         .args(["--check", "-f", "-"])

@@ -25,12 +25,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use super::traffic::{self, Class, Direction, Hairpin};
 use crate::desired::{Attachment, MacAddress, PublishedPort, TenantNetwork};
 use crate::names::{Instance, NameError};
 
 /// The nft tables' families: both are named after the instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
     Inet,
     Bridge,
 }
@@ -65,13 +66,15 @@ impl Share {
     }
 }
 
-/// Renders the transaction that replaces everything of the instance by what is given.
+/// Renders the transaction that replaces everything of the instance by what is given. What was counted for the
+/// containers that stay goes on; elements that count for others stay too.
 ///
 /// # Errors
 /// [`NameError`] for a container whose id cannot name a link.
 pub fn replace<'a>(
     instance: &Instance,
     share: Share,
+    hairpin: Hairpin,
     tenants: impl Iterator<Item = &'a TenantNetwork>,
     attachments: impl Iterator<Item = &'a Attachment>,
 ) -> Result<String, NameError> {
@@ -82,11 +85,19 @@ pub fn replace<'a>(
     for attachment in attachments {
         elements.attachment(instance, attachment)?;
     }
-    Ok(purge(instance) + &chains(instance, share) + &elements.statements(instance, "add"))
+    Ok(remove_rules(instance)
+        + &chains(instance, share)
+        + &traffic::tables(instance, hairpin)
+        + &elements.statements(instance, "add"))
 }
 
 /// Renders the transaction that removes everything of the instance, if anything is there.
 pub fn purge(instance: &Instance) -> String {
+    remove_rules(instance) + &traffic::purge(instance)
+}
+
+/// Renders the removal of the firewall.
+fn remove_rules(instance: &Instance) -> String {
     let table = instance.name();
     // `delete` fails on a table that is not there, and `destroy` is younger than Debian 12's nft.
     [Family::Inet, Family::Bridge]
@@ -127,6 +138,27 @@ pub(crate) enum Element {
         /// The container's address.
         address: Ipv4Addr,
     },
+    /// What counts one class of its traffic.
+    Counter {
+        /// With whom.
+        class: Class,
+        /// Which way.
+        direction: Direction,
+        /// Where it is seen.
+        family: Family,
+        /// The container's address.
+        address: Ipv4Addr,
+    },
+}
+
+/// The elements that count the traffic of this address.
+pub(crate) fn counters(address: Ipv4Addr) -> impl Iterator<Item = Element> {
+    traffic::SETS.into_iter().map(move |(class, direction, family)| Element::Counter {
+        class,
+        direction,
+        family,
+        address,
+    })
 }
 
 /// The elements of a container.
@@ -137,15 +169,22 @@ pub(crate) fn elements(instance: &Instance, attachment: &Attachment) -> Result<V
     let Attachment { address, mac, .. } = *attachment;
     let veth = instance.veth(&attachment.container_id)?;
     let ports = attachment.ports.iter().map(|port| Element::Published { port: *port, address });
-    Ok(std::iter::once(Element::Owner { veth, mac, address }).chain(ports).collect())
+    let rules = std::iter::once(Element::Owner { veth, mac, address }).chain(ports);
+    Ok(rules.chain(counters(address)).collect())
 }
 
 impl Element {
+    /// Whether it counts what it matches.
+    pub(super) const fn counts(&self) -> bool {
+        matches!(self, Self::Counter { .. })
+    }
+
     pub(super) fn set(&self) -> Set {
         match self {
             Self::Owner { .. } => Set::Owners,
             Self::Published { port, .. } if port.host_ip.is_unspecified() => Set::Published,
             Self::Published { .. } => Set::PublishedAt,
+            Self::Counter { class, direction, family, .. } => Set::Usage(*family, *class, *direction),
         }
     }
 
@@ -158,6 +197,7 @@ impl Element {
                 let at = if host_ip.is_unspecified() { String::new() } else { format!("{host_ip} . ") };
                 format!("{protocol} . {at}{host_port} : {address} . {container_port}")
             }
+            Self::Counter { address, .. } => address.to_string(),
         }
     }
 
@@ -178,6 +218,7 @@ impl Element {
                 }
                 register(&mut key, &port.host_port.to_be_bytes());
             }
+            Self::Counter { address, .. } => register(&mut key, &address.octets()),
         }
         key
     }
@@ -213,16 +254,26 @@ pub(super) enum Set {
     Published,
     /// Ports published on one address.
     PublishedAt,
+    /// As [`Self::Home`], where traffic is counted.
+    UsageHome,
+    /// Addresses whose traffic of this class is counted.
+    Usage(Family, Class, Direction),
 }
 
 impl Set {
-    pub(super) fn family_and_name(self) -> (Family, &'static str) {
+    /// Family and name of its table, and its own name.
+    pub(super) fn place(self, instance: &Instance) -> (Family, String, &'static str) {
+        let rules = |family, name| (family, instance.name().to_owned(), name);
         match self {
-            Self::Owners => (Family::Bridge, "owners"),
-            Self::Home => (Family::Inet, "home"),
-            Self::Subnets => (Family::Inet, "subnets"),
-            Self::Published => (Family::Inet, "published"),
-            Self::PublishedAt => (Family::Inet, "published_at"),
+            Self::Owners => rules(Family::Bridge, "owners"),
+            Self::Home => rules(Family::Inet, "home"),
+            Self::Subnets => rules(Family::Inet, "subnets"),
+            Self::Published => rules(Family::Inet, "published"),
+            Self::PublishedAt => rules(Family::Inet, "published_at"),
+            Self::UsageHome => (Family::Inet, instance.usage_table(), "home"),
+            Self::Usage(family, class, direction) => {
+                (family, instance.usage_table(), traffic::set_name(class, direction))
+            }
         }
     }
 }
@@ -238,7 +289,9 @@ impl Elements {
 
     fn tenant(&mut self, instance: &Instance, tenant: &TenantNetwork) {
         let bridge = instance.bridge(tenant.index);
-        self.push(Set::Home, format!("\"{bridge}\" . \"{bridge}\""));
+        for set in [Set::Home, Set::UsageHome] {
+            self.push(set, format!("\"{bridge}\" . \"{bridge}\""));
+        }
         self.push(Set::Subnets, tenant.subnet.trunc().to_string());
     }
 
@@ -252,8 +305,8 @@ impl Elements {
     /// Renders one statement a set.
     fn statements(&self, instance: &Instance, verb: &str) -> String {
         let statement = |(set, elements): (&Set, &Vec<String>)| {
-            let (family, name) = set.family_and_name();
-            format!("{verb} element {family} {} {name} {{ {} }}\n", instance.name(), elements.join(", "))
+            let (family, table, name) = set.place(instance);
+            format!("{verb} element {family} {table} {name} {{ {} }}\n", elements.join(", "))
         };
         self.0.iter().map(statement).collect()
     }
@@ -372,8 +425,12 @@ mod tests {
     #[test]
     fn a_container_is_one_owner_and_its_ports_in_the_kernels_registers() {
         let elements = elements(&wharf(), &attachment()).expect("a valid id");
+        let (counters, rules): (Vec<&Element>, Vec<&Element>) =
+            elements.iter().partition(|element| element.counts());
+        assert_eq!(counters.len(), 10, "each class and direction, and the tenant's on its bridge too");
+        assert!(counters.iter().all(|counter| counter.key() == [10, 201, 4, 2] && counter.value().is_none()));
         let parts: Vec<(Set, Vec<u8>, Option<Vec<u8>>)> =
-            elements.iter().map(|element| (element.set(), element.key(), element.value())).collect();
+            rules.iter().map(|element| (element.set(), element.key(), element.value())).collect();
         let to = Some(vec![10, 201, 4, 2, 0, 80, 0, 0]);
         let owner = [b"wharfv012345678\0".as_slice(), &[2, 0x57, 10, 201, 4, 2, 0, 0], &[10, 201, 4, 2]];
         assert_eq!(
@@ -392,19 +449,20 @@ mod tests {
         assert_eq!(
             add_tenant(&wharf(), &tenant()),
             "add element inet wharf home { \"wharfb1\" . \"wharfb1\" }\n\
-             add element inet wharf subnets { 10.201.4.0/22 }\n"
+             add element inet wharf subnets { 10.201.4.0/22 }\n\
+             add element inet wharf-usage home { \"wharfb1\" . \"wharfb1\" }\n"
         );
-        assert!(
-            remove_tenant(&wharf(), &tenant())
-                .ends_with("delete element inet wharf subnets { 10.201.4.0/22 }\n")
-        );
+        let removal = remove_tenant(&wharf(), &tenant());
+        assert!(removal.contains("\ndelete element inet wharf subnets { 10.201.4.0/22 }\n"), "{removal}");
     }
 
     #[test]
     fn a_replacement_begins_with_nothing_and_ends_with_all_elements() {
-        let text = replace(&wharf(), Share::of(262_144), [tenant()].iter(), [attachment()].iter())
+        let text = replace(&wharf(), Share::of(262_144), Hairpin::Routed, [tenant()].iter(), [attachment()].iter())
             .expect("valid names");
-        assert!(text.starts_with(&purge(&wharf())));
+        assert!(text.starts_with(&remove_rules(&wharf())));
+        assert!(!text.contains("delete table inet wharf-usage"), "what was counted stays");
+        assert!(text.contains("add element inet wharf-usage internet_out { 10.201.4.2 }\n"), "{text}");
         assert!(text.contains("iifname != \"wharfv*\" accept"));
         for element in [OWNER, ANYWHERE, LOOPBACK, "{ \"wharfb1\" . \"wharfb1\" }", "{ 10.201.4.0/22 }"] {
             assert!(text.contains(element), "{element}");
@@ -421,7 +479,7 @@ mod tests {
 
     #[test]
     fn no_statement_is_written_for_an_empty_set() {
-        let text = replace(&wharf(), Share::of(0), [].iter(), [].iter()).expect("valid names");
+        let text = replace(&wharf(), Share::of(0), Hairpin::Bridged, [].iter(), [].iter()).expect("valid names");
         assert!(!text.contains("element"));
     }
 }

@@ -6,3 +6,5 @@ mod lab;
 mod lifecycle;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod usage;
