@@ -2,15 +2,16 @@
 //! has changed, and at each second all of another tenth of them, with what they suffer. Beside it: if all
 //! of them had run in between.
 //!
-//! Real groups of ten tenants with a process in each and an interface `eth0` in a network of its own;
-//! most sleep, some work. Only the reading is timed, by the CPU clock of the reading thread, so that
-//! other work on the machine costs little more than cold caches. The network's counters are read by a
-//! second set of readers, and what those cost more is the network's.
+//! Real groups of ten tenants with a process in each; most sleep, some work. Only the reading is timed, by
+//! the CPU clock of the reading thread, so that other work on the machine costs little more than cold
+//! caches. Beside it what their networks' counters cost, which the kernel gives all at once.
 //!
 //! `WHARF_BENCH_ROUNDS` sets how many each tenant has, `WHARF_BENCH_SECONDS` how long they are read.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,6 +19,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use wharf_e2e::figures::{self, Bar, line};
+use wharf_network::{Attachment, Desired, MacAddress, Network, NetworkConfig, TenantNetwork, TrafficReader};
 use wharf_runtime::cgroup::{Cgroup, Layout};
 use wharf_runtime::usage::{Depth, Measured, UsageReader};
 
@@ -32,8 +34,8 @@ const FULL_EVERY: u32 = 10;
 const STRAIN_EVERY: u32 = 60;
 /// Of one core, without the network.
 const BAR_PERCENT: f64 = 1.0;
-/// Joins the groups as its own last deed, because the kernel lets one process move itself at once.
-const PROCESS: &str = "ip link add eth0 type veth peer name p0 && for file in $JOIN; do echo 0 > $file; done
+/// Joins the groups as its own deed, because the kernel lets one process move itself at once.
+const PROCESS: &str = "for file in $JOIN; do echo 0 > $file; done
 if [ \"$BUSY\" ]; then while :; do sleep 0.1; done; fi
 exec sleep 100000";
 
@@ -52,20 +54,17 @@ fn measure() -> Result<()> {
         count.div_ceil(BUSY),
         fleet.layout.kind()
     ))?;
-    let [groups, whole] = [fleet.readers(false)?, fleet.readers(true)?];
+    let groups = fleet.readers()?;
+    let traffic = counted(count)?;
     let seconds = std::env::var("WHARF_BENCH_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let seconds = seconds.unwrap_or(SECONDS);
-    let [mut own, mut all, mut ran] = [Duration::ZERO; 3];
+    let [mut own, mut network, mut ran] = [Duration::ZERO; 3];
     for second in 0..seconds {
         pause(Duration::from_secs(1))?;
-        // Neither always has the other's caches behind it.
-        if second % 2 == 0 {
-            own += spent(&groups, second, Depth::Changed)?;
-            all += spent(&whole, second, Depth::Changed)?;
-        } else {
-            all += spent(&whole, second, Depth::Changed)?;
-            own += spent(&groups, second, Depth::Changed)?;
-        }
+        own += spent(&groups, second, Depth::Changed)?;
+        let before = cpu_time()?;
+        ensure!(traffic.all()?.len() == count, "not all networks were counted");
+        network += cpu_time()?.saturating_sub(before);
     }
     for second in 0..seconds {
         pause(Duration::from_secs(1))?;
@@ -74,8 +73,36 @@ fn measure() -> Result<()> {
     let share = |spent: Duration| spent.as_secs_f64() * 100.0 / f64::from(seconds);
     let unit = " % of one core";
     Bar::AtMost(BAR_PERCENT).judge(&format!("counters of {count} groups"), share(own), unit)?;
-    figures::beside("their network's counters, every second", share(all) - share(own), unit)?;
+    figures::beside("their network's counters, every second", share(network), unit)?;
     figures::beside("the same groups if all of them ran", share(ran), unit)
+}
+
+/// Counters of so many networks, as if their containers were attached.
+fn counted(count: usize) -> Result<Arc<TrafficReader>> {
+    let subnet = |tenant: usize| format!("10.{tenant}.0.0/16").parse();
+    let tenant = |index: usize| -> Result<TenantNetwork> {
+        let tenant_id = format!("tnt_{index}");
+        Ok(TenantNetwork { tenant_id, index: u32::try_from(index)?, subnet: subnet(index)? })
+    };
+    let attachment = |number: usize| -> Result<Attachment> {
+        let [tenant, place] = [number % TENANTS, number / TENANTS + 2].map(u8::try_from);
+        let address = Ipv4Addr::new(10, tenant?, 0, place?);
+        Ok(Attachment {
+            container_id: format!("{number:09x}").repeat(7),
+            tenant_id: format!("tnt_{}", number % TENANTS),
+            address,
+            mac: MacAddress::of(address),
+            ports: Vec::new(),
+        })
+    };
+    let desired = Desired {
+        tenants: (0..TENANTS).map(tenant).collect::<Result<_>>()?,
+        attachments: (0..count).map(attachment).collect::<Result<_>>()?,
+    };
+    let network = Network::open(&NetworkConfig::new("wharf-bench"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(network.apply(&desired))?;
+    Ok(network.traffic())
 }
 
 /// CPU time of reading all of them once.
@@ -117,12 +144,12 @@ impl Fleet {
             let tenant = fleet.root.join(format!("tenant{}", number % TENANTS));
             let path = tenant.join(number.to_string());
             let group = Cgroup::create(&fleet.layout, &path)?;
-            let mut command = Command::new("unshare");
-            command.args(["--net", "sh", "-c", PROCESS]).env("JOIN", fleet.files_to_join(&path));
+            let mut command = Command::new("sh");
+            command.args(["-c", PROCESS]).env("JOIN", fleet.files_to_join(&path));
             if number % BUSY == 0 {
                 command.env("BUSY", "1");
             }
-            let child = command.stdin(Stdio::null()).spawn().context("start a process (unshare, ip)")?;
+            let child = command.stdin(Stdio::null()).spawn().context("start a process")?;
             fleet.members.push((path, child));
             while group.is_empty()? {
                 pause(Duration::from_millis(1))?;
@@ -141,10 +168,9 @@ impl Fleet {
         files.join(" ")
     }
 
-    fn readers(&self, network: bool) -> Result<Vec<UsageReader>> {
-        let open = |(path, child): &(PathBuf, Child)| {
-            let pid = if network { Some(i32::try_from(child.id()).context("a pid")?) } else { None };
-            let reader = UsageReader::open(&self.layout, path, pid)?;
+    fn readers(&self) -> Result<Vec<UsageReader>> {
+        let open = |(path, _): &(PathBuf, Child)| {
+            let reader = UsageReader::open(&self.layout, path)?;
             // As the agent does at a start: from then on it is the change that is read.
             reader.read(Depth::Full);
             reader.strain(true);

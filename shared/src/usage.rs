@@ -31,87 +31,97 @@ impl Measured {
     }
 }
 
-/// What is metered. Quantities are in the smallest unit, exact integers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Meter {
-    /// CPU time used, in nanoseconds.
-    CpuUsed,
+macro_rules! meters {
+    ($($(#[$doc:meta])* $meter:ident = $name:literal, $title:literal, $unit:literal, 10^$exponent:literal = $pricing_unit:literal;)*) => {
+        /// What is metered. Quantities are in the smallest unit, exact integers.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub enum Meter {
+            $($(#[$doc])* #[serde(rename = $name)] $meter,)*
+        }
+
+        impl Meter {
+            /// All meters, in the order of exports.
+            pub const ALL: [Self; { [$(Self::$meter),*].len() }] = [$(Self::$meter),*];
+
+            /// The word for it, as on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$meter => $name,)* }
+            }
+
+            /// What people call it.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$meter => $title,)* }
+            }
+
+            /// Unit of the exact integer quantity.
+            pub const fn unit(self) -> &'static str {
+                match self { $(Self::$meter => $unit,)* }
+            }
+
+            /// The unit that a price is for.
+            pub const fn pricing_unit(self) -> &'static str {
+                match self { $(Self::$meter => $pricing_unit,)* }
+            }
+
+            /// Ten to this power of [`Self::unit`] make one [`Self::pricing_unit`].
+            pub const fn pricing_unit_exponent(self) -> u32 {
+                match self { $(Self::$meter => $exponent,)* }
+            }
+        }
+    };
+}
+
+meters! {
+    /// CPU time used.
+    CpuUsed = "cpu_used", "CPU used", "cpu-nanoseconds", 10^9 = "Core-Seconds";
     /// CPU limit × time, in thousandths of a CPU times nanoseconds (an integer for every limit).
-    CpuReserved,
-    /// Memory in use × time, in byte-nanoseconds.
-    MemoryUsed,
-    /// Memory limit × time, in byte-nanoseconds.
-    MemoryReserved,
-    /// Bytes the container received.
-    NetworkIn,
-    /// Bytes the container sent.
-    NetworkOut,
+    CpuReserved = "cpu_reserved", "CPU reserved", "millicpu-nanoseconds", 10^12 = "Core-Seconds";
+    /// Memory in use × time.
+    MemoryUsed = "memory_used", "Memory used", "byte-nanoseconds", 10^18 = "GB-Seconds";
+    /// Memory limit × time.
+    MemoryReserved = "memory_reserved", "Memory reserved", "byte-nanoseconds", 10^18 = "GB-Seconds";
+    /// Received from outside the host. All traffic is counted in bytes of IP packets as the host sees them.
+    NetworkInternetIn = "network_internet_in", "Network in, internet", "bytes", 10^9 = "GB";
+    /// Sent to outside the host.
+    NetworkInternetOut = "network_internet_out", "Network out, internet", "bytes", 10^9 = "GB";
+    /// Received from containers of the same tenant.
+    NetworkTenantIn = "network_tenant_in", "Network in, same tenant", "bytes", 10^9 = "GB";
+    /// Sent to containers of the same tenant.
+    NetworkTenantOut = "network_tenant_out", "Network out, same tenant", "bytes", 10^9 = "GB";
+    /// Received from containers of other tenants.
+    NetworkCrossIn = "network_cross_in", "Network in, other tenants", "bytes", 10^9 = "GB";
+    /// Sent to containers of other tenants.
+    NetworkCrossOut = "network_cross_out", "Network out, other tenants", "bytes", 10^9 = "GB";
+    /// Received from the host itself.
+    NetworkHostIn = "network_host_in", "Network in, host", "bytes", 10^9 = "GB";
+    /// Sent to the host itself.
+    NetworkHostOut = "network_host_out", "Network out, host", "bytes", 10^9 = "GB";
     /// Bytes read from block devices.
-    BlockRead,
+    BlockRead = "block_read", "Block read", "bytes", 10^9 = "GB";
     /// Bytes written to block devices.
-    BlockWrite,
+    BlockWrite = "block_write", "Block write", "bytes", 10^9 = "GB";
 }
 
 impl Meter {
-    /// All meters, in the order of exports.
-    pub const ALL: [Self; 8] = [
-        Self::CpuUsed,
-        Self::CpuReserved,
-        Self::MemoryUsed,
-        Self::MemoryReserved,
-        Self::NetworkIn,
-        Self::NetworkOut,
-        Self::BlockRead,
-        Self::BlockWrite,
-    ];
-
-    /// The word for it, as on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CpuUsed => "cpu_used",
-            Self::CpuReserved => "cpu_reserved",
-            Self::MemoryUsed => "memory_used",
-            Self::MemoryReserved => "memory_reserved",
-            Self::NetworkIn => "network_in",
-            Self::NetworkOut => "network_out",
-            Self::BlockRead => "block_read",
-            Self::BlockWrite => "block_write",
-        }
-    }
-
     /// The meter of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|meter| meter.as_str() == name)
     }
 
-    /// Unit of the exact integer quantity.
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Self::CpuUsed => "cpu-nanoseconds",
-            Self::CpuReserved => "millicpu-nanoseconds",
-            Self::MemoryUsed | Self::MemoryReserved => "byte-nanoseconds",
-            Self::NetworkIn | Self::NetworkOut | Self::BlockRead | Self::BlockWrite => "bytes",
-        }
-    }
-
-    /// The unit that a price is for.
-    pub const fn pricing_unit(self) -> &'static str {
-        match self {
-            Self::CpuUsed | Self::CpuReserved => "Core-Seconds",
-            Self::MemoryUsed | Self::MemoryReserved => "GB-Seconds",
-            Self::NetworkIn | Self::NetworkOut | Self::BlockRead | Self::BlockWrite => "GB",
-        }
-    }
-
-    /// Ten to this power of [`Self::unit`] make one [`Self::pricing_unit`].
-    pub const fn pricing_unit_exponent(self) -> u32 {
-        match self {
-            Self::CpuUsed | Self::NetworkIn | Self::NetworkOut | Self::BlockRead | Self::BlockWrite => 9,
-            Self::CpuReserved => 12,
-            Self::MemoryUsed | Self::MemoryReserved => 18,
-        }
+    /// Whether it counts traffic of one class: a reading has such a meter from its first byte on.
+    pub const fn is_network(self) -> bool {
+        matches!(
+            self,
+            Self::NetworkInternetIn
+                | Self::NetworkInternetOut
+                | Self::NetworkTenantIn
+                | Self::NetworkTenantOut
+                | Self::NetworkCrossIn
+                | Self::NetworkCrossOut
+                | Self::NetworkHostIn
+                | Self::NetworkHostOut
+        )
     }
 }
 

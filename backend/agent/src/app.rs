@@ -104,16 +104,17 @@ impl App {
         );
         vacate(engine.layout(), &config.cgroup_parent)
             .context("make room in the containers' control group")?;
+        let network =
+            wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
+                .context("prepare the network")?;
         let metering = Metering::new(
             journal,
             engine.layout().clone(),
             Arc::clone(&clock),
             boot_id().context("read the boot id")?,
+            network.traffic(),
             billing.pricer(),
         );
-        let network =
-            wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
-                .context("prepare the network")?;
         let archives = Archives::new(&config.state_dir);
         let deps = Arc::new(Deps {
             config: Arc::clone(&config),

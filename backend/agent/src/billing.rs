@@ -230,12 +230,17 @@ impl Billing {
     /// Prices live views by the book in force at their moment.
     pub(crate) fn pricer(&self) -> Box<Pricer> {
         let billing = self.clone();
-        Box::new(move |point, limits| billing.rate(point, limits))
+        Box::new(move |point, limits, traffic| billing.rate(point, limits, traffic))
     }
 
-    fn rate(&self, point: &MetricsPoint, limits: ReadingLimits) -> (Decimal, String) {
+    fn rate(
+        &self,
+        point: &MetricsPoint,
+        limits: ReadingLimits,
+        traffic: &[(Meter, u64)],
+    ) -> (Decimal, String) {
         let books = Arc::clone(&self.0.books.read().unwrap_or_else(PoisonError::into_inner));
-        let rate = |book| rating::rate_per_hour(book, &flows(point, limits));
+        let rate = |book| rating::rate_per_hour(book, &flows(point, limits, traffic));
         let amount = books.at(point.at).map_or_else(Amount::zero, rate);
         // A rate of more than 60 digits is not one that anybody is shown.
         (amount.to_decimal().unwrap_or_else(|_| Decimal::zero()), books.currency().to_owned())
@@ -289,20 +294,20 @@ async fn find_container(tx: &mut Tx, scope: &Scope, text: &str) -> Result<Contai
 }
 
 /// What a second like this one counts, by meter.
-fn flows(point: &MetricsPoint, limits: ReadingLimits) -> Vec<Flow> {
+fn flows(point: &MetricsPoint, limits: ReadingLimits, traffic: &[(Meter, u64)]) -> Vec<Flow> {
     const CPU_NS_PER_MILLI: u64 = SECOND_NS / 1_000;
     let counted = [
         (Meter::CpuUsed, point.cpu_millis.value(), CPU_NS_PER_MILLI),
         (Meter::CpuReserved, limits.cpu_millis.map(u64::from), CPU_NS_PER_MILLI),
         (Meter::MemoryUsed, point.memory_current_bytes.value(), SECOND_NS),
         (Meter::MemoryReserved, limits.memory_bytes, SECOND_NS),
-        (Meter::NetworkIn, point.network_receive_bytes_per_s.value(), 1),
-        (Meter::NetworkOut, point.network_transmit_bytes_per_s.value(), 1),
         (Meter::BlockRead, point.io_read_bytes_per_s.value(), 1),
         (Meter::BlockWrite, point.io_write_bytes_per_s.value(), 1),
     ];
+    let traffic = traffic.iter().map(|(meter, bytes)| (*meter, Some(*bytes), 1));
     counted
         .into_iter()
+        .chain(traffic)
         .filter_map(|(meter, value, per_unit)| {
             let quantity = u128::from(value?).saturating_mul(u128::from(per_unit));
             Some(Flow { meter, quantity, duration_ns: SECOND_NS })
@@ -375,8 +380,12 @@ mod tests {
             currency: String::new(),
         };
         let limits = ReadingLimits { cpu_millis: Some(500), memory_bytes: None };
-        let seen: Vec<_> = flows(&point, limits).iter().map(|flow| (flow.meter, flow.quantity)).collect();
+        let seen: Vec<_> = flows(&point, limits, &[(Meter::NetworkCrossOut, 9)])
+            .iter()
+            .map(|flow| (flow.meter, flow.quantity))
+            .collect();
         // Half a CPU for a second is half a second of CPU.
-        assert_eq!(seen, [(Meter::CpuUsed, 250_000_000), (Meter::CpuReserved, 500_000_000)]);
+        let cpu = [(Meter::CpuUsed, 250_000_000), (Meter::CpuReserved, 500_000_000)];
+        assert_eq!(seen, [cpu[0], cpu[1], (Meter::NetworkCrossOut, 9)]);
     }
 }

@@ -21,8 +21,11 @@ PRICING = {
     "cpu_reserved": ("millicpu-nanoseconds", "Core-Seconds", Decimal(10) ** 12),
     "memory_used": ("byte-nanoseconds", "GB-Seconds", Decimal(10) ** 18),
     "memory_reserved": ("byte-nanoseconds", "GB-Seconds", Decimal(10) ** 18),
-    "network_in": ("bytes", "GB", Decimal(10) ** 9),
-    "network_out": ("bytes", "GB", Decimal(10) ** 9),
+    **{
+        f"network_{other}_{way}": ("bytes", "GB", Decimal(10) ** 9)
+        for other in ("internet", "tenant", "cross", "host")
+        for way in ("in", "out")
+    },
     "block_read": ("bytes", "GB", Decimal(10) ** 9),
     "block_write": ("bytes", "GB", Decimal(10) ** 9),
 }

@@ -92,7 +92,7 @@ pub(crate) const COLUMNS: [Column; 63] = [
     ("ServiceName", |row, _| service(row.usage.meter).name.to_owned()),
     ("ServiceSubcategory", |row, _| service(row.usage.meter).subcategory.to_owned()),
     ("SkuId", |row, _| row.usage.meter.as_str().to_owned()),
-    ("SkuMeter", |row, _| title(row.usage.meter).to_owned()),
+    ("SkuMeter", |row, _| row.usage.meter.title().to_owned()),
     ("SkuPriceDetails", NULL),
     ("SkuPriceId", |row, _| format!("{}.standard", row.usage.meter.as_str())),
     ("SubAccountId", |row, _| row.usage.tenant.to_string()),
@@ -144,7 +144,7 @@ fn tags(row: &RatedRow, _: &FocusContext) -> String {
 
 fn description(row: &RatedRow) -> String {
     use wharf_shared::usage::Quality;
-    let mut text = title(row.usage.meter).to_owned();
+    let mut text = row.usage.meter.title().to_owned();
     if row.usage.container.is_none() {
         text.push_str(" outside containers");
     }
@@ -168,25 +168,12 @@ pub(crate) const fn service(meter: Meter) -> Service {
         Meter::CpuUsed | Meter::CpuReserved | Meter::MemoryUsed | Meter::MemoryReserved => {
             Service { name: "Container Host", category: "Compute", subcategory: "Containers" }
         }
-        Meter::NetworkIn | Meter::NetworkOut => {
-            Service { name: "Container Network", category: "Networking", subcategory: "Network Connectivity" }
-        }
         Meter::BlockRead | Meter::BlockWrite => {
             Service { name: "Container Storage", category: "Storage", subcategory: "Block Storage" }
         }
-    }
-}
-
-const fn title(meter: Meter) -> &'static str {
-    match meter {
-        Meter::CpuUsed => "CPU time used",
-        Meter::CpuReserved => "CPU reserved",
-        Meter::MemoryUsed => "Memory used",
-        Meter::MemoryReserved => "Memory reserved",
-        Meter::NetworkIn => "Network bytes received",
-        Meter::NetworkOut => "Network bytes sent",
-        Meter::BlockRead => "Block device bytes read",
-        Meter::BlockWrite => "Block device bytes written",
+        _ => {
+            Service { name: "Container Network", category: "Networking", subcategory: "Network Connectivity" }
+        }
     }
 }
 

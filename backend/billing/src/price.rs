@@ -167,7 +167,11 @@ mod tests {
         assert_eq!(price(10).as_deref(), Some("1"));
         assert_eq!(price(19).as_deref(), Some("1"));
         assert_eq!(price(20).as_deref(), Some("2"));
-        assert!(books.at(Timestamp(10 * HOUR_US)).is_some_and(|book| book.price(Meter::NetworkIn).is_zero()));
+        assert!(
+            books
+                .at(Timestamp(10 * HOUR_US))
+                .is_some_and(|book| book.price(Meter::NetworkInternetIn).is_zero())
+        );
         assert_eq!((books.currency(), PriceBooks::default().currency()), ("EUR", NO_CURRENCY));
     }
 

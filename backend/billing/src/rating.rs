@@ -171,7 +171,7 @@ pub(crate) mod tests {
                 (Meter::CpuUsed, "0.0000105"),
                 (Meter::CpuReserved, "0.0000105"),
                 (Meter::MemoryReserved, "0.0000011"),
-                (Meter::NetworkOut, "0.08"),
+                (Meter::NetworkInternetOut, "0.08"),
             ],
             false,
         );
@@ -180,8 +180,8 @@ pub(crate) mod tests {
             (Meter::CpuUsed, 230_123_456_000, "0.002416296288"),
             (Meter::MemoryReserved, 24_159_191_040_000_000_000, "0.000026575110144"),
             (Meter::MemoryReserved, 116_836_532_224_000_000_000, "0.0001285201854464"),
-            (Meter::NetworkOut, 610_612_736, "0.04884901888"),
-            (Meter::NetworkIn, u128::MAX, "0"),
+            (Meter::NetworkInternetOut, 610_612_736, "0.04884901888"),
+            (Meter::NetworkInternetIn, u128::MAX, "0"),
         ] {
             let rated = rate(&books, usage(Some(1), meter, quantity));
             assert_eq!(rated.amount.to_string(), amount, "{meter:?}");

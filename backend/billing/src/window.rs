@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_the_containers_do_not_explain_is_unattributed() {
-        let deltas = [(Meter::CpuUsed, 100), (Meter::NetworkIn, 5), (Meter::MemoryUsed, 5)];
+        let deltas = [(Meter::CpuUsed, 100), (Meter::NetworkInternetIn, 5), (Meter::MemoryUsed, 5)];
         let whole = reading(false, 0, SECOND_US, &deltas);
         let row = |part: UsagePart| part.named("blue".to_owned(), String::new(), BTreeMap::new());
         let mut rows: Vec<_> = parts(&whole).into_iter().map(row).collect();

@@ -4,12 +4,11 @@
 //! 59.7 µs with open and close), and as few of them as a [`Depth`] needs. A counter is a [`Measured`]: read, impossible on this host, not
 //! asked for, or unreadable with the reason. Nothing is ever 0 because it could not be read.
 //!
-//! Sources: `cgroup-v2.rst`, `cgroup-v1/{cpuacct,memory,pids}.rst`, proc(5) for `net/dev`. On a
+//! Sources: `cgroup-v2.rst`, `cgroup-v1/{cpuacct,memory,pids}.rst`. On a
 //! hybrid host CPU time comes from the unified group, which counts a process from its very birth.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -22,9 +21,6 @@ use crate::cgroup::{Cgroup, CgroupError, Controller, Layout, LayoutKind};
 
 /// Bytes for the largest file that is read (`memory.stat` has about 1.5 KiB).
 const BUFFER_BYTES: usize = 16 * 1024;
-
-/// The interface of a container that is counted.
-const INTERFACE: &str = "eth0";
 
 /// One counter at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,14 +87,6 @@ pub struct Counters {
     pub io_reads: Measured,
     /// Write operations.
     pub io_writes: Measured,
-    /// Bytes that came in.
-    pub network_receive_bytes: Measured,
-    /// Bytes that went out.
-    pub network_transmit_bytes: Measured,
-    /// Packets that came in.
-    pub network_receive_packets: Measured,
-    /// Packets that went out.
-    pub network_transmit_packets: Measured,
 }
 
 /// What a container suffers under its limits and beside others, in all since its group was made.
@@ -180,14 +168,11 @@ pub struct UsageReader {
     oom: Source,
     pids: Source,
     io: Source,
-    network: Source,
     /// v1: `memory.failcnt`.
     failures: Source,
     /// Of the unified group, which has the files of PSI on a hybrid host too. These are opened when they
     /// are read: a thousand containers have too few descriptors to keep.
     unified: Source,
-    /// Set once the interface was seen: from then on its absence is an error.
-    interface_seen: AtomicBool,
 }
 
 /// What later readings that read less take over.
@@ -215,14 +200,12 @@ enum Swap {
 }
 
 impl UsageReader {
-    /// Opens the counters of the group at `relative`, and with `init_pid` those of its network.
-    ///
-    /// The network's stay readable after that process has ended, as long as this reader lives.
+    /// Opens the counters of the group at `relative`.
     ///
     /// # Errors
     /// When the group is nowhere, or a file is there but cannot be opened. A file that this kernel
     /// does not have makes its counters [`Measured::NotMeasurable`].
-    pub fn open(layout: &Layout, relative: &Path, init_pid: Option<i32>) -> Result<Self, UsageError> {
+    pub fn open(layout: &Layout, relative: &Path) -> Result<Self, UsageError> {
         let group = Cgroup::open(layout, relative)?;
         let v2 = layout.kind() == LayoutKind::V2;
         let open = |controller: Controller, v2_name: &str, v1_name: &str| {
@@ -237,7 +220,6 @@ impl UsageReader {
         let cpuacct = |name| {
             if unified_cpu.is_open() { Ok(Source::Absent) } else { open(Controller::CpuAcct, "", name) }
         };
-        let network = init_pid.map_or(Ok(Source::Absent), network_of)?;
         let throttle_names = if v2 {
             ThrottleNames { time: "throttled_usec", unit_ns: 1000 }
         } else {
@@ -276,20 +258,9 @@ impl UsageReader {
             pids: open(Controller::Pids, "pids.current", "pids.current")?,
             // v1 charges buffered writes to nobody, so its figures are not what was written.
             io: open(Controller::BlkIo, "io.stat", "")?,
-            network,
             failures: open(Controller::Memory, "", "memory.failcnt")?,
             unified: group.unified_dir().map_or(Ok(Source::Absent), |dir| Source::open(&dir))?,
-            interface_seen: AtomicBool::new(false),
         })
-    }
-
-    /// Counts the network of this process too from now on, as if it had been given to [`Self::open`].
-    ///
-    /// # Errors
-    /// When its counters cannot be opened.
-    pub fn count_network(&mut self, init_pid: i32) -> Result<(), UsageError> {
-        self.network = network_of(init_pid)?;
-        Ok(())
     }
 
     /// Reads the counters.
@@ -345,23 +316,7 @@ impl UsageReader {
         let io = self.io.text(buffer);
         let [io_read_bytes, io_write_bytes, io_reads, io_writes] =
             ["rbytes=", "wbytes=", "rios=", "wios="].map(|name| io.sum_of(name));
-        let [
-            network_receive_bytes,
-            network_receive_packets,
-            network_transmit_bytes,
-            network_transmit_packets,
-        ] = self.network(buffer);
-        let counters = Counters {
-            io_read_bytes,
-            io_write_bytes,
-            io_reads,
-            io_writes,
-            network_receive_bytes,
-            network_transmit_bytes,
-            network_receive_packets,
-            network_transmit_packets,
-            ..own
-        };
+        let counters = Counters { io_read_bytes, io_write_bytes, io_reads, io_writes, ..own };
         last.counters = Some(counters);
         counters
     }
@@ -413,10 +368,6 @@ impl UsageReader {
             io_write_bytes: Measured::NotRead,
             io_reads: Measured::NotRead,
             io_writes: Measured::NotRead,
-            network_receive_bytes: Measured::NotRead,
-            network_transmit_bytes: Measured::NotRead,
-            network_receive_packets: Measured::NotRead,
-            network_transmit_packets: Measured::NotRead,
         }
     }
 
@@ -429,25 +380,6 @@ impl UsageReader {
         }
         self.legacy_cpu.each_ref().map(|file| file.text(buffer).number())
     }
-
-    /// Received bytes and packets, transmitted bytes and packets.
-    fn network(&self, buffer: &mut Vec<u8>) -> [Measured; 4] {
-        let text = match self.network.text_in_parts(buffer) {
-            Text::Read(text) => text,
-            other => return [other.failure(); 4],
-        };
-        let line = text.lines().find_map(|line| line.trim_start().strip_prefix(INTERFACE)?.strip_prefix(':'));
-        let Some(line) = line else {
-            let gone = self.interface_seen.load(Ordering::Relaxed);
-            return [if gone { unreadable(Errno::ENODEV) } else { Measured::NotMeasurable }; 4];
-        };
-        self.interface_seen.store(true, Ordering::Relaxed);
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        [0, 1, 8, 9].map(|at| {
-            let number = fields.get(at).and_then(|field| field.parse().ok());
-            number.map_or_else(|| unreadable(Errno::EBADMSG), Measured::Value)
-        })
-    }
 }
 
 /// A file that is kept open, or that this host does not have.
@@ -455,11 +387,6 @@ impl UsageReader {
 enum Source {
     Absent,
     Open(File),
-}
-
-/// The counters of a process's network.
-fn network_of(pid: i32) -> Result<Source, UsageError> {
-    Source::open(Path::new(&format!("/proc/{pid}/net/dev")))
 }
 
 impl Source {
@@ -487,18 +414,6 @@ impl Source {
     fn text<'buffer>(&self, buffer: &'buffer mut Vec<u8>) -> Text<'buffer> {
         buffer.clear();
         self.read_on(buffer).map_or_else(|text| text, |_| Text::of(buffer))
-    }
-
-    /// The same of a file that the kernel gives line by line, at most a page at once.
-    fn text_in_parts<'buffer>(&self, buffer: &'buffer mut Vec<u8>) -> Text<'buffer> {
-        buffer.clear();
-        loop {
-            match self.read_on(buffer) {
-                Ok(0) => return Text::of(buffer),
-                Ok(_) => {}
-                Err(text) => return text,
-            }
-        }
     }
 
     /// Adds what comes after what is in the buffer, and says how much that was.
@@ -652,7 +567,7 @@ mod tests {
     fn a_v2_group_is_read_in_full() {
         let fixture = Fixture::new("v2", V2);
         let layout = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
-        let reader = UsageReader::open(&layout, Path::new("c"), None).expect("open");
+        let reader = UsageReader::open(&layout, Path::new("c")).expect("open");
         let early = reader.read(Depth::Live).counters;
         assert_eq!(early.memory_working_set_bytes, Measured::NotRead);
         assert_eq!(early.memory_swap_bytes, Measured::Value(77), "v2 has a file of its own for swap");
@@ -665,14 +580,13 @@ mod tests {
         assert_eq!(counters.oom_kills, Measured::Value(2));
         assert_eq!(counters.io_write_bytes, Measured::Value(202));
         assert_eq!(counters.io_reads, Measured::Value(4));
-        assert_eq!(counters.network_receive_bytes, Measured::NotMeasurable);
     }
 
     #[test]
     fn strain_is_what_the_kernel_counts_of_it_and_not_here_where_it_does_not() {
         let fixture = Fixture::new("strain", V2);
         let v2 = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
-        let strain = UsageReader::open(&v2, Path::new("c"), None).expect("open").strain(true);
+        let strain = UsageReader::open(&v2, Path::new("c")).expect("open").strain(true);
         assert_eq!(strain.memory_high_events, Measured::Value(4));
         assert_eq!(strain.memory_max_events, Measured::Value(5));
         assert_eq!(strain.cpu_pressure_us, Measured::Value(136));
@@ -680,7 +594,7 @@ mod tests {
         assert!(matches!(strain.io_pressure_us, Measured::Unreadable(_)));
         let fixture = Fixture::new("strain-v1", &[("c/memory.failcnt", "7\n")]);
         let v1 = Layout::of(None, [(Controller::Memory, fixture.0.clone())].into());
-        let strain = UsageReader::open(&v1, Path::new("c"), None).expect("open").strain(true);
+        let strain = UsageReader::open(&v1, Path::new("c")).expect("open").strain(true);
         assert_eq!(strain.memory_max_events, Measured::Value(7));
         assert_eq!(strain.memory_high_events, Measured::NotMeasurable);
         assert_eq!(strain.cpu_pressure_us, Measured::NotMeasurable);
@@ -701,7 +615,7 @@ mod tests {
             ],
         );
         let write = |file: &str, text: &str| std::fs::write(fixture.0.join(file), text).expect("file");
-        let reader = |layout| UsageReader::open(&layout, Path::new("c"), None).expect("open");
+        let reader = |layout| UsageReader::open(&layout, Path::new("c")).expect("open");
         let v1 = reader(Layout::of(None, [(Controller::Memory, fixture.0.join("v1"))].into()));
         let v2 = reader(Layout::of(Some(fixture.0.join("v2")), BTreeMap::new()));
         let memory = |reader: &UsageReader, depth| {
@@ -729,7 +643,7 @@ mod tests {
         let fixture = Fixture::new("rest", V2);
         let write = |file: &str, text: &str| std::fs::write(fixture.0.join(file), text).expect("file");
         let layout = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
-        let reader = UsageReader::open(&layout, Path::new("c"), None).expect("open");
+        let reader = UsageReader::open(&layout, Path::new("c")).expect("open");
         let seen = |depth| {
             let counters = reader.read(depth).counters;
             [counters.memory_current_bytes, counters.pids_current, counters.oom_kills, counters.io_reads]
@@ -757,7 +671,6 @@ mod tests {
         let fixture = Fixture::new("large", &[("c/pids.current", &"7".repeat(BUFFER_BYTES))]);
         let file = Source::open(&fixture.0.join("c/pids.current")).expect("open");
         assert!(matches!(file.text(&mut buffer()), Text::Failed(Errno::EFBIG)));
-        assert!(matches!(file.text_in_parts(&mut buffer()), Text::Failed(Errno::EFBIG)));
     }
 
     #[test]
@@ -781,8 +694,7 @@ mod tests {
             [Controller::Cpu, Controller::CpuAcct, Controller::Memory, Controller::Pids, Controller::BlkIo]
                 .map(|controller| (controller, fixture.0.join(controller.name())));
         let layout = Layout::of(None, legacy.into());
-        let counters =
-            UsageReader::open(&layout, Path::new("c"), None).expect("open").read(Depth::Full).counters;
+        let counters = UsageReader::open(&layout, Path::new("c")).expect("open").read(Depth::Full).counters;
         assert_eq!(counters.cpu_usage_ns, Measured::Value(123_456_789));
         assert_eq!(counters.cpu_user_ns, Measured::Value(100_000_000));
         assert_eq!(counters.cpu_throttled_ns, Measured::Value(999));
@@ -799,8 +711,7 @@ mod tests {
         files[0] = ("c/cpu.stat", "user_usec 1\n");
         let fixture = Fixture::new("broken", &files);
         let layout = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
-        let counters =
-            UsageReader::open(&layout, Path::new("c"), None).expect("open").read(Depth::Full).counters;
+        let counters = UsageReader::open(&layout, Path::new("c")).expect("open").read(Depth::Full).counters;
         assert!(matches!(counters.memory_current_bytes, Measured::Unreadable(_)));
         assert!(matches!(counters.memory_working_set_bytes, Measured::Unreadable(_)));
         assert!(matches!(counters.cpu_usage_ns, Measured::Unreadable(_)), "the line is missing");
@@ -811,7 +722,7 @@ mod tests {
     fn a_reading_survives_its_wire_form() {
         let fixture = Fixture::new("wire", V2);
         let layout = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
-        let reading = UsageReader::open(&layout, Path::new("c"), None).expect("open").read(Depth::Live);
+        let reading = UsageReader::open(&layout, Path::new("c")).expect("open").read(Depth::Live);
         let bytes = postcard::to_stdvec(&reading).expect("encode");
         assert_eq!(postcard::from_bytes::<Reading>(&bytes).expect("decode"), reading);
         assert!(reading.boot_ns > 0 && reading.realtime_us > 0);

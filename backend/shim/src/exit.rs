@@ -135,10 +135,6 @@ mod tests {
             io_write_bytes: value,
             io_reads: value,
             io_writes: value,
-            network_receive_bytes: value,
-            network_transmit_bytes: value,
-            network_receive_packets: value,
-            network_transmit_packets: value,
         };
         ExitRecord {
             version: EXIT_RECORD_VERSION,

@@ -175,10 +175,6 @@ fn exit_record(status: ExitStatus) -> ExitRecord {
         io_write_bytes: value,
         io_reads: value,
         io_writes: value,
-        network_receive_bytes: value,
-        network_transmit_bytes: value,
-        network_receive_packets: value,
-        network_transmit_packets: value,
     };
     ExitRecord {
         version: EXIT_RECORD_VERSION,

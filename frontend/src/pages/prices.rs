@@ -11,7 +11,7 @@ use crate::browser;
 use crate::components::{Check, Empty, Field, FormFailure, Modal, PageHead, Working, show};
 use crate::state::{Auth, Notices, Remote};
 use crate::view::create::of_field;
-use crate::view::{quantity, usage};
+use crate::view::quantity;
 
 /// The page.
 #[component]
@@ -60,7 +60,7 @@ fn book(view: &PriceBookView) -> AnyView {
         .map(|price| {
             view! {
                 <tr>
-                    <th scope="row">{usage::meter_name(price.meter)}</th>
+                    <th scope="row">{price.meter.title()}</th>
                     <td class="number">{price.unit_price.to_string()}" "{view.book.currency.clone()}</td>
                     <td>"per "{price.meter.pricing_unit()}</td>
                 </tr>
@@ -103,7 +103,7 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
             let typed = typed.get_untracked();
             if !typed.trim().is_empty() {
                 let unit_price: Decimal =
-                    typed.trim().parse().map_err(|error| format!("{}: {error}", usage::meter_name(meter)))?;
+                    typed.trim().parse().map_err(|error| format!("{}: {error}", meter.title()))?;
                 specs.push(PriceSpec { meter, unit_price });
             }
         }
@@ -150,7 +150,7 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
     let fields = prices
         .into_iter()
         .map(|(meter, typed)| {
-            let label = format!("{} per {}", usage::meter_name(meter), meter.pricing_unit());
+            let label = format!("{} per {}", meter.title(), meter.pricing_unit());
             view! { <Field label value=typed/> }
         })
         .collect_view();

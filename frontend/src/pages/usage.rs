@@ -182,7 +182,7 @@ fn line_row(line: &Line) -> AnyView {
         <tr>
             <td>{line.tenant.clone()}</td>
             <td>{name.to_owned()}{short}</td>
-            <td>{usage::meter_name(line.meter)}</td>
+            <td>{line.meter.title()}</td>
             <td class="number">{usage::quantity(line)}</td>
             <td>{quality}</td>
             <td class="number">{money::price(&line.amount, &line.currency)}</td>

@@ -127,21 +127,7 @@ const fn unit(meter: Meter) -> &'static str {
     match meter {
         Meter::CpuUsed | Meter::CpuReserved => "core-s",
         Meter::MemoryUsed | Meter::MemoryReserved => "GB-s",
-        Meter::NetworkIn | Meter::NetworkOut | Meter::BlockRead | Meter::BlockWrite => "GB",
-    }
-}
-
-/// The meter as people say it.
-pub(crate) const fn meter_name(meter: Meter) -> &'static str {
-    match meter {
-        Meter::CpuUsed => "CPU used",
-        Meter::CpuReserved => "CPU reserved",
-        Meter::MemoryUsed => "Memory used",
-        Meter::MemoryReserved => "Memory reserved",
-        Meter::NetworkIn => "Network in",
-        Meter::NetworkOut => "Network out",
-        Meter::BlockRead => "Block read",
-        Meter::BlockWrite => "Block write",
+        _ => "GB",
     }
 }
 
@@ -191,8 +177,8 @@ mod tests {
         let shown = |meter, number| {
             lines(&[row(0, meter, number, "0", Quality::Measured)]).iter().map(quantity).collect::<String>()
         };
-        assert_eq!(shown(Meter::NetworkIn, "126"), "<\u{202f}0.000001 GB");
-        assert_eq!(shown(Meter::NetworkIn, "0"), "0 GB");
+        assert_eq!(shown(Meter::NetworkInternetIn, "126"), "<\u{202f}0.000001 GB");
+        assert_eq!(shown(Meter::NetworkInternetIn, "0"), "0 GB");
         assert_eq!(shown(Meter::CpuUsed, "2951000"), "0.002951 core-s");
     }
 

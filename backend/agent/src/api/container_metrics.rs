@@ -6,10 +6,11 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::containers::ContainerRecord;
-use crate::metering::{Counters, Measured, Reading};
+use crate::metering::{Look, Measured};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use wharf_network::Direction;
 use wharf_shared::id::ContainerId;
 use wharf_shared::permission::Permission;
 
@@ -20,29 +21,44 @@ use crate::error::{Result, ServiceError};
 
 /// One series: cAdvisor's name, its type, its counter, and ten to this power of the counter's unit
 /// make one of the series' unit.
-type Series = (&'static str, &'static str, fn(&Counters) -> Measured, u32);
+type Series = (&'static str, &'static str, fn(&Look) -> Measured, u32);
 
 const SERIES: [Series; 20] = [
-    ("container_cpu_usage_seconds_total", "counter", |c| c.cpu_usage_ns, 9),
-    ("container_cpu_user_seconds_total", "counter", |c| c.cpu_user_ns, 9),
-    ("container_cpu_system_seconds_total", "counter", |c| c.cpu_system_ns, 9),
-    ("container_cpu_cfs_periods_total", "counter", |c| c.cpu_periods, 0),
-    ("container_cpu_cfs_throttled_periods_total", "counter", |c| c.cpu_throttled_periods, 0),
-    ("container_cpu_cfs_throttled_seconds_total", "counter", |c| c.cpu_throttled_ns, 9),
-    ("container_memory_usage_bytes", "gauge", |c| c.memory_current_bytes, 0),
-    ("container_memory_working_set_bytes", "gauge", |c| c.memory_working_set_bytes, 0),
-    ("container_memory_max_usage_bytes", "gauge", |c| c.memory_peak_bytes, 0),
-    ("container_memory_swap", "gauge", |c| c.memory_swap_bytes, 0),
-    ("container_oom_events_total", "counter", |c| c.oom_kills, 0),
-    ("container_processes", "gauge", |c| c.pids_current, 0),
-    ("container_fs_reads_bytes_total", "counter", |c| c.io_read_bytes, 0),
-    ("container_fs_writes_bytes_total", "counter", |c| c.io_write_bytes, 0),
-    ("container_fs_reads_total", "counter", |c| c.io_reads, 0),
-    ("container_fs_writes_total", "counter", |c| c.io_writes, 0),
-    ("container_network_receive_bytes_total", "counter", |c| c.network_receive_bytes, 0),
-    ("container_network_transmit_bytes_total", "counter", |c| c.network_transmit_bytes, 0),
-    ("container_network_receive_packets_total", "counter", |c| c.network_receive_packets, 0),
-    ("container_network_transmit_packets_total", "counter", |c| c.network_transmit_packets, 0),
+    ("container_cpu_usage_seconds_total", "counter", |c| c.reading.counters.cpu_usage_ns, 9),
+    ("container_cpu_user_seconds_total", "counter", |c| c.reading.counters.cpu_user_ns, 9),
+    ("container_cpu_system_seconds_total", "counter", |c| c.reading.counters.cpu_system_ns, 9),
+    ("container_cpu_cfs_periods_total", "counter", |c| c.reading.counters.cpu_periods, 0),
+    ("container_cpu_cfs_throttled_periods_total", "counter", |c| c.reading.counters.cpu_throttled_periods, 0),
+    ("container_cpu_cfs_throttled_seconds_total", "counter", |c| c.reading.counters.cpu_throttled_ns, 9),
+    ("container_memory_usage_bytes", "gauge", |c| c.reading.counters.memory_current_bytes, 0),
+    ("container_memory_working_set_bytes", "gauge", |c| c.reading.counters.memory_working_set_bytes, 0),
+    ("container_memory_max_usage_bytes", "gauge", |c| c.reading.counters.memory_peak_bytes, 0),
+    ("container_memory_swap", "gauge", |c| c.reading.counters.memory_swap_bytes, 0),
+    ("container_oom_events_total", "counter", |c| c.reading.counters.oom_kills, 0),
+    ("container_processes", "gauge", |c| c.reading.counters.pids_current, 0),
+    ("container_fs_reads_bytes_total", "counter", |c| c.reading.counters.io_read_bytes, 0),
+    ("container_fs_writes_bytes_total", "counter", |c| c.reading.counters.io_write_bytes, 0),
+    ("container_fs_reads_total", "counter", |c| c.reading.counters.io_reads, 0),
+    ("container_fs_writes_total", "counter", |c| c.reading.counters.io_writes, 0),
+    ("container_network_receive_bytes_total", "counter", |c| c.total(Direction::In, |count| count.bytes), 0),
+    (
+        "container_network_transmit_bytes_total",
+        "counter",
+        |c| c.total(Direction::Out, |count| count.bytes),
+        0,
+    ),
+    (
+        "container_network_receive_packets_total",
+        "counter",
+        |c| c.total(Direction::In, |count| count.packets),
+        0,
+    ),
+    (
+        "container_network_transmit_packets_total",
+        "counter",
+        |c| c.total(Direction::Out, |count| count.packets),
+        0,
+    ),
 ];
 
 /// Shows every running container's counters to those who may see the host.
@@ -58,13 +74,13 @@ pub(super) async fn show(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Re
 
 fn write(
     text: &mut String,
-    readings: &[(ContainerId, Reading)],
+    readings: &[(ContainerId, Look)],
     rows: &HashMap<ContainerId, Arc<ContainerRecord>>,
 ) -> std::fmt::Result {
     for (name, kind, counter, exponent) in SERIES {
         writeln!(text, "# TYPE {name} {kind}")?;
-        for (id, reading) in readings {
-            let (Some(row), Measured::Value(value)) = (rows.get(id), counter(&reading.counters)) else {
+        for (id, look) in readings {
+            let (Some(row), Measured::Value(value)) = (rows.get(id), counter(look)) else {
                 continue;
             };
             let labels = format!(

@@ -30,7 +30,7 @@ use super::{Deps, filter, label, plan};
 use crate::checkpoints::IMAGES;
 use crate::engine::{Created, EngineError, Found, Session, SessionError};
 use crate::error::{Result, ServiceError, chain};
-use crate::metering::{Network, Run};
+use crate::metering::Run;
 use crate::tasks::OnEnd;
 
 /// A supervisor whose run is over goes within this time.
@@ -244,7 +244,7 @@ pub(super) async fn launch(
         generation,
         tenant: &row.tenant,
         cgroup,
-        network: network_before(row.spec.network),
+        address,
         limits: super::reading_limits(&row.spec.limits),
     };
     let lost = |init, ran| NotLaunched::Lost(Lost { cgroup: cgroup.to_owned(), init, ran });
@@ -275,11 +275,10 @@ pub(super) async fn launch(
     };
     let (pid, init) = (init.pid, init.pin().ok().flatten());
     failpoint::reach("agent.start.built");
-    let run = Run { network: network_of(row.spec.network, pid), ..run };
     let started: Result<Vec<PortMapping>> = async {
         let ports = connect(deps, row, &network, network_namespace, address).await?;
         failpoint::reach("agent.start.connected");
-        deps.metering.watch(run, opened?)?;
+        deps.metering.watch(run, opened?);
         failpoint::reach("agent.start.metered");
         session.ask(Request::Start, &[]).await.map_err(|error| engine_failed(error.into()))?;
         Ok(ports)
@@ -334,22 +333,6 @@ async fn book_failed_start(deps: &Deps, row: &ContainerRecord) -> bool {
             );
             false
         }
-    }
-}
-
-/// What of its network is counted before it is built.
-const fn network_before(network: NetworkMode) -> Network {
-    match network {
-        NetworkMode::Host => Network::Host,
-        NetworkMode::Tenant | NetworkMode::None => Network::ToBeMade,
-    }
-}
-
-/// What of the network of this first process is counted.
-pub(super) const fn network_of(network: NetworkMode, pid: i32) -> Network {
-    match network {
-        NetworkMode::Host => Network::Host,
-        NetworkMode::Tenant | NetworkMode::None => Network::Of { pid },
     }
 }
 

@@ -18,8 +18,10 @@ mod rates;
 mod rollup;
 mod schedule;
 mod series;
+mod traffic;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,15 +32,18 @@ pub(crate) use rollup::roll_up;
 use schedule::{Turn, turn};
 use series::Series;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, broadcast};
+pub(crate) use traffic::Look;
+use wharf_network::{Traffic, TrafficReader};
 use wharf_runtime::cgroup::Layout;
-pub(crate) use wharf_runtime::usage::{Counters, Measured, Reading};
 use wharf_runtime::usage::{Depth, Strain, UsageError, UsageReader};
+pub(crate) use wharf_runtime::usage::{Measured, Reading};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::live::MetricsPoint;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::reading::{ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
 use wharf_shared::time::Timestamp;
+use wharf_shared::usage::Meter;
 use wharf_shim::exit::ExitRecord;
 use wharf_store::journal::Journal;
 
@@ -60,9 +65,12 @@ const STRAIN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Name in a final reading's source of the first process's CPU time.
 const INIT_CPU_US: &str = "init_cpu_us";
+/// Name in a reading's source of the address whose traffic is counted.
+const ADDRESS: &str = "address";
 
-/// Says what an hour at a point's rate costs, and in which currency.
-pub(crate) type Pricer = dyn Fn(&MetricsPoint, ReadingLimits) -> (Decimal, String) + Send + Sync;
+/// Says what an hour at a point's rate and with this traffic, in bytes a second, costs, and in which currency.
+pub(crate) type Pricer =
+    dyn Fn(&MetricsPoint, ReadingLimits, &[(Meter, u64)]) -> (Decimal, String) + Send + Sync;
 
 /// Why a reading is taken besides start, end and the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +93,12 @@ impl End {
         Self { reading: record.reading, init_cpu_us: record.init_cpu_us }
     }
 
-    fn records(&self, series: &mut Series) -> Vec<ReadingRecord> {
-        let mut records = series.advance(ReadingKind::Final, &self.reading);
+    fn records(
+        &self,
+        series: &mut Series,
+        traffic: std::result::Result<Traffic, Measured>,
+    ) -> Vec<ReadingRecord> {
+        let mut records = series.advance(ReadingKind::Final, &Look { reading: self.reading, traffic });
         if let (Some(last), Some(time)) = (records.last_mut(), self.init_cpu_us) {
             last.source.insert(INIT_CPU_US.to_owned(), time.to_string());
         }
@@ -98,7 +110,7 @@ impl End {
 pub(crate) struct Opened {
     reader: UsageReader,
     series: Series,
-    reading: Reading,
+    look: Look,
 }
 
 /// One start of a container, as it is to be metered.
@@ -108,28 +120,9 @@ pub(crate) struct Run<'a> {
     pub(crate) generation: u64,
     pub(crate) tenant: &'a TenantId,
     pub(crate) cgroup: &'a Path,
-    pub(crate) network: Network,
+    /// Its own address, whose traffic is counted. The host's network is nobody's use.
+    pub(crate) address: Option<Ipv4Addr>,
     pub(crate) limits: ReadingLimits,
-}
-
-/// What of a container's network is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// It is the host's: nobody's use.
-    Host,
-    /// All of a namespace that is to be made.
-    ToBeMade,
-    /// All of this process's namespace.
-    Of { pid: i32 },
-}
-
-impl Network {
-    const fn pid(self) -> Option<i32> {
-        match self {
-            Self::Host | Self::ToBeMade => None,
-            Self::Of { pid } => Some(pid),
-        }
-    }
 }
 
 /// The service.
@@ -141,6 +134,7 @@ struct Inner {
     layout: Layout,
     clock: Arc<dyn Clock>,
     boot_id: String,
+    traffic: Arc<TrafficReader>,
     pricer: Box<Pricer>,
     targets: Mutex<HashMap<ContainerId, Arc<Target>>>,
     /// Each tenant's whole cgroup: the truth that its containers' sum is compared with.
@@ -157,6 +151,7 @@ struct Target {
     id: ContainerId,
     generation: u64,
     reader: UsageReader,
+    address: Option<Ipv4Addr>,
     state: Mutex<TargetState>,
 }
 
@@ -167,14 +162,14 @@ struct TargetState {
     /// When it was last read in full for a tick, and what it suffers.
     full: Option<Turn>,
     strained: Option<Turn>,
-    reading: Reading,
+    look: Look,
     /// As of the last full reading.
     strain: Strain,
-    /// Of the tick before that of `reading`.
-    before: Option<Reading>,
+    /// Of the tick before that of `look`.
+    before: Option<Look>,
     history: History,
     /// Its last reading, until it is durable; no other is taken any more.
-    ended: Option<End>,
+    ended: Option<(End, std::result::Result<Traffic, Measured>)>,
 }
 
 /// A tenant's whole cgroup.
@@ -189,9 +184,26 @@ impl Inner {
     fn point(&self, id: &ContainerId, state: &TargetState) -> Option<MetricsPoint> {
         let limits = state.series.limits();
         let before = state.before.as_ref()?;
-        let mut point = rates::point(id, before, &state.reading, &state.strain, limits.memory_bytes);
-        (point.cost_per_hour, point.currency) = (self.pricer)(&point, limits);
+        let mut point = rates::point(id, before, &state.look, &state.strain, limits.memory_bytes);
+        let traffic = rates::traffic(before, &state.look);
+        (point.cost_per_hour, point.currency) = (self.pricer)(&point, limits, &traffic);
         Some(point)
+    }
+}
+
+impl Inner {
+    /// All that can be seen of a container now.
+    fn look_at(&self, target: &Target, depth: Depth) -> Look {
+        Look { reading: target.reader.read(depth), traffic: traffic::of(&self.traffic, target.address) }
+    }
+
+    /// The traffic of all of these that have an address, read at once.
+    fn traffic_of(&self, targets: &[Arc<Target>]) -> HashMap<Ipv4Addr, Traffic> {
+        if targets.iter().all(|target| target.address.is_none()) {
+            return HashMap::new();
+        }
+        // Each that is missing is asked for alone, and says why it cannot be read.
+        self.traffic.all().unwrap_or_default()
     }
 }
 
@@ -207,6 +219,7 @@ impl Metering {
         layout: Layout,
         clock: Arc<dyn Clock>,
         boot_id: String,
+        traffic: Arc<TrafficReader>,
         pricer: Box<Pricer>,
     ) -> Self {
         let (live, _) = broadcast::channel(LIVE_BACKLOG);
@@ -215,6 +228,7 @@ impl Metering {
             layout,
             clock,
             boot_id,
+            traffic,
             pricer,
             targets: Mutex::default(),
             tenants: AsyncMutex::default(),
@@ -236,9 +250,9 @@ impl Metering {
         self.targets().get(id).cloned()
     }
 
-    async fn reader(&self, cgroup: &Path, pid: Option<i32>) -> Result<UsageReader> {
+    async fn reader(&self, cgroup: &Path) -> Result<UsageReader> {
         let (layout, cgroup) = (self.0.layout.clone(), cgroup.to_owned());
-        tokio::task::spawn_blocking(move || UsageReader::open(&layout, &cgroup, pid))
+        tokio::task::spawn_blocking(move || UsageReader::open(&layout, &cgroup))
             .await
             .map_err(|error| ServiceError::internal("a worker thread panicked", error))?
             .map_err(|error: UsageError| {
@@ -279,15 +293,15 @@ impl Metering {
         if tenants.contains_key(tenant) {
             return Ok(());
         }
-        let reader = self.reader(whole, None).await?;
+        let reader = self.reader(whole).await?;
         let key = self.key(tenant, None);
-        let reading = reader.read(Depth::Full);
+        let look = Look::from(reader.read(Depth::Full));
         let (series, records) = if let Some((_, last)) = self.0.journal.last_of_series(&key).await? {
             let mut series = Series::resume(&last);
-            let records = series.advance(ReadingKind::Adopt, &reading);
+            let records = series.advance(ReadingKind::Adopt, &look);
             (series, records)
         } else {
-            let (series, record) = Series::open(key, ReadingLimits::default(), source(whole), &reading);
+            let (series, record) = Series::open(key, ReadingLimits::default(), source(whole, None), &look);
             (series, vec![record])
         };
         self.append(&records).await?;
@@ -300,7 +314,8 @@ impl Metering {
         let _order = self.order().await;
         let mut tenants = self.0.tenants.lock().await;
         let Some(whole) = tenants.get(tenant) else { return Ok(()) };
-        let records = whole.series.clone().advance(ReadingKind::Periodic, &whole.reader.read(Depth::Full));
+        let look = whole.reader.read(Depth::Full).into();
+        let records = whole.series.clone().advance(ReadingKind::Periodic, &look);
         self.append_last(&records).await?;
         tenants.remove(tenant);
         Ok(())
@@ -323,70 +338,56 @@ impl Metering {
     pub(crate) async fn open(&self, run: Run<'_>) -> Result<Opened> {
         self.require_room().await?;
         self.open_tenant(run.tenant, run.cgroup).await?;
-        let reader = self.reader(run.cgroup, run.network.pid()).await?;
+        let reader = self.reader(run.cgroup).await?;
         let _order = self.order().await;
-        let mut reading = reader.read(Depth::Full);
-        if run.network == Network::ToBeMade {
-            reading.counters.network_receive_bytes = Measured::Value(0);
-            reading.counters.network_transmit_bytes = Measured::Value(0);
-        }
+        let traffic = run.address.map(|_| Traffic::default()).ok_or(Measured::NotMeasurable);
+        let look = Look { reading: reader.read(Depth::Full), traffic };
         let key = self.key(run.tenant, Some((run.id, run.generation)));
-        let (series, record) = Series::open(key, run.limits, source(run.cgroup), &reading);
+        let (series, record) = Series::open(key, run.limits, source(run.cgroup, run.address), &look);
         self.append(&[record]).await?;
-        Ok(Opened { reader, series, reading })
+        Ok(Opened { reader, series, look })
     }
 
     /// Meters on, now that its network is made.
-    pub(crate) fn watch(&self, run: Run<'_>, opened: Opened) -> Result<()> {
-        let Opened { mut reader, series, reading } = opened;
-        if let Some(pid) = run.network.pid() {
-            reader.count_network(pid).map_err(|error| {
-                ServiceError::internal("the container's network counters cannot be opened", error)
-            })?;
-        }
-        self.insert(run.id, run.generation, reader, series, &reading);
-        Ok(())
+    pub(crate) fn watch(&self, run: Run<'_>, opened: Opened) {
+        let Opened { reader, series, look } = opened;
+        self.insert(run, reader, series, &look);
     }
 
     /// Goes on metering a container that an earlier agent started.
     pub(crate) async fn adopt(&self, run: Run<'_>) -> Result<()> {
-        let Run { id, generation, tenant, cgroup, network, limits } = run;
-        let Some((_, last)) = self.0.journal.last_reading(id, generation).await? else {
+        let Some((_, last)) = self.0.journal.last_reading(run.id, run.generation).await? else {
             let opened = self.open(run).await?;
-            return self.watch(run, opened);
+            self.watch(run, opened);
+            return Ok(());
         };
-        self.open_tenant(tenant, cgroup).await?;
-        let reader = self.reader(cgroup, network.pid()).await?;
+        self.open_tenant(run.tenant, run.cgroup).await?;
+        let reader = self.reader(run.cgroup).await?;
         let _order = self.order().await;
         let mut series = Series::resume(&last);
-        let reading = reader.read(Depth::Full);
-        let records = series.advance(ReadingKind::Adopt, &reading);
+        let look =
+            Look { reading: reader.read(Depth::Full), traffic: traffic::of(&self.0.traffic, run.address) };
+        let records = series.advance(ReadingKind::Adopt, &look);
         self.append(&records).await?;
-        series.set_limits(limits);
-        self.insert(id, generation, reader, series, &reading);
+        series.set_limits(run.limits);
+        self.insert(run, reader, series, &look);
         Ok(())
     }
 
-    fn insert(
-        &self,
-        id: &ContainerId,
-        generation: u64,
-        reader: UsageReader,
-        series: Series,
-        reading: &Reading,
-    ) {
+    fn insert(&self, run: Run<'_>, reader: UsageReader, series: Series, look: &Look) {
         let state = TargetState {
             series,
             turn: None,
             full: None,
             strained: None,
-            reading: *reading,
+            look: *look,
             strain: reader.strain(true),
             before: None,
             history: History::default(),
             ended: None,
         };
-        let target = Target { id: id.clone(), generation, reader, state: Mutex::new(state) };
+        let Run { id, generation, address, .. } = run;
+        let target = Target { id: id.clone(), generation, reader, address, state: Mutex::new(state) };
         self.targets().insert(id.clone(), Arc::new(target));
     }
 
@@ -394,7 +395,7 @@ impl Metering {
     async fn take(&self, target: &Target, kind: ReadingKind) -> Result<()> {
         let _order = self.order().await;
         let mut series = target.state().series.clone();
-        let records = series.advance(kind, &target.reader.read(Depth::Full));
+        let records = series.advance(kind, &self.0.look_at(target, Depth::Full));
         self.append(&records).await?;
         target.state().series = series;
         Ok(())
@@ -426,13 +427,15 @@ impl Metering {
     pub(crate) async fn close(&self, id: &ContainerId, generation: u64, end: Option<&End>) -> Result<()> {
         let _order = self.order().await;
         if let Some(target) = self.target(id).filter(|target| target.generation == generation) {
-            let (mut series, end) = {
+            let (mut series, (end, traffic)) = {
                 let mut state = target.state();
                 let look = || End { reading: target.reader.read(Depth::Full), init_cpu_us: None };
-                let end = *state.ended.get_or_insert_with(|| end.copied().unwrap_or_else(look));
+                let end = *state.ended.get_or_insert_with(|| {
+                    (end.copied().unwrap_or_else(look), traffic::of(&self.0.traffic, target.address))
+                });
                 (state.series.clone(), end)
             };
-            self.append_last(&end.records(&mut series)).await?;
+            self.append_last(&end.records(&mut series, traffic)).await?;
             self.targets().remove(id);
             return Ok(());
         }
@@ -445,8 +448,14 @@ impl Metering {
             Some(end) => Some(*end),
             None => self.last_look(&last).await,
         };
+        let address = last.source.get(ADDRESS).and_then(|address| address.parse().ok());
         let records = match seen {
-            Some(end) => end.records(&mut series),
+            // What counted its traffic went with the boot.
+            Some(end) if last.series.boot_id != self.0.boot_id => {
+                let gone = Measured::Unreadable(nix::errno::Errno::ENOENT as i32);
+                end.records(&mut series, Err(address.map_or(Measured::NotMeasurable, |_: Ipv4Addr| gone)))
+            }
+            Some(end) => end.records(&mut series, traffic::of(&self.0.traffic, address)),
             // Nobody saw the end and the counters are gone: what is unknown is not billed.
             None => vec![series.gap(self.0.clock.now())],
         };
@@ -465,7 +474,7 @@ impl Metering {
             return None;
         }
         let cgroup = last.source.get("cgroup")?;
-        let reader = self.reader(Path::new(cgroup), None).await.ok()?;
+        let reader = self.reader(Path::new(cgroup)).await.ok()?;
         Some(End { reading: reader.read(Depth::Full), init_cpu_us: None })
     }
 
@@ -482,9 +491,9 @@ impl Metering {
     }
 
     /// The last readings of all, for Prometheus.
-    pub(crate) fn readings(&self) -> Vec<(ContainerId, Reading)> {
+    pub(crate) fn readings(&self) -> Vec<(ContainerId, Look)> {
         let targets: Vec<Arc<Target>> = self.targets().values().cloned().collect();
-        targets.iter().map(|target| (target.id.clone(), target.state().reading)).collect()
+        targets.iter().map(|target| (target.id.clone(), target.state().look)).collect()
     }
 
     pub(crate) fn history(&self, id: &ContainerId) -> Vec<MetricsPoint> {
@@ -544,12 +553,13 @@ impl Metering {
         &self,
         keep: bool,
         interval: Option<Duration>,
-    ) -> Result<(Timestamp, Vec<(Arc<Target>, Reading)>)> {
+    ) -> Result<(Timestamp, Vec<(Arc<Target>, Look)>)> {
         let targets: Vec<Arc<Target>> = self.targets().values().cloned().collect();
         let inner = Arc::clone(&self.0);
         let now = inner.clock.now();
         let watched = inner.live.receiver_count() > 0;
         let (readings, points) = tokio::task::spawn_blocking(move || {
+            let mut traffic = inner.traffic_of(&targets);
             let mut readings = Vec::with_capacity(targets.len());
             let mut points = Vec::with_capacity(targets.len());
             for target in targets {
@@ -563,11 +573,14 @@ impl Metering {
                     state => (Depth::Full, state.strained != strained),
                 };
                 let reading = target.reader.read(depth);
+                let found = target.address.and_then(|address| traffic.remove(&address));
+                let traffic = found.map_or_else(|| traffic::of(&inner.traffic, target.address), Ok);
+                let look = Look { reading, traffic };
                 let strain = (depth == Depth::Full).then(|| target.reader.strain(anew));
                 let mut state = target.state();
                 (state.full, state.strained) = (full, strained);
                 state.strain = strain.unwrap_or(state.strain);
-                state.before = Some(std::mem::replace(&mut state.reading, reading));
+                state.before = Some(std::mem::replace(&mut state.look, look));
                 // It is not made for nobody: whoever asks later has it made from these two readings.
                 if let Some(point) = (keep || watched).then(|| inner.point(&target.id, &state)).flatten() {
                     if keep {
@@ -576,7 +589,7 @@ impl Metering {
                     points.push(point);
                 }
                 drop(state);
-                readings.push((target, reading));
+                readings.push((target, look));
             }
             (readings, points)
         })
@@ -595,7 +608,7 @@ impl Metering {
         &self,
         order: OwnedMutexGuard<()>,
         now: Timestamp,
-        readings: Vec<(Arc<Target>, Reading)>,
+        readings: Vec<(Arc<Target>, Look)>,
         interval: Option<Duration>,
     ) {
         let due = |id: &str, last: Option<Turn>| {
@@ -604,13 +617,13 @@ impl Metering {
         };
         let mut records = Vec::new();
         let mut moved = Vec::new();
-        for (target, reading) in &readings {
+        for (target, look) in &readings {
             let state = target.state();
             // One that was closed in the meantime has its final reading already.
             let goes_on = || state.ended.is_none() && self.targets().contains_key(&target.id);
             if let Some(turn) = due(target.id.as_str(), state.turn).filter(|_| goes_on()) {
                 let mut series = state.series.clone();
-                records.extend(series.advance(ReadingKind::Periodic, reading));
+                records.extend(series.advance(ReadingKind::Periodic, look));
                 moved.push((target, series, turn));
             }
         }
@@ -619,7 +632,7 @@ impl Metering {
         for (id, whole) in tenants.iter_mut() {
             if let Some(turn) = due(id.as_str(), whole.turn) {
                 let mut series = whole.series.clone();
-                records.extend(series.advance(ReadingKind::Periodic, &whole.reader.read(Depth::Live)));
+                records.extend(series.advance(ReadingKind::Periodic, &whole.reader.read(Depth::Live).into()));
                 wholes.push((whole, series, turn));
             }
         }
@@ -657,6 +670,8 @@ impl Metering {
     }
 }
 
-fn source(cgroup: &Path) -> BTreeMap<String, String> {
-    BTreeMap::from([("cgroup".to_owned(), cgroup.display().to_string())])
+fn source(cgroup: &Path, address: Option<Ipv4Addr>) -> BTreeMap<String, String> {
+    let cgroup = ("cgroup".to_owned(), cgroup.display().to_string());
+    let address = address.map(|address| (ADDRESS.to_owned(), address.to_string()));
+    std::iter::once(cgroup).chain(address).collect()
 }

@@ -12,23 +12,30 @@
 
 use std::collections::BTreeMap;
 
-use wharf_runtime::usage::{Counters, Measured, Reading};
+use wharf_runtime::usage::Measured;
 use wharf_shared::reading::{MeterReading, ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::{Meter, Quality};
 
-/// A meter, and where its counter is among those that were read.
-type Source = (Meter, fn(&Counters) -> Measured);
+use super::traffic::{self, Look};
 
-/// The meters that are read; reserved ones follow from limits and time.
-const READ: [Source; 6] = [
-    (Meter::CpuUsed, |counters| counters.cpu_usage_ns),
-    (Meter::MemoryUsed, |counters| counters.memory_current_bytes),
-    (Meter::NetworkIn, |counters| counters.network_receive_bytes),
-    (Meter::NetworkOut, |counters| counters.network_transmit_bytes),
-    (Meter::BlockRead, |counters| counters.io_read_bytes),
-    (Meter::BlockWrite, |counters| counters.io_write_bytes),
+/// A meter, and where its counter is among what was seen.
+type Source = (Meter, fn(&Look) -> Measured);
+
+/// What is read of a cgroup; reserved meters follow from limits and time.
+const OF_GROUP: [Source; 4] = [
+    (Meter::CpuUsed, |now| now.reading.counters.cpu_usage_ns),
+    (Meter::MemoryUsed, |now| now.reading.counters.memory_current_bytes),
+    (Meter::BlockRead, |now| now.reading.counters.io_read_bytes),
+    (Meter::BlockWrite, |now| now.reading.counters.io_write_bytes),
 ];
+
+/// Every meter that is read, with what was found. One of traffic is there from its first byte on: most
+/// containers know few of the classes, and a record has less to carry.
+fn read(now: &Look) -> impl Iterator<Item = (Meter, Measured)> {
+    let group = OF_GROUP.into_iter().map(|(meter, read)| (meter, read(now)));
+    group.chain(traffic::METERS.into_iter().map(|(meter, class, way)| (meter, now.bytes(class, way))))
+}
 
 /// The supervisor and the agent read the same counters. A reading that began less than this after
 /// the last one may have looked at a counter before that one did; a lower value is no reset then.
@@ -40,6 +47,13 @@ struct Progress {
     cum: u128,
     /// The last reading could not read it.
     missed: bool,
+}
+
+impl Progress {
+    /// Of a counter that counts from 0 since the series began.
+    fn begun() -> Self {
+        Self { raw: Some(0), ..Self::default() }
+    }
 }
 
 /// What one meter did between two readings.
@@ -80,18 +94,15 @@ impl Series {
         key: SeriesKey,
         limits: ReadingLimits,
         source: BTreeMap<String, String>,
-        now: &Reading,
+        now: &Look,
     ) -> (Self, ReadingRecord) {
         let mut series = Self {
             key,
             limits,
             source,
-            progress: READ
-                .iter()
-                .map(|(meter, _)| (*meter, Progress { raw: Some(0), ..Progress::default() }))
-                .collect(),
-            at_boot_ns: now.boot_ns,
-            at_utc: Timestamp(now.realtime_us),
+            progress: OF_GROUP.iter().map(|(meter, _)| (*meter, Progress::begun())).collect(),
+            at_boot_ns: now.reading.boot_ns,
+            at_utc: Timestamp(now.reading.realtime_us),
             level_known: true,
         };
         let (record, _) = series.record(ReadingKind::Open, now);
@@ -129,7 +140,7 @@ impl Series {
 
     /// The reading from the last one until `now`. Where a counter was reset, the interval is of that
     /// kind, and one without length says why it was looked at.
-    pub(crate) fn advance(&mut self, kind: ReadingKind, now: &Reading) -> Vec<ReadingRecord> {
+    pub(crate) fn advance(&mut self, kind: ReadingKind, now: &Look) -> Vec<ReadingRecord> {
         match self.record(kind, now) {
             (record, false) => vec![record],
             (record, true) => {
@@ -143,8 +154,7 @@ impl Series {
     /// The end of a series whose counters are gone: nothing after the last reading is known. On the
     /// boot clock the gap has no length, because that clock may have been another one since.
     pub(crate) fn gap(&mut self, now: Timestamp) -> ReadingRecord {
-        let meters = READ.iter().map(|(meter, _)| {
-            let before = self.progress.get(meter).copied().unwrap_or_default();
+        let meters = self.progress.iter().map(|(meter, before)| {
             let quality = before.raw.map_or(Quality::NotMeasurable, |_| Quality::Partial);
             MeterReading { meter: *meter, raw: before.raw, cum: before.cum, delta: 0, quality }
         });
@@ -162,19 +172,28 @@ impl Series {
     }
 
     /// The record, and whether a counter was reset in it.
-    fn record(&mut self, kind: ReadingKind, now: &Reading) -> (ReadingRecord, bool) {
-        let mut meters = Vec::with_capacity(READ.len());
+    fn record(&mut self, kind: ReadingKind, now: &Look) -> (ReadingRecord, bool) {
+        let boot_ns = now.reading.boot_ns;
+        let mut meters = Vec::with_capacity(OF_GROUP.len());
         let mut reset = false;
-        for (meter, read) in READ {
-            let mut before = self.progress.get(&meter).copied().unwrap_or_default();
-            let value = read(&now.counters);
+        for (meter, value) in read(now) {
+            let mut before = match self.progress.get(&meter) {
+                Some(before) => *before,
+                None if meter.is_network() => {
+                    if !matches!(value, Measured::Value(1..)) {
+                        continue;
+                    }
+                    Progress::begun()
+                }
+                None => Progress::default(),
+            };
             if kind == ReadingKind::Open && value == Measured::NotMeasurable {
                 before.raw = None;
             }
             let step = if meter == Meter::MemoryUsed {
-                self.level(before, value, now.boot_ns)
+                self.level(before, value, boot_ns)
             } else {
-                self.count(before, value, now.boot_ns)
+                self.count(before, value, boot_ns)
             };
             reset |= step.reset;
             let Step { raw, delta, quality, .. } = step;
@@ -187,16 +206,16 @@ impl Series {
             series: self.key.clone(),
             kind,
             t0_boot_ns: self.at_boot_ns,
-            t1_boot_ns: now.boot_ns.max(self.at_boot_ns),
+            t1_boot_ns: boot_ns.max(self.at_boot_ns),
             t0_utc: self.at_utc,
-            t1_utc: Timestamp(now.realtime_us),
+            t1_utc: Timestamp(now.reading.realtime_us),
             meters,
             limits: self.limits,
             source: self.source.clone(),
         };
         self.at_boot_ns = record.t1_boot_ns;
         self.at_utc = record.t1_utc;
-        self.level_known = matches!(now.counters.memory_current_bytes, Measured::Value(_));
+        self.level_known = matches!(now.reading.counters.memory_current_bytes, Measured::Value(_));
         (record, reset)
     }
 
@@ -240,8 +259,8 @@ impl Series {
 
 /// Counters that all have this value.
 #[cfg(test)]
-pub(super) fn all(value: Measured) -> Counters {
-    Counters {
+pub(super) fn all(value: Measured) -> wharf_runtime::usage::Counters {
+    wharf_runtime::usage::Counters {
         cpu_usage_ns: value,
         cpu_user_ns: value,
         cpu_system_ns: value,
@@ -258,10 +277,6 @@ pub(super) fn all(value: Measured) -> Counters {
         io_write_bytes: value,
         io_reads: value,
         io_writes: value,
-        network_receive_bytes: value,
-        network_transmit_bytes: value,
-        network_receive_packets: value,
-        network_transmit_packets: value,
     }
 }
 
@@ -271,19 +286,19 @@ mod tests {
 
     use super::*;
 
-    fn reading(second: u64, cpu: Measured, memory: u64) -> Reading {
+    fn reading(second: u64, cpu: Measured, memory: u64) -> Look {
         let mut counters = all(Measured::NotMeasurable);
         counters.cpu_usage_ns = cpu;
         counters.memory_current_bytes = Measured::Value(memory);
-        Reading { boot_ns: second * 1_000_000_000, realtime_us: 0, counters }
+        wharf_runtime::usage::Reading { boot_ns: second * 1_000_000_000, realtime_us: 0, counters }.into()
     }
 
-    fn opened(now: &Reading) -> (Series, ReadingRecord) {
+    fn opened(now: &Look) -> (Series, ReadingRecord) {
         let key = SeriesKey { boot_id: "boot".to_owned(), tenant: None, container: None, incarnation: 1 };
         Series::open(key, ReadingLimits::default(), BTreeMap::new(), now)
     }
 
-    fn one(series: &mut Series, kind: ReadingKind, now: &Reading) -> ReadingRecord {
+    fn one(series: &mut Series, kind: ReadingKind, now: &Look) -> ReadingRecord {
         let mut records = series.advance(kind, now);
         assert_eq!(records.len(), 1, "{records:?}");
         records.remove(0)
@@ -298,6 +313,30 @@ mod tests {
     fn cpu_spent_before_the_first_reading_is_counted() {
         let (_, open) = opened(&reading(1, Measured::Value(700), 0));
         assert_eq!(meter(&open, Meter::CpuUsed), (700, 700, Quality::Measured));
+    }
+
+    #[test]
+    fn traffic_is_in_a_record_from_its_first_byte_on() {
+        let with = |second, bytes| {
+            let mut traffic = wharf_network::Traffic::default();
+            let count = wharf_network::Count { bytes, packets: 1 };
+            traffic.add(wharf_network::Class::Internet, wharf_network::Direction::Out, count);
+            Look { traffic: Ok(traffic), ..reading(second, Measured::Value(0), 0) }
+        };
+        let (mut series, open) = opened(&with(0, 0));
+        assert!(open.meter(Meter::NetworkInternetOut).is_none(), "nothing was sent yet");
+        // An agent that was killed meanwhile knows of it as little.
+        let mut later = Series::resume(&open);
+        for series in [&mut series, &mut later] {
+            let first = one(series, ReadingKind::Periodic, &with(1, 700));
+            assert_eq!(meter(&first, Meter::NetworkInternetOut), (700, 700, Quality::Measured));
+            assert!(first.meter(Meter::NetworkInternetIn).is_none());
+            let still = one(series, ReadingKind::Periodic, &with(2, 700));
+            assert_eq!(meter(&still, Meter::NetworkInternetOut), (700, 0, Quality::Measured));
+            let gone = Look { traffic: Err(Measured::Unreadable(2)), ..with(3, 0) };
+            let lost = one(series, ReadingKind::Final, &gone);
+            assert_eq!(meter(&lost, Meter::NetworkInternetOut), (700, 0, Quality::Partial));
+        }
     }
 
     #[test]

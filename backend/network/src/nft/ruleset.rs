@@ -458,8 +458,9 @@ mod tests {
 
     #[test]
     fn a_replacement_begins_with_nothing_and_ends_with_all_elements() {
-        let text = replace(&wharf(), Share::of(262_144), Hairpin::Routed, [tenant()].iter(), [attachment()].iter())
-            .expect("valid names");
+        let text =
+            replace(&wharf(), Share::of(262_144), Hairpin::Routed, [tenant()].iter(), [attachment()].iter())
+                .expect("valid names");
         assert!(text.starts_with(&remove_rules(&wharf())));
         assert!(!text.contains("delete table inet wharf-usage"), "what was counted stays");
         assert!(text.contains("add element inet wharf-usage internet_out { 10.201.4.2 }\n"), "{text}");
@@ -479,7 +480,8 @@ mod tests {
 
     #[test]
     fn no_statement_is_written_for_an_empty_set() {
-        let text = replace(&wharf(), Share::of(0), Hairpin::Bridged, [].iter(), [].iter()).expect("valid names");
+        let text =
+            replace(&wharf(), Share::of(0), Hairpin::Bridged, [].iter(), [].iter()).expect("valid names");
         assert!(!text.contains("element"));
     }
 }

@@ -143,7 +143,7 @@ impl Traffic {
 pub enum Hairpin {
     /// The host's router.
     Routed,
-    /// The bridge, which calls the IP rules itself and passes on what they have translated (br_netfilter, which
+    /// The bridge, which calls the IP rules itself and passes on what they have translated (`br_netfilter`, which
     /// Docker switches on).
     Bridged,
 }
@@ -160,12 +160,12 @@ impl Hairpin {
 pub(super) fn tables(instance: &Instance, hairpin: Hairpin) -> String {
     let table = instance.usage_table();
     let (bridges, veths) = (instance.bridges(), instance.veths());
-    let sets = |family: Family| -> String {
+    let sets = |family: Family| {
         let own = SETS.iter().filter(|(_, _, of)| *of == family);
-        own.map(|(class, direction, _)| {
+        let line = |(class, direction, _): &(Class, Direction, Family)| {
             format!("\tset {} {{ type ipv4_addr; counter; }}\n", set_name(*class, *direction))
-        })
-        .collect()
+        };
+        own.map(line).collect::<Vec<String>>().concat()
     };
     let (on_bridges, routed) = (sets(Family::Bridge), sets(Family::Inet));
     // Where the bridge calls the IP rules, what it passes on comes by these too, and was counted.

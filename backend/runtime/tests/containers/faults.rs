@@ -1,20 +1,17 @@
 //! A failure between any two steps, a kill in the middle, a supervisor that dies: nothing is left.
 
 use std::fs;
-use std::os::fd::AsFd;
-use std::process::Command;
 
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use wharf_runtime::launch::Stdio;
-use wharf_runtime::usage::{Depth, Measured, UsageReader};
-use wharf_sys::process::{close_on_exec_from, fork, pidfd_send_signal};
+use wharf_sys::process::{close_on_exec_from, fork};
 use wharf_sys::seccomp::{Instruction, load};
 
 use crate::Case;
-use crate::sandbox::{Sandbox, chain, finish, process, run_exec, start_exec, wait, wait_until};
+use crate::sandbox::{Sandbox, chain, finish, process, run_exec, start_exec, wait_until};
 
 pub const CASES: &[Case] = &[
     ("a_failure_of_any_system_call_leaves_nothing", every_call),
@@ -23,7 +20,6 @@ pub const CASES: &[Case] = &[
     ("a_supervisor_in_a_group_that_was_killed_can_launch", killed_supervisor),
     ("a_container_at_the_gate_ends_with_its_supervisor", orphan_at_gate),
     ("a_running_container_ends_with_its_supervisor", orphan_running),
-    ("network_counters_are_readable_after_the_end", network_counters),
 ];
 
 /// Calls that a launch makes; each in turn fails with EIO, from the start and in the child too.
@@ -199,27 +195,4 @@ fn orphan_running() {
         waitpid(Pid::from_raw(supervisor), None).expect("wait");
         sandbox.wait_empty();
     }
-}
-
-fn network_counters() {
-    let mut sandbox = Sandbox::new("network");
-    sandbox.script(
-        "ip addr add 10.9.8.7/24 dev eth0; ip link set eth0 up; ping -c 3 -W 1 10.9.8.1; exec sleep 100",
-    );
-    // The interface comes while the container waits at its gate, as from an agent.
-    sandbox.spec.process.capabilities.extend([12, 13]);
-    let created = sandbox.create(Stdio::default()).expect("create");
-    let reader = UsageReader::open(&sandbox.layout, &sandbox.spec.cgroup, Some(created.pid)).expect("reader");
-    assert_eq!(reader.read(Depth::Live).counters.network_transmit_bytes, Measured::NotMeasurable);
-    let network = format!("--net=/proc/{}/ns/net", created.pid);
-    let made =
-        Command::new("nsenter").args([&network, "ip", "link", "add", "eth0", "type", "bridge"]).status();
-    assert!(made.expect("nsenter").success());
-    let running = created.start().expect("start");
-    let sent = || reader.read(Depth::Live).counters.network_transmit_packets;
-    wait_until("something was sent", || matches!(sent(), Measured::Value(1..)));
-    pidfd_send_signal(running.pidfd.as_fd(), 9).expect("kill");
-    wait(&running.pidfd);
-    drop(running);
-    assert!(matches!(sent(), Measured::Value(1..)), "the reader alone keeps the counters: {:?}", sent());
 }

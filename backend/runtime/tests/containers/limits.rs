@@ -376,7 +376,7 @@ fn quota_felt() {
     let mut sandbox = Sandbox::new("limits-quota");
     sandbox.script("while :; do :; done");
     let (_running, ..) = sandbox.start().expect("start");
-    let reader = UsageReader::open(&sandbox.layout, &sandbox.spec.cgroup, None).expect("reader");
+    let reader = UsageReader::open(&sandbox.layout, &sandbox.spec.cgroup).expect("reader");
     let held_back = || reader.read(Depth::Live).counters.cpu_throttled_periods.value().expect("a count");
     assert_eq!(held_back(), 0);
     let (quota, nothing) = (Limits { cpu_millis: Some(50), ..Limits::default() }, Limits::default());
@@ -422,7 +422,7 @@ fn oom_group_felt() {
         } else {
             assert!(matches!(status, WaitStatus::Exited(_, 7)), "{status:?}");
         }
-        let reader = UsageReader::open(&sandbox.layout, &sandbox.spec.cgroup, None).expect("reader");
+        let reader = UsageReader::open(&sandbox.layout, &sandbox.spec.cgroup).expect("reader");
         assert!(reader.read(Depth::Live).counters.oom_kills.value() >= Some(1));
     }
 }

@@ -130,16 +130,12 @@ fn build(spec: &LaunchSpec, mut state: StateFile, lock: File) -> Result<Supervis
     failpoint::reach("shim.start.built");
     // One that was restored was not waited for.
     let tools = tools.unwrap_or_else(|| Tools::open(layout, spec, &run_dir));
-    let Tools { cgroup, mut usage, oom, log, listener } = tools?;
+    let Tools { cgroup, usage, oom, log, listener } = tools?;
     let init = ProcessRef { pid: created.pid, start_time_ticks: created.start_time_ticks };
     state.init = Some(init);
     state.phase = Phase::Created;
     state.write(&run_dir)?;
     failpoint::reach("shim.start.recorded");
-    // A network that is the host's is nobody's use.
-    if created.netns.is_some() {
-        usage.count_network(init.pid)?;
-    }
     if let Some(master) = created.pty_master.take() {
         streams.add_terminal(master).map_err(CreateError::Streams)?;
     }
@@ -180,7 +176,7 @@ impl Tools {
     /// Before anything of the container runs: what is counted from here on is its own.
     fn open(layout: &Layout, spec: &LaunchSpec, run_dir: &RunDir) -> Result<Self, CreateError> {
         let cgroup = Cgroup::open(layout, &spec.cgroup)?;
-        let usage = UsageReader::open(layout, &spec.cgroup, None)?;
+        let usage = UsageReader::open(layout, &spec.cgroup)?;
         let oom = OomWatch::open(&cgroup, usage.read(Depth::Live).counters.oom_kills);
         let log = LogWriter::open(&spec.log)?;
         let listener = Listener::bind(&run_dir.shim_socket()).map_err(CreateError::Listen)?;

@@ -53,7 +53,15 @@ pub(crate) const LAYERS: &[Layer] = &[
     // The tests may look at anything but the agent's inside.
     Layer {
         package: "wharf-e2e",
-        ours: &["wharf-billing", "wharf-runtime", "wharf-shared", "wharf-shim", "wharf-store", "wharf-sys"],
+        ours: &[
+            "wharf-billing",
+            "wharf-network",
+            "wharf-runtime",
+            "wharf-shared",
+            "wharf-shim",
+            "wharf-store",
+            "wharf-sys",
+        ],
         forbidden: &[],
     },
 ];

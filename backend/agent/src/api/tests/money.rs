@@ -97,7 +97,7 @@ async fn an_export_is_whole_clean_and_only_ones_own() {
         1,
         &[
             (&shop, "shop", 'a', now, Meter::CpuUsed, 2_000_000_000),
-            (&shop, "shop", 'a', now, Meter::NetworkOut, 5),
+            (&shop, "shop", 'a', now, Meter::NetworkInternetOut, 5),
             (&bank, "bank", 'b', now, Meter::CpuUsed, 4_000_000_000),
         ],
     )

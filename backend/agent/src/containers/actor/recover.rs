@@ -16,7 +16,6 @@ use wharf_store::{addresses, ports};
 
 use super::ending::{Ending, RETRY, status_of};
 use super::{Actor, Live, Then};
-use crate::containers::launch::network_of;
 use crate::containers::{reading_limits, restart};
 use crate::ctx::Ctx;
 use crate::engine::{Found, Session};
@@ -129,12 +128,17 @@ impl Actor {
             since: Instant::now(),
             execs: HashMap::new(),
         });
+        let names = self.names_held().await;
+        if let Err(error) = &names {
+            tracing::error!(container.id = %id, error = chain(error), "an adopted container's address is not known");
+        }
+        let names = names.ok();
         let run = Run {
             id: &id,
             generation: report.generation,
             tenant: &self.row.tenant,
             cgroup: &cgroup,
-            network: network_of(self.row.spec.network, report.pid),
+            address: names.as_ref().and_then(|(address, _)| *address),
             limits: reading_limits(&self.row.spec.limits),
         };
         // The end of one that has ended is what its supervisor saw, not the moment of this look.
@@ -150,13 +154,7 @@ impl Actor {
                 let pid = report.pid;
                 // It was let run, and the agent died before it could write so.
                 let untold = self.row.observed.state == ContainerState::Starting;
-                let names = match self.names_held().await {
-                    Ok(names) => untold.then_some(names),
-                    Err(error) => {
-                        tracing::error!(container.id = %id, error = chain(&error), "an adopted container's address is not known");
-                        None
-                    }
-                };
+                let names = names.filter(|_| untold);
                 let now = self.deps.clock.now();
                 self.note(Some(if untold { "container.started" } else { "container.adopted" }), |row| {
                     if untold {
