@@ -63,8 +63,7 @@ impl Plan {
         let mut stages = vec![
             self.cargo("fmt", false, &["fmt", "--all", "--check"]),
             Stage { name: "tidy", runs_tests: false, work: self.tidy() },
-            // Before everything that compiles the agent, which embeds it.
-            Stage { name: "dashboard", runs_tests: false, work: self.dashboard() },
+            self.dashboard(),
             self.cargo(
                 "clippy",
                 false,
@@ -80,8 +79,10 @@ impl Plan {
 
     /// The stages with long runs, for a soak.
     pub(crate) fn long_stages(&self) -> Vec<Stage> {
-        let mut stages =
-            vec![self.tests("integration tests", &["--workspace", "--exclude", "wharf-e2e", "--test", "*"])];
+        let mut stages = vec![
+            self.dashboard(),
+            self.tests("integration tests", &["--workspace", "--exclude", "wharf-e2e", "--test", "*"]),
+        ];
         stages.extend(self.end_to_end());
         stages
     }
@@ -128,9 +129,11 @@ impl Plan {
         Work::Function(Box::new(move || tidy::check(&repo).map(|()| Tally::default())))
     }
 
-    fn dashboard(&self) -> Work {
+    /// Comes before everything that compiles the agent, which embeds it.
+    fn dashboard(&self) -> Stage {
         let repo = self.repo.clone();
-        Work::Function(Box::new(move || web::build(&repo, true).map(|()| Tally::default())))
+        let work = Work::Function(Box::new(move || web::build(&repo, true).map(|()| Tally::default())));
+        Stage { name: "dashboard", runs_tests: false, work }
     }
 
     fn filter_as(&self, option: &'static str) -> Vec<&OsStr> {
