@@ -54,7 +54,9 @@ pub(crate) fn of_containers(instance: &str, dir: &Path, dirs: &[PathBuf]) -> Res
         if let Some(name) = line.strip_suffix(" {").and_then(|line| line.split(' ').nth(1)) {
             set = name;
         }
-        if line.starts_with("elements") && ["owners", "published", "published_at"].contains(&set) {
+        let of_containers = ["owners", "published", "published_at"].contains(&set)
+            || ["internet_", "tenant_", "cross_", "host_"].iter().any(|class| set.starts_with(class));
+        if line.starts_with("elements") && of_containers {
             left.push(format!("nft {set} {line}"));
         }
     }
