@@ -32,12 +32,12 @@ impl Measured {
 }
 
 macro_rules! meters {
-    ($($(#[$doc:meta])* $meter:ident = $name:literal, $title:literal, $unit:literal, 10^$exponent:literal = $pricing_unit:literal;)*) => {
+    ($($(#[$doc:meta])* $meter:ident = $name:literal $(or $before:literal)?, $title:literal, $unit:literal, 10^$exponent:literal = $pricing_unit:literal;)*) => {
         /// What is metered. Quantities are in the smallest unit, exact integers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum Meter {
-            $($(#[$doc])* #[serde(rename = $name)] $meter,)*
+            $($(#[$doc])* #[serde(rename = $name $(, alias = $before)?)] $meter,)*
         }
 
         impl Meter {
@@ -47,6 +47,15 @@ macro_rules! meters {
             /// The word for it, as on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$meter => $name,)* }
+            }
+
+            /// The meter of this name. One from before traffic was told apart by class, which journals, hours and
+            /// price books may still have, is that of the internet's.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name $(| $before)? => Some(Self::$meter),)*
+                    _ => None,
+                }
             }
 
             /// What people call it.
@@ -82,9 +91,9 @@ meters! {
     /// Memory limit × time.
     MemoryReserved = "memory_reserved", "Memory reserved", "byte-nanoseconds", 10^18 = "GB-Seconds";
     /// Received from outside the host. All traffic is counted in bytes of IP packets as the host sees them.
-    NetworkInternetIn = "network_internet_in", "Network in, internet", "bytes", 10^9 = "GB";
+    NetworkInternetIn = "network_internet_in" or "network_in", "Network in, internet", "bytes", 10^9 = "GB";
     /// Sent to outside the host.
-    NetworkInternetOut = "network_internet_out", "Network out, internet", "bytes", 10^9 = "GB";
+    NetworkInternetOut = "network_internet_out" or "network_out", "Network out, internet", "bytes", 10^9 = "GB";
     /// Received from containers of the same tenant.
     NetworkTenantIn = "network_tenant_in", "Network in, same tenant", "bytes", 10^9 = "GB";
     /// Sent to containers of the same tenant.
@@ -104,11 +113,6 @@ meters! {
 }
 
 impl Meter {
-    /// The meter of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|meter| meter.as_str() == name)
-    }
-
     /// Whether it counts traffic of one class: a reading has such a meter from its first byte on.
     pub const fn is_network(self) -> bool {
         matches!(
@@ -222,4 +226,25 @@ pub enum ExportFormat {
     Csv,
     /// One JSON object a line.
     Jsonl,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_meter_is_found_by_its_name_and_by_the_one_it_had() {
+        let read = |name: &str| serde_json::from_str::<Meter>(&format!("\"{name}\"")).expect("a meter");
+        for meter in Meter::ALL {
+            assert_eq!(Meter::from_name(meter.as_str()), Some(meter));
+            assert_eq!(read(meter.as_str()), meter);
+            assert_eq!(serde_json::to_string(&meter).expect("a word"), format!("\"{}\"", meter.as_str()));
+        }
+        for (before, meter) in
+            [("network_in", Meter::NetworkInternetIn), ("network_out", Meter::NetworkInternetOut)]
+        {
+            assert_eq!((Meter::from_name(before), read(before)), (Some(meter), meter));
+        }
+        assert_eq!(Meter::from_name("network"), None);
+    }
 }
