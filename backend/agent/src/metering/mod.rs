@@ -361,6 +361,8 @@ impl Metering {
             self.watch(run, opened);
             return Ok(());
         };
+        // A store that does not answer now is no reason to lose its traffic.
+        let run = Run { address: run.address.or_else(|| address_of(&last)), ..run };
         self.open_tenant(run.tenant, run.cgroup).await?;
         let reader = self.reader(run.cgroup).await?;
         let _order = self.order().await;
@@ -448,12 +450,12 @@ impl Metering {
             Some(end) => Some(*end),
             None => self.last_look(&last).await,
         };
-        let address = last.source.get(ADDRESS).and_then(|address| address.parse().ok());
+        let address = address_of(&last);
         let records = match seen {
             // What counted its traffic went with the boot.
             Some(end) if last.series.boot_id != self.0.boot_id => {
                 let gone = Measured::Unreadable(nix::errno::Errno::ENOENT as i32);
-                end.records(&mut series, Err(address.map_or(Measured::NotMeasurable, |_: Ipv4Addr| gone)))
+                end.records(&mut series, Err(address.map_or(Measured::NotMeasurable, |_| gone)))
             }
             Some(end) => end.records(&mut series, traffic::of(&self.0.traffic, address)),
             // Nobody saw the end and the counters are gone: what is unknown is not billed.
@@ -668,6 +670,11 @@ impl Metering {
         }
         drop(order);
     }
+}
+
+/// The address whose traffic a series counts, as its records have it.
+fn address_of(last: &ReadingRecord) -> Option<Ipv4Addr> {
+    last.source.get(ADDRESS)?.parse().ok()
 }
 
 fn source(cgroup: &Path, address: Option<Ipv4Addr>) -> BTreeMap<String, String> {
