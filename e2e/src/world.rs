@@ -571,7 +571,7 @@ impl World {
             let journal = Journal::open(&self.state_dir().join("journal.db"), &nobody)
                 .await
                 .context("open the journal")?;
-            let count = journal.verify().await.context("verify the journal")?.readings;
+            let count = journal.verify().await.context("verify the journal")?.records;
             let readings = journal.read_from(0, u32::try_from(count)?).await.context("read the journal")?;
             journal.close().await;
             Ok(readings.into_iter().map(|(_, reading)| reading).collect())

@@ -15,6 +15,7 @@ pub mod host;
 pub mod id;
 pub mod image;
 pub mod kernel;
+pub mod ledger;
 pub mod live;
 pub mod name;
 pub mod network;

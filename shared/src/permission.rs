@@ -24,6 +24,8 @@ pub enum Permission {
     UserManage,
     /// Change price books.
     PriceManage,
+    /// Put right what a reading counted.
+    LedgerCorrect,
 }
 
 impl Role {
@@ -40,6 +42,7 @@ impl Role {
                     | P::HostAccess
                     | P::HostRead
                     | P::TenantManage
+                    | P::LedgerCorrect
             ),
             Self::Member => matches!(permission, P::TenantRead | P::TenantWrite),
         }
@@ -52,9 +55,13 @@ mod tests {
 
     #[test]
     fn a_member_touches_neither_the_host_nor_other_tenants() {
-        for permission in
-            [Permission::AllTenants, Permission::HostAccess, Permission::HostRead, Permission::UserManage]
-        {
+        for permission in [
+            Permission::AllTenants,
+            Permission::HostAccess,
+            Permission::HostRead,
+            Permission::UserManage,
+            Permission::LedgerCorrect,
+        ] {
             assert!(!Role::Member.allows(permission));
         }
         assert!(!Role::Operator.allows(Permission::UserManage));

@@ -35,6 +35,14 @@ macro_rules! kinds {
                 Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
             }
 
+            /// Whether it is a fact of the host itself, without tenant and meters.
+            pub const fn is_of_host(self) -> bool {
+                matches!(
+                    self,
+                    Self::ClockStep | Self::HostStart | Self::HostStop | Self::Correction | Self::Checkpoint
+                )
+            }
+
             /// Whether nothing of the container's own follows such a reading.
             pub const fn is_end(self) -> bool {
                 matches!(self, Self::Final | Self::FinalBlock | Self::Gap)
@@ -64,14 +72,16 @@ kinds! {
     Gap = "gap",
     /// A kernel counter went down although it is the same cgroup.
     Reset = "reset",
-    /// The wall clock was set.
+    /// The wall clock was set: in the source `step_us` says by how much, negative if it went back.
     ClockStep = "clock_step",
     /// The agent started to meter on this host.
     HostStart = "host_start",
     /// The agent stopped orderly.
     HostStop = "host_stop",
-    /// A person put something right; the difference may not be negative.
+    /// A person put something right; it may take away.
     Correction = "correction",
+    /// The host's key signed everything before it.
+    Checkpoint = "checkpoint",
 }
 
 /// One meter in a reading.

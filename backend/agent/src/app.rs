@@ -28,7 +28,8 @@ use crate::events::EventBus;
 use crate::execs::Execs;
 use crate::host::Host;
 use crate::images::Images;
-use crate::metering::{self, Metering};
+use crate::ledger::Ledger;
+use crate::metering::{self, HostKey, Metering};
 use crate::tasks::Tasks;
 use crate::tenants::Tenants;
 use crate::users::Users;
@@ -57,6 +58,7 @@ pub(crate) struct App {
     pub(crate) containers: Containers,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) metering: Metering,
+    pub(crate) ledger: Ledger,
     pub(crate) networks: networks::Networks,
     pub(crate) execs: Execs,
     pub(crate) host: Host,
@@ -78,6 +80,9 @@ impl App {
         let journal = Journal::open(&config.state_dir.join("journal.db"), &new_host)
             .await
             .context("open the host's journal")?;
+        let key = HostKey::load(&config.state_dir, journal.public_key().is_some())
+            .context("load the key that signs the host's journal")?;
+        journal.set_public_key(key.public()).await.context("sign the host's journal")?;
         let host_id = journal.host().clone();
 
         let events = EventBus::new(db.clone(), Arc::clone(&clock));
@@ -108,7 +113,7 @@ impl App {
             wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
                 .context("prepare the network")?;
         let metering = Metering::new(
-            journal,
+            (journal, key),
             engine.layout().clone(),
             Arc::clone(&clock),
             boot_id().context("read the boot id")?,
@@ -136,6 +141,7 @@ impl App {
         });
         let containers = Containers::new(Arc::clone(&deps));
         let host = Host::new(host_id, Arc::clone(&config), engine, containers.clone(), &clock);
+        let ledger = Ledger::new(metering.clone(), db.clone(), events.clone());
         Ok(Arc::new(Self {
             networks: networks::Networks::new(deps),
             execs: Execs::new(Arc::clone(&clock)),
@@ -152,6 +158,7 @@ impl App {
             volumes,
             checkpoints: Checkpoints::new(containers.clone(), archives),
             containers,
+            ledger,
             metering,
             host,
         }))
@@ -172,7 +179,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let address = listener.local_addr().context("ask for the address")?;
     let app = App::build(config, clock, tasks.clone()).await?;
 
+    app.metering.host_started().await?;
     app.containers.sweep().await?;
+    app.metering.close_lost(&app.db).await?;
     app.volumes.recover().await?;
     app.checkpoints.recover().await?;
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
@@ -206,6 +215,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let stopped = async {
         api::serve(Arc::clone(&app), listener, tls.map(|identity| identity.config)).await;
         tasks.stop(STOP_GRACE).await;
+        app.metering.host_stopped().await;
         app.db.close().await;
         Ok(())
     };

@@ -20,6 +20,7 @@ mod host;
 mod ids;
 mod images;
 mod install;
+mod ledger;
 mod metering;
 mod networks;
 mod service;
@@ -78,10 +79,24 @@ enum Command {
         #[arg(long)]
         purge: bool,
     },
+    /// Look into a copy of the host's ledger, without an agent
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// Write a copy of the journal as JSON lines
+    Export {
+        /// The copy of `journal.db`
+        path: std::path::PathBuf,
     },
 }
 
@@ -117,6 +132,10 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             install::uninstall(&args.config, place, *purge, end)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Ledger { command: LedgerCommand::Export { path } } => {
+            runtime()?.block_on(ledger::export_copy(path))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let loaded = Config::load(&args.config, std::env::vars_os());
@@ -135,7 +154,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             say(&toml::to_string_pretty(&shown)?);
         }
         // Done before.
-        Command::Doctor { .. } | Command::Install(_) | Command::Uninstall { .. } => {}
+        Command::Doctor { .. } | Command::Install(_) | Command::Uninstall { .. } | Command::Ledger { .. } => {
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 //!
 //! The way of a number: a reading of the host's journal → [`window`] (whole numbers per meter and UTC
 //! hour) → [`rating`] (price book of the hour × quantity, exact decimals) → [`focus`] and [`jsonl`]
-//! (files), which [`check`] reads back.
+//! (files), which [`check`] reads back. [`ledger`] proves that no reading was altered.
 //! Quantities are integers, amounts are decimals of any length; a float does not occur and nothing is
 //! rounded but in [`rounding`].
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ pub mod check;
 mod csv;
 pub mod focus;
 pub mod jsonl;
+pub mod ledger;
 pub mod price;
 pub mod rating;
 pub mod rounding;

@@ -11,11 +11,14 @@
 //! forces a reading, so the limit is the same all through it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use wharf_shared::id::{ContainerId, TenantId};
 use wharf_shared::reading::{ReadingKind, ReadingRecord};
 use wharf_shared::time::{SECOND_US, Timestamp};
 use wharf_shared::usage::{Meter, Quality, UsageHour};
+
+use crate::ledger::correction::Correction;
 
 /// How late the reading at a full hour may be taken.
 pub const EDGE_US: i64 = SECOND_US;
@@ -33,6 +36,8 @@ pub struct UsagePart {
     pub meter: Meter,
     /// How much.
     pub quantity: u128,
+    /// How much a correction takes away.
+    pub taken: u128,
     /// Whether it is whole.
     pub quality: Quality,
 }
@@ -45,13 +50,17 @@ impl UsagePart {
         container_name: String,
         labels: BTreeMap<String, String>,
     ) -> UsageHour {
-        let Self { hour, tenant, container, meter, quantity, quality } = self;
+        let Self { hour, tenant, container, meter, quantity, taken: _, quality } = self;
         UsageHour { hour, tenant, container, meter, tenant_name, container_name, labels, quantity, quality }
     }
 }
 
-/// What a reading adds. Readings without a tenant are the host's own facts and add nothing.
+/// What a reading adds. Readings without a tenant are the host's own facts and add nothing, except
+/// corrections: those add to the hour that they name, or take away from it.
 pub fn parts(reading: &ReadingRecord) -> Vec<UsagePart> {
+    if let Some(correction) = Correction::of(reading) {
+        return vec![corrected(correction)];
+    }
     let Some(tenant) = &reading.series.tenant else { return Vec::new() };
     let container = reading.series.container.as_ref();
     let part = |hour, meter, quantity, quality| UsagePart {
@@ -60,6 +69,7 @@ pub fn parts(reading: &ReadingRecord) -> Vec<UsagePart> {
         container: container.cloned(),
         meter,
         quantity,
+        taken: 0,
         quality,
     };
     let begin = reading.t0_utc.hour_start();
@@ -83,6 +93,64 @@ pub fn parts(reading: &ReadingRecord) -> Vec<UsagePart> {
         }
     }
     parts
+}
+
+/// Which row of usage: hour, tenant, container, meter.
+pub type HourKey = (Timestamp, TenantId, Option<ContainerId>, Meter);
+
+/// What readings add to each row, whatever portions and order they come in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sums(BTreeMap<HourKey, UsagePart>);
+
+/// An hour's sum cannot be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an hour's quantity has more than 128 bits")]
+pub struct Overflow;
+
+impl Sums {
+    /// Adds what a reading adds.
+    ///
+    /// # Errors
+    /// When a quantity has more than 128 bits.
+    pub fn add(&mut self, reading: &ReadingRecord) -> Result<(), Overflow> {
+        for part in parts(reading) {
+            let key = (part.hour, part.tenant.clone(), part.container.clone(), part.meter);
+            match self.0.entry(key) {
+                Entry::Vacant(first) => {
+                    first.insert(part);
+                }
+                Entry::Occupied(mut sum) => {
+                    let sum = sum.get_mut();
+                    sum.quantity = sum.quantity.checked_add(part.quantity).ok_or(Overflow)?;
+                    sum.taken = sum.taken.checked_add(part.taken).ok_or(Overflow)?;
+                    sum.quality = sum.quality.and(part.quality);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many rows they touch.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether they touch none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One part for each row, in the order of rows.
+    pub fn into_parts(self) -> impl Iterator<Item = UsagePart> {
+        self.0.into_values()
+    }
+}
+
+fn corrected(correction: Correction) -> UsagePart {
+    let Correction { tenant, container, hour, meter, delta, .. } = correction;
+    let amount = delta.unsigned_abs();
+    let (quantity, taken) = if delta < 0 { (0, amount) } else { (amount, 0) };
+    UsagePart { hour, tenant, container, meter, quantity, taken, quality: Quality::Measured }
 }
 
 /// The hour that a reading is booked to.

@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    checkpoints, containers, context, copy, events, exec, files, host, images, logs, oci, prices, run, stats,
-    tenants, tokens, usage, users, volumes,
+    checkpoints, containers, context, copy, events, exec, files, host, images, ledger, logs, oci, prices,
+    run, stats, tenants, tokens, usage, users, volumes,
 };
 
 /// Runs containers on a host you can bill from.
@@ -110,6 +110,9 @@ pub(crate) enum Command {
     Token(tokens::TokenCommand),
     /// Show or export what was used and what it costs.
     Usage(usage::UsageArguments),
+    /// The record of everything that was measured, and the proof that it was not altered.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Price books.
     #[command(subcommand)]
     Price(prices::PriceCommand),

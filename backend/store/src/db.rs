@@ -100,6 +100,22 @@ impl SqliteFile {
         Ok(Self { writer, readers })
     }
 
+    /// Opens a file to be read. One that is alone, without a log beside it, is taken to be at rest: nothing is
+    /// made beside it, so it may lie where nobody can write.
+    pub(crate) async fn open_copy(path: &Path) -> Result<Self, StoreError> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .immutable(!Path::new(&log).exists())
+            .busy_timeout(WAIT);
+        let opened = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+        let pool = opened
+            .map_err(|source| StoreError::Open { url: format!("sqlite:{}", path.display()), source })?;
+        Ok(Self { writer: pool.clone(), readers: pool })
+    }
+
     pub(crate) async fn begin(&self, durability: Durability) -> Result<Tx, StoreError> {
         // The setting outlives the transaction, so every one begins with its own.
         let begun = self.writer.begin_with(match durability {

@@ -65,6 +65,17 @@ pub enum StoreError {
         /// What does not hold.
         what: &'static str,
     },
+    /// A journal is signed with another key than this host's.
+    #[error(
+        "the journal was begun with the host key {expected}, and this host's is {found}: put the key that \
+         belongs to it back, or move the journal away to begin a new one"
+    )]
+    Foreign {
+        /// The key in the journal.
+        expected: String,
+        /// The key of this host.
+        found: String,
+    },
     /// A stored value cannot be what it should.
     #[error("column {column} holds a value that it may not hold")]
     Corrupt {

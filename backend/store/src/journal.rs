@@ -7,19 +7,26 @@
 //! (`cum - delta` is not `cum` of the one before) is refused: it would count something twice or
 //! lose it.
 //!
+//! Each reading carries the hash of the chain ([`wharf_billing::ledger`]), computed where it is appended, and
+//! checkpoints sign it. [`Journal::open`] refuses a journal whose last readings do not link; the whole is
+//! walked by [`Journal::verify`], and away from the host by `wharf ledger verify`.
+//!
 //! The agent that holds the state directory is the only one that appends. So the last reading of each
 //! series that goes on is kept in memory: a reading costs one statement, not three.
 //!
 //! Some room on the disk is kept free for the last readings of what runs: see [`Journal::has_room`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sqlx::migrate::Migrator;
+use wharf_billing::ledger::checkpoint::{Moment, Place, PublicKey};
+use wharf_billing::ledger::record::Hash;
+use wharf_billing::ledger::series;
+use wharf_billing::ledger::verify::{Broken, Entry, Summary, Verifier};
 use wharf_shared::id::{ContainerId, HostId};
 use wharf_shared::reading::{ReadingKind, ReadingRecord, SeriesKey};
-use wharf_shared::usage::Meter;
 
 use crate::db::{Durability, SqliteFile, Tx};
 use crate::error::StoreError;
@@ -29,8 +36,10 @@ use crate::statement::statements;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/journal");
 
-/// Readings that [`Journal::verify`] takes at a time.
-const VERIFY_BATCH: u32 = 1_000;
+/// Readings that are in memory at a time, where all are walked.
+const BATCH: u32 = 1_000;
+/// The last readings whose hashes are looked at when a journal is opened.
+const LINKED: u32 = 100;
 
 /// What became of a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,20 +59,12 @@ impl Appended {
     }
 }
 
-/// What [`Journal::verify`] saw.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// Readings, numbered 1 to this.
-    pub readings: i64,
-    /// Series among them.
-    pub series: usize,
-}
-
 /// A host's journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
     file: SqliteFile,
     host: HostId,
+    public_key: Arc<OnceLock<PublicKey>>,
     reserve: Reserve,
     /// Of the series that this handle appended to and that go on.
     latest: Arc<Mutex<HashMap<SeriesKey, ReadingRecord>>>,
@@ -73,27 +74,29 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT seq, boot_id, tenant, container, incarnation, kind, t0_boot_ns, t1_boot_ns, t0_utc_us, ",
-            "t1_utc_us, meters, limits, source FROM readings ",
+            "t1_utc_us, meters, limits, source, hash FROM readings ",
             $rest
         )
     };
 }
 
 statements! {
-    HOST = "SELECT id FROM host";
+    HOST = "SELECT id, public_key FROM host";
     SET_HOST = "INSERT INTO host (only, id) VALUES (1, $1)";
-    LAST_SEQ = "SELECT COALESCE(MAX(seq), 0) AS seq FROM readings";
+    SET_KEY = "UPDATE host SET public_key = $1 WHERE public_key IS NULL";
+    HEAD = "SELECT seq, hash FROM readings ORDER BY seq DESC LIMIT 1";
+    WITHOUT_HASH = "SELECT COUNT(*) AS readings FROM readings WHERE hash IS NULL";
+    SET_HASH = "UPDATE readings SET hash = $2 WHERE seq = $1";
     APPEND = "INSERT INTO readings (seq, boot_id, tenant, container, incarnation, kind, t0_boot_ns, \
-        t1_boot_ns, t0_utc_us, t1_utc_us, meters, limits, source) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        t1_boot_ns, t0_utc_us, t1_utc_us, meters, limits, source, hash) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     SAME = select!("WHERE boot_id = $1 AND tenant = $2 AND container = $3 AND incarnation = $4 \
         AND t1_boot_ns = $5 AND kind = $6");
     LAST_OF_SERIES = select!("WHERE boot_id = $1 AND tenant = $2 AND container = $3 AND incarnation = $4 \
         ORDER BY seq DESC LIMIT 1");
     LAST_OF_CONTAINER = select!("WHERE container = $1 AND incarnation = $2 ORDER BY seq DESC LIMIT 1");
-    UNFINISHED = select!("AS r WHERE container <> '' AND kind NOT IN ('final', 'final_blk', 'gap') \
-        AND NOT EXISTS (SELECT 1 FROM readings AS later WHERE later.container = r.container \
-            AND later.incarnation = r.incarnation AND later.seq > r.seq) ORDER BY seq");
+    LAST_CHECKPOINT = select!("WHERE kind = 'checkpoint' ORDER BY seq DESC LIMIT 1");
+    OPENED = select!("WHERE kind = 'open' AND seq > $1 ORDER BY seq LIMIT $2");
     READ_FROM = select!("WHERE seq > $1 ORDER BY seq LIMIT $2");
 }
 
@@ -119,6 +122,16 @@ fn record(row: &Row) -> Result<(i64, ReadingRecord), StoreError> {
     ))
 }
 
+fn entry(row: &Row) -> Result<Entry, StoreError> {
+    let (seq, record) = record(row)?;
+    Ok(Entry { seq: number(seq)?, hash: row.parsed("hash")?, record })
+}
+
+/// Numbers of readings begin with 1.
+fn number(seq: i64) -> Result<u64, StoreError> {
+    u64::try_from(seq).map_err(|error| StoreError::Corrupt { column: "seq", source: Some(Box::new(error)) })
+}
+
 fn series_values(series: &SeriesKey) -> Vec<Value> {
     args![
         &series.boot_id,
@@ -130,22 +143,134 @@ fn series_values(series: &SeriesKey) -> Vec<Value> {
 
 impl Journal {
     /// Opens the journal at this path, or makes it for the host `new_host`. An existing journal
-    /// keeps its host: see [`Journal::host`].
+    /// keeps its host: see [`Journal::host`]. Readings of an earlier version, which knew no chain, are
+    /// hashed in their order first.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] when its last readings do not link: nothing may be appended to them.
     pub async fn open(path: &Path, new_host: &HostId) -> Result<Self, StoreError> {
         let file = SqliteFile::open(path, &MIGRATIONS).await?;
         let mut tx = file.begin(Durability::Synced).await?;
-        let known = tx.row(HOST, args![]).await?.map(|row| row.parsed("id")).transpose()?;
-        let host = if let Some(host) = known {
-            host
-        } else {
+        if tx.row(HOST, args![]).await?.is_none() {
             tx.execute(SET_HOST, args![new_host]).await?;
-            new_host.clone()
-        };
+        }
         tx.commit().await?;
-        let reserve = Reserve::beside(path);
+        let journal = Self::with_file(file, path).await?;
+        journal.take_over().await?;
+        journal.check_links().await?;
         // Without it nothing starts; that is found when something shall.
-        reserve.ensure().await;
-        Ok(Self { file, host, reserve, latest: Arc::default() })
+        journal.reserve.ensure().await;
+        Ok(journal)
+    }
+
+    /// Opens a copy of a journal to be read. Nothing is changed in it or beside it, if no agent has it open.
+    ///
+    /// # Errors
+    /// When the file is no journal, is torn, or is of a version that had no chain.
+    pub async fn open_copy(path: &Path) -> Result<Self, StoreError> {
+        let file = SqliteFile::open_copy(path).await?;
+        let journal = Self::with_file(file, path).await?;
+        if journal.without_hash().await? > 0 {
+            return Err(StoreError::Refused(
+                "the journal has readings from before the chain; the agent takes them over when it starts",
+            ));
+        }
+        Ok(journal)
+    }
+
+    async fn with_file(file: SqliteFile, path: &Path) -> Result<Self, StoreError> {
+        let row = file.one().await?.row(HOST, args![]).await?.ok_or(StoreError::NotFound("host"))?;
+        let public_key = OnceLock::new();
+        if let Some(key) = row.optional_parsed("public_key")? {
+            public_key.get_or_init(|| key);
+        }
+        Ok(Self {
+            host: row.parsed("id")?,
+            public_key: Arc::new(public_key),
+            reserve: Reserve::beside(path),
+            file,
+            latest: Arc::default(),
+        })
+    }
+
+    async fn without_hash(&self) -> Result<i64, StoreError> {
+        let row = self.file.one().await?.row(WITHOUT_HASH, args![]).await?;
+        row.ok_or(StoreError::corrupt("readings"))?.integer("readings")
+    }
+
+    /// Hashes what an earlier version left, once and for all.
+    async fn take_over(&self) -> Result<(), StoreError> {
+        if self.without_hash().await? == 0 {
+            return Ok(());
+        }
+        let (mut seq, mut head) = (0, Hash::genesis(&self.host));
+        loop {
+            let mut tx = self.file.begin(Durability::Synced).await?;
+            let rows = tx.rows(READ_FROM, args![seq, BATCH]).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for row in &rows {
+                let (next, reading) = record(row)?;
+                if next != seq + 1 {
+                    return Err(StoreError::Broken { seq: next, what: "the number before it is missing" });
+                }
+                seq = next;
+                head = head.next(number(seq)?, &reading);
+                // An earlier attempt was cut short.
+                if row.optional_text("hash")?.is_none() {
+                    tx.execute(SET_HASH, args![seq, head.to_string()]).await?;
+                }
+            }
+            tx.commit().await?;
+        }
+    }
+
+    /// Whether the last readings follow each other: a journal that was torn or patched is not gone on with.
+    async fn check_links(&self) -> Result<(), StoreError> {
+        let (last, _) = self.head().await?;
+        let from = last.saturating_sub(i64::from(LINKED));
+        let mut tx = self.file.one().await?;
+        let mut before: Option<Entry> = None;
+        for row in tx.rows(READ_FROM, args![from, LINKED]).await? {
+            let next = entry(&row)?;
+            let head = match &before {
+                Some(before) if before.seq + 1 != next.seq => None,
+                Some(before) => Some(before.hash.next(next.seq, &next.record)),
+                None if next.seq == 1 => Some(Hash::genesis(&self.host).next(1, &next.record)),
+                None => Some(next.hash),
+            };
+            if head != Some(next.hash) {
+                let seq = row.integer("seq")?;
+                return Err(StoreError::Broken {
+                    seq,
+                    what: "it does not follow from the reading before it",
+                });
+            }
+            before = Some(next);
+        }
+        Ok(())
+    }
+
+    /// The key whose signatures are in it, once there is one.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.public_key.get().copied()
+    }
+
+    /// Says which key signs it, once and for all.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`] when it was begun with another key.
+    pub async fn set_public_key(&self, key: PublicKey) -> Result<(), StoreError> {
+        if self.public_key.get().is_none() {
+            let mut tx = self.file.begin(Durability::Synced).await?;
+            tx.execute(SET_KEY, args![key.to_string()]).await?;
+            tx.commit().await?;
+        }
+        match *self.public_key.get_or_init(|| key) {
+            known if known == key => Ok(()),
+            known => Err(StoreError::Foreign { expected: known.to_string(), found: key.to_string() }),
+        }
     }
 
     /// The host whose journal it is.
@@ -174,51 +299,57 @@ impl Journal {
             return Ok(Vec::new());
         }
         let mut tx = self.file.begin(Durability::Synced).await?;
-        let mut last = last_seq(&mut tx).await?;
-        let mut appended = Vec::with_capacity(readings.len());
+        let mut head = head(&mut tx, &self.host).await?;
         // Taken out until the commit: if that fails, or nobody learns of it, the file is asked.
         let mut latest: HashMap<&SeriesKey, ReadingRecord> = HashMap::new();
         for reading in readings {
             latest.extend(self.latest().remove(&reading.series).map(|known| (&reading.series, known)));
         }
-        for reading in readings {
-            let known = latest.get(&reading.series);
-            // What ends after everything that is known of its series is no reading of long ago.
-            let before = match known {
-                Some(known) if known.t1_boot_ns < reading.t1_boot_ns => Some(known.clone()),
-                _ => {
-                    let mut key = series_values(&reading.series);
-                    key.extend(args![reading.t1_boot_ns, reading.kind.as_str()]);
-                    if let Some(row) = tx.row(SAME, key).await? {
-                        appended.push(Appended::Duplicate(row.integer("seq")?));
-                        continue;
-                    }
-                    last_of_series(&mut tx, &reading.series).await?.map(|(_, reading)| reading)
-                }
-            };
-            let seq = last + 1;
-            check(seq, before.as_ref(), reading)?;
-            let mut values = args![seq];
-            values.extend(series_values(&reading.series));
-            values.extend(args![
-                reading.kind.as_str(),
-                reading.t0_boot_ns,
-                reading.t1_boot_ns,
-                reading.t0_utc,
-                reading.t1_utc,
-                json("meters", &reading.meters)?,
-                json("limits", &reading.limits)?,
-                json("source", &reading.source)?,
-            ]);
-            tx.execute(APPEND, values).await?;
-            last = seq;
-            appended.push(Appended::New(seq));
-            latest.insert(&reading.series, reading.clone());
-        }
+        let appended = put(&mut tx, &mut head, &mut latest, readings).await?;
         tx.commit().await?;
-        let going_on = latest.into_iter().filter(|(_, reading)| !reading.kind.is_end());
+        let going_on =
+            latest.into_iter().filter(|(_, reading)| !reading.kind.is_end() && !reading.kind.is_of_host());
         self.latest().extend(going_on.map(|(series, reading)| (series.clone(), reading)));
         Ok(appended)
+    }
+
+    /// As [`Journal::append_checkpoint`], for facts that cannot be told again: on a full disk it is tried once
+    /// more in the room that was kept.
+    pub async fn append_last_checkpoint(
+        &self,
+        facts: &[ReadingRecord],
+        at: &Moment,
+        sign: impl Fn(&[u8]) -> [u8; 64],
+    ) -> Result<(i64, Hash), StoreError> {
+        match self.append_checkpoint(facts, at, &sign).await {
+            Err(StoreError::Full(_)) if self.reserve.give_up().await => {
+                self.append_checkpoint(facts, at, &sign).await
+            }
+            appended => appended,
+        }
+    }
+
+    /// Appends facts of the host and, in the same transaction, a checkpoint of everything up to them, signed by
+    /// `sign`; returns its number and hash.
+    pub async fn append_checkpoint(
+        &self,
+        facts: &[ReadingRecord],
+        at: &Moment,
+        sign: impl Fn(&[u8]) -> [u8; 64],
+    ) -> Result<(i64, Hash), StoreError> {
+        let mut tx = self.file.begin(Durability::Synced).await?;
+        let mut head = head(&mut tx, &self.host).await?;
+        let mut latest = HashMap::new();
+        put(&mut tx, &mut head, &mut latest, facts).await?;
+        drop(latest);
+        let before = tx.row(LAST_CHECKPOINT, args![]).await?;
+        let before = before.map(|row| number(row.integer("seq")?)).transpose()?;
+        let (last, hash) = head;
+        let place = Place { before, seq: number(last + 1)?, head: hash };
+        let checkpoint = [place.checkpoint(&self.host, at, sign)];
+        put(&mut tx, &mut head, &mut HashMap::new(), &checkpoint).await?;
+        tx.commit().await?;
+        Ok(head)
     }
 
     fn latest(&self) -> MutexGuard<'_, HashMap<SeriesKey, ReadingRecord>> {
@@ -227,7 +358,28 @@ impl Journal {
 
     /// Number of the last reading, 0 before the first.
     pub async fn last_seq(&self) -> Result<i64, StoreError> {
-        last_seq(&mut self.file.read().await?).await
+        Ok(self.head().await?.0)
+    }
+
+    /// Number and hash of the last reading; 0 and what stands before the first when there is none.
+    pub async fn head(&self) -> Result<(i64, Hash), StoreError> {
+        head(&mut self.file.one().await?, &self.host).await
+    }
+
+    /// The last checkpoint.
+    pub async fn last_checkpoint(&self) -> Result<Option<(i64, ReadingRecord)>, StoreError> {
+        self.file.one().await?.row(LAST_CHECKPOINT, args![]).await?.as_ref().map(record).transpose()
+    }
+
+    /// The reading of this number.
+    pub async fn find(&self, seq: i64) -> Result<Option<ReadingRecord>, StoreError> {
+        let found = self.read_from(seq.saturating_sub(1), 1).await?.pop();
+        Ok(found.filter(|(at, _)| *at == seq).map(|(_, reading)| reading))
+    }
+
+    /// Whether the room for last readings is there now; makes nothing.
+    pub async fn is_reserve_whole(&self) -> bool {
+        self.reserve.is_whole().await
     }
 
     /// The last reading of this start of a container, in whichever boot it was.
@@ -249,11 +401,30 @@ impl Journal {
         last_of_series(&mut self.file.one().await?, series).await
     }
 
-    /// The last reading of every start of a container that has neither a final reading nor a gap:
-    /// what is to be adopted or closed after a crash.
-    pub async fn unfinished(&self) -> Result<Vec<(i64, ReadingRecord)>, StoreError> {
-        let mut tx = self.file.read().await?;
-        tx.rows(UNFINISHED, args![]).await?.iter().map(record).collect()
+    /// The last reading of every series that has neither a final reading nor a gap, if `wanted` says so of
+    /// the series: what is to be closed after a crash. Walks all starts there ever were, a few at a time.
+    pub async fn unfinished(
+        &self,
+        wanted: impl Fn(&SeriesKey) -> bool,
+    ) -> Result<Vec<(i64, ReadingRecord)>, StoreError> {
+        let mut found = Vec::new();
+        let mut after = 0;
+        loop {
+            let mut tx = self.file.read().await?;
+            let rows = tx.rows(OPENED, args![after, BATCH]).await?;
+            if rows.is_empty() {
+                return Ok(found);
+            }
+            for row in &rows {
+                let (seq, opened) = record(row)?;
+                after = seq;
+                if !wanted(&opened.series) {
+                    continue;
+                }
+                let last = last_of_series(&mut tx, &opened.series).await?;
+                found.extend(last.filter(|(_, last)| !last.kind.is_end()));
+            }
+        }
     }
 
     /// Readings after this number, in order.
@@ -262,32 +433,29 @@ impl Journal {
         tx.rows(READ_FROM, args![after, limit]).await?.iter().map(record).collect()
     }
 
-    /// Reads everything and proves that numbers have no gap and that in each series the sum of
-    /// differences is what the cumulative values rose by.
-    pub async fn verify(&self) -> Result<Verified, StoreError> {
-        let mut tx = self.file.read().await?;
-        let mut seen = Verified::default();
-        let mut series: BTreeMap<SeriesKey, (ReadingRecord, Sums)> = BTreeMap::new();
+    /// The same with their hashes.
+    pub async fn entries_from(&self, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let mut tx = self.file.one().await?;
+        tx.rows(READ_FROM, args![after, limit]).await?.iter().map(entry).collect()
+    }
+
+    /// Reads everything and proves what [`wharf_billing::ledger::verify`] says: numbers, chain, signatures,
+    /// and that in each series the sum of differences is what the cumulative values rose by.
+    pub async fn verify(&self) -> Result<Summary, StoreError> {
+        let broken = |Broken { seq, what, .. }| StoreError::Broken {
+            seq: i64::try_from(seq).unwrap_or(i64::MAX),
+            what,
+        };
+        let mut verifier = Verifier::new(self.host.clone(), self.public_key());
         loop {
-            let rows = tx.rows(READ_FROM, args![seen.readings, VERIFY_BATCH]).await?;
-            if rows.is_empty() {
-                break;
+            let entries = self.entries_from(verifier.seen().records, BATCH).await?;
+            if entries.is_empty() {
+                return verifier.finish().map_err(broken);
             }
-            for row in &rows {
-                let (seq, reading) = record(row)?;
-                if seq != seen.readings + 1 {
-                    return Err(StoreError::Broken { seq, what: "the number before it is missing" });
-                }
-                seen.readings = seq;
-                let before = series.remove(&reading.series);
-                check(seq, before.as_ref().map(|(reading, _)| reading), &reading)?;
-                let mut sums = before.map(|(_, sums)| sums).unwrap_or_default();
-                sums.add(seq, &reading)?;
-                series.insert(reading.series.clone(), (reading, sums));
+            for entry in &entries {
+                verifier.record(entry).map_err(broken)?;
             }
         }
-        seen.series = series.len();
-        Ok(seen)
     }
 
     /// Closes the file.
@@ -305,132 +473,63 @@ impl Journal {
     }
 }
 
-/// Sum of differences and first cumulative value of each meter of a series.
-#[derive(Debug, Default)]
-struct Sums(BTreeMap<Meter, (u128, u128)>);
-
-impl Sums {
-    /// The telescoping law: differences so far add up to what the counter rose by.
-    fn add(&mut self, seq: i64, reading: &ReadingRecord) -> Result<(), StoreError> {
-        let broken = || StoreError::Broken { seq, what: "differences do not add up to the cumulative value" };
-        for meter in &reading.meters {
-            let first = meter.cum.checked_sub(meter.delta).ok_or_else(broken)?;
-            let (first, sum) = self.0.entry(meter.meter).or_insert((first, 0));
-            *sum = sum.checked_add(meter.delta).ok_or_else(broken)?;
-            if first.checked_add(*sum) != Some(meter.cum) {
-                return Err(broken());
-            }
-        }
-        Ok(())
+/// Number and hash of the last reading.
+async fn head(tx: &mut Tx, host: &HostId) -> Result<(i64, Hash), StoreError> {
+    match tx.row(HEAD, args![]).await? {
+        Some(row) => Ok((row.integer("seq")?, row.parsed("hash")?)),
+        None => Ok((0, Hash::genesis(host))),
     }
 }
 
-async fn last_seq(tx: &mut Tx) -> Result<i64, StoreError> {
-    tx.row(LAST_SEQ, args![]).await?.ok_or(StoreError::corrupt("seq"))?.integer("seq")
+/// Writes readings behind `head`, which moves on. `latest` has the last reading of series that are known to go
+/// on, and gets these.
+async fn put<'a>(
+    tx: &mut Tx,
+    head: &mut (i64, Hash),
+    latest: &mut HashMap<&'a SeriesKey, ReadingRecord>,
+    readings: &'a [ReadingRecord],
+) -> Result<Vec<Appended>, StoreError> {
+    let mut appended = Vec::with_capacity(readings.len());
+    for reading in readings {
+        let known = latest.get(&reading.series);
+        // What ends after everything that is known of its series is no reading of long ago.
+        let before = match known {
+            Some(known) if known.t1_boot_ns < reading.t1_boot_ns => Some(known.clone()),
+            _ => {
+                let mut key = series_values(&reading.series);
+                key.extend(args![reading.t1_boot_ns, reading.kind.as_str()]);
+                if let Some(row) = tx.row(SAME, key).await? {
+                    appended.push(Appended::Duplicate(row.integer("seq")?));
+                    continue;
+                }
+                last_of_series(tx, &reading.series).await?.map(|(_, reading)| reading)
+            }
+        };
+        let seq = head.0 + 1;
+        series::check(before.as_ref(), reading)
+            .map_err(|fault| StoreError::Broken { seq, what: fault.what })?;
+        let hash = head.1.next(number(seq)?, reading);
+        let mut values = args![seq];
+        values.extend(series_values(&reading.series));
+        values.extend(args![
+            reading.kind.as_str(),
+            reading.t0_boot_ns,
+            reading.t1_boot_ns,
+            reading.t0_utc,
+            reading.t1_utc,
+            json("meters", &reading.meters)?,
+            json("limits", &reading.limits)?,
+            json("source", &reading.source)?,
+            hash.to_string(),
+        ]);
+        tx.execute(APPEND, values).await?;
+        *head = (seq, hash);
+        appended.push(Appended::New(seq));
+        latest.insert(&reading.series, reading.clone());
+    }
+    Ok(appended)
 }
 
 async fn last_of_series(tx: &mut Tx, series: &SeriesKey) -> Result<Option<(i64, ReadingRecord)>, StoreError> {
     tx.row(LAST_OF_SERIES, series_values(series)).await?.as_ref().map(record).transpose()
-}
-
-/// Whether a reading continues its series.
-fn check(seq: i64, before: Option<&ReadingRecord>, reading: &ReadingRecord) -> Result<(), StoreError> {
-    let broken = |what| Err(StoreError::Broken { seq, what });
-    if reading.t1_boot_ns < reading.t0_boot_ns {
-        return broken("it ends before it begins");
-    }
-    for (at, meter) in reading.meters.iter().enumerate() {
-        if reading.meters.iter().take(at).any(|other| other.meter == meter.meter) {
-            return broken("it has a meter twice");
-        }
-        let Some(start) = meter.cum.checked_sub(meter.delta) else {
-            return broken("a difference is greater than its cumulative value");
-        };
-        let earlier = before.and_then(|before| before.meter(meter.meter));
-        if earlier.is_some_and(|earlier| earlier.cum != start) {
-            return broken("it does not continue from the cumulative value before it");
-        }
-    }
-    if let Some(before) = before {
-        if reading.kind == ReadingKind::Open {
-            return broken("its series was opened before");
-        }
-        if reading.t0_boot_ns < before.t1_boot_ns {
-            return broken("it begins before the one before it ended");
-        }
-        if before.meters.iter().any(|earlier| reading.meter(earlier.meter).is_none()) {
-            return broken("a meter of the one before it is missing");
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use wharf_shared::reading::{MeterReading, ReadingLimits};
-    use wharf_shared::time::Timestamp;
-    use wharf_shared::usage::Quality;
-
-    use super::*;
-
-    fn reading(t0: u64, t1: u64, cum: u128, delta: u128) -> ReadingRecord {
-        let meter = Meter::CpuUsed;
-        ReadingRecord {
-            series: SeriesKey {
-                boot_id: "b".to_owned(),
-                tenant: None,
-                container: "c".repeat(64).parse().ok(),
-                incarnation: 1,
-            },
-            kind: ReadingKind::Periodic,
-            t0_boot_ns: t0,
-            t1_boot_ns: t1,
-            t0_utc: Timestamp(0),
-            t1_utc: Timestamp(0),
-            meters: vec![MeterReading { meter, raw: None, cum, delta, quality: Quality::Measured }],
-            limits: ReadingLimits::default(),
-            source: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn a_reading_that_counts_something_twice_or_loses_it_is_refused() {
-        let before = reading(0, 10, 100, 100);
-        assert!(check(2, Some(&before), &reading(10, 20, 150, 50)).is_ok());
-        for bad in [
-            reading(10, 20, 150, 51),
-            reading(10, 20, 150, 49),
-            reading(10, 20, 90, 0),
-            reading(9, 20, 150, 50),
-            reading(20, 10, 150, 50),
-            reading(10, 20, 10, 50),
-        ] {
-            assert!(check(2, Some(&before), &bad).is_err(), "{bad:?}");
-        }
-        let missing = ReadingRecord { meters: Vec::new(), ..reading(10, 20, 0, 0) };
-        assert!(check(2, Some(&before), &missing).is_err());
-        let twice = reading(10, 20, 150, 50);
-        let twice = ReadingRecord { meters: [twice.meters.clone(), twice.meters].concat(), ..before.clone() };
-        assert!(check(1, None, &twice).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn the_differences_of_every_accepted_series_add_up(
-            start in 0_u128..1_000, deltas in proptest::collection::vec(0_u128..1_000, 1..40)
-        ) {
-            let (mut sums, mut cum, mut before) = (Sums::default(), start, None);
-            for (at, delta) in (0_u64..).zip(deltas.iter().copied()) {
-                cum += delta;
-                let next = reading(at, at + 1, cum, delta);
-                prop_assert!(check(1, before.as_ref(), &next).is_ok());
-                prop_assert!(sums.add(1, &next).is_ok());
-                before = Some(next);
-            }
-            prop_assert_eq!(deltas.iter().sum::<u128>(), cum - start);
-            let wrong = reading(100, 101, cum + 2, 1);
-            prop_assert!(sums.add(1, &wrong).is_err());
-        }
-    }
 }

@@ -25,6 +25,21 @@ fn key(of: &UsageHour) -> HourKey {
     (of.hour, of.tenant.clone(), of.container.clone(), of.meter)
 }
 
+/// What readings add to one row, and what corrections take away from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addition {
+    /// The row; its quantity is what is added.
+    pub hour: UsageHour,
+    /// How much is taken away. Never more than is there when the journal's corrections were made by an agent.
+    pub taken: u128,
+}
+
+impl From<UsageHour> for Addition {
+    fn from(hour: UsageHour) -> Self {
+        Self { hour, taken: 0 }
+    }
+}
+
 /// Which hours to read: `[from, to)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageQuery {
@@ -131,12 +146,12 @@ pub async fn watermark(tx: &mut Tx, host: &HostId) -> Result<i64, StoreError> {
 
 /// Adds what readings `(from, to]` of a host's journal counted. `false`, and nothing changed, if
 /// the watermark is not at `from`: those readings, or some of them, are in the sums already.
-pub async fn apply(
+pub async fn apply<A: Clone + Into<Addition>>(
     tx: &mut Tx,
     host: &HostId,
     from: i64,
     to: i64,
-    additions: &[UsageHour],
+    additions: &[A],
 ) -> Result<bool, StoreError> {
     if to < from {
         return Err(StoreError::Refused("a watermark does not go back"));
@@ -147,11 +162,12 @@ pub async fn apply(
     }
     // One read and one write for each row that is touched, however many readings touch it.
     let mut sums: BTreeMap<HourKey, UsageHour> = BTreeMap::new();
-    for addition in additions {
-        let key = key(addition);
+    for addition in additions.iter().cloned() {
+        let addition: Addition = addition.into();
+        let key = key(&addition.hour);
         let sum = match sums.remove(&key) {
             Some(sum) => Some(sum),
-            None => get(tx, addition).await?,
+            None => get(tx, &key).await?,
         };
         sums.insert(key, add(sum, addition)?);
     }
@@ -173,20 +189,31 @@ pub async fn apply(
 }
 
 /// Names and labels follow the last addition, quantities are added.
-fn add(sum: Option<UsageHour>, addition: &UsageHour) -> Result<UsageHour, StoreError> {
-    let Some(sum) = sum else { return Ok(addition.clone()) };
-    let quantity = sum.quantity.checked_add(addition.quantity).ok_or(StoreError::corrupt("quantity"))?;
-    Ok(UsageHour { quantity, quality: sum.quality.and(addition.quality), ..addition.clone() })
+fn add(sum: Option<UsageHour>, Addition { hour, taken }: Addition) -> Result<UsageHour, StoreError> {
+    let (before, quality) =
+        sum.map_or((0, hour.quality), |sum| (sum.quantity, sum.quality.and(hour.quality)));
+    let added = before.checked_add(hour.quantity).ok_or(StoreError::corrupt("quantity"))?;
+    // An hour never goes below nothing.
+    Ok(UsageHour { quantity: added.saturating_sub(taken), quality, ..hour })
 }
 
 fn container_text(container: Option<&ContainerId>) -> &str {
     container.map_or("", ContainerId::as_str)
 }
 
-async fn get(tx: &mut Tx, of: &UsageHour) -> Result<Option<UsageHour>, StoreError> {
-    let container = container_text(of.container.as_ref());
-    let row = tx.row(GET, args![of.hour, &of.tenant, container, of.meter.as_str()]).await?;
+async fn get(
+    tx: &mut Tx,
+    (hour, tenant, container, meter): &HourKey,
+) -> Result<Option<UsageHour>, StoreError> {
+    let container = container_text(container.as_ref());
+    let row = tx.row(GET, args![*hour, tenant, container, meter.as_str()]).await?;
     row.as_ref().map(record).transpose()
+}
+
+/// The row of this hour, tenant, container (`None`: the tenant's whole cgroup) and meter.
+pub async fn find(tx: &mut Tx, of: &UsageCursor) -> Result<Option<UsageHour>, StoreError> {
+    let UsageCursor { hour, tenant, container, meter } = of;
+    get(tx, &(*hour, tenant.clone(), container.clone(), *meter)).await
 }
 
 /// Hours in the order of hour, tenant, container (the tenant's whole cgroup first) and meter.

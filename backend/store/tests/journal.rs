@@ -7,13 +7,15 @@
 
 use std::collections::BTreeMap;
 
+use ring::signature::{Ed25519KeyPair, KeyPair};
 use sqlx::Connection;
+use wharf_billing::ledger::checkpoint::{Moment, PublicKey};
 use wharf_shared::id::{ContainerId, HostId};
 use wharf_shared::reading::{MeterReading, ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::{Meter, Quality};
 use wharf_store::StoreError;
-use wharf_store::journal::{Appended, Journal, Verified};
+use wharf_store::journal::{Appended, Journal};
 
 fn host(number: u32) -> HostId {
     format!("hst_00000000-0000-7000-8000-{number:012}").parse().expect("an id")
@@ -78,9 +80,12 @@ async fn appends_once_in_order_and_survives_reopening() {
     assert_eq!(journal.last_of_series(&batch[2].series).await.expect("reads"), Some((3, batch[2].clone())));
     let rows = journal.read_from(1, 2).await.expect("reads");
     assert_eq!(rows, [(2, batch[1].clone()), (3, batch[2].clone())]);
-    assert_eq!(journal.unfinished().await.expect("reads"), [(3, batch[2].clone())]);
-    let expected = Verified { readings: 4, series: 2 };
-    assert_eq!(journal.verify().await.expect("whole"), expected);
+    let unfinished = journal.unfinished(|_| true).await.expect("reads");
+    assert_eq!(unfinished, [(3, batch[2].clone())]);
+    assert_eq!(journal.unfinished(|series| series.boot_id != "boot").await.expect("reads"), []);
+    let whole = journal.verify().await.expect("whole");
+    assert_eq!((whole.records, whole.series), (4, 2));
+    assert_eq!(journal.head().await.expect("reads"), (4, whole.head));
 }
 
 /// A file system of its own, taken away again whatever happens.
@@ -119,7 +124,7 @@ async fn on_a_full_disk_last_readings_are_still_taken_and_room_is_kept_again_lat
     journal.append_last(&[reading(1, 1, ReadingKind::Final, 500)]).await.expect("there is room for the end");
     std::fs::remove_file(&filler).expect("removed");
     assert!(journal.has_room().await);
-    assert_eq!(journal.verify().await.expect("whole").readings, 496);
+    assert_eq!(journal.verify().await.expect("whole").records, 496);
     journal.close().await;
 }
 
@@ -161,7 +166,7 @@ async fn what_is_written_can_be_neither_changed_nor_removed_unnoticed() {
         let error = run(forbidden).await.expect_err(forbidden);
         assert!(error.to_string().contains("reading") || error.to_string().contains("journal"), "{error}");
     }
-    // Whoever can write the file can drop the triggers, but the sums give it away.
+    // Whoever can write the file can drop the triggers, but the hashes give it away.
     run("DROP TRIGGER readings_refuse_update; DROP TRIGGER readings_refuse_delete").await.expect("dropped");
     journal.verify().await.expect("still whole");
     run("UPDATE readings SET meters = REPLACE(meters, '\"delta\":\"10\"', '\"delta\":\"11\"') WHERE seq = 9")
@@ -173,4 +178,138 @@ async fn what_is_written_can_be_neither_changed_nor_removed_unnoticed() {
         .expect("changed back");
     run("DELETE FROM readings WHERE seq = 4").await.expect("removed");
     assert!(matches!(journal.verify().await, Err(StoreError::Broken { seq: 5, .. })));
+}
+
+fn pair(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a seed")
+}
+
+fn public(pair: &Ed25519KeyPair) -> PublicKey {
+    PublicKey::new(pair.public_key().as_ref().try_into().expect("32 bytes"))
+}
+
+fn sign(pair: &Ed25519KeyPair) -> impl Fn(&[u8]) -> [u8; 64] {
+    |message| pair.sign(message).as_ref().try_into().expect("64 bytes")
+}
+
+fn moment(second: u64) -> Moment {
+    Moment { boot_id: "boot".to_owned(), boot_ns: second * 1_000_000_000, utc: Timestamp(0) }
+}
+
+/// Runs statements on the file as somebody does who can write it; triggers are no hindrance to them.
+async fn patch(path: &std::path::Path, sql: String) {
+    let mut connection =
+        sqlx::SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.expect("the file");
+    let sql = format!("DROP TRIGGER IF EXISTS readings_refuse_update; {sql}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.expect("patched");
+    connection.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_journal_is_signed_with_one_key_and_another_one_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("journal.db");
+    let journal = Journal::open(&path, &host(1)).await.expect("a new journal");
+    let key = pair(1);
+    assert_eq!(journal.public_key(), None);
+    journal.set_public_key(public(&key)).await.expect("the first one");
+    let start = moment(1).fact(ReadingKind::HostStart, BTreeMap::new());
+    journal.append_checkpoint(&[start], &moment(1), sign(&key)).await.expect("signed");
+    journal.append_batch(&[reading(1, 1, ReadingKind::Open, 5)]).await.expect("appended");
+    let (seq, hash) = journal.append_checkpoint(&[], &moment(2), sign(&key)).await.expect("signed");
+    assert_eq!((seq, hash), (4, journal.head().await.expect("reads").1));
+    let last = journal.last_checkpoint().await.expect("reads").expect("there is one");
+    assert_eq!((last.0, last.1.source["first_seq"].as_str()), (4, "2"));
+    let whole = journal.verify().await.expect("whole");
+    assert_eq!((whole.records, whole.checkpoints, whole.signed_to), (4, 2, 4));
+    journal.close().await;
+
+    let journal = Journal::open(&path, &host(1)).await.expect("opened again");
+    assert_eq!(journal.public_key(), Some(public(&key)));
+    let refused = journal.set_public_key(public(&pair(2))).await;
+    assert!(matches!(refused, Err(StoreError::Foreign { .. })), "{refused:?}");
+    // Signed by who has another key, it does not stand.
+    journal.append_checkpoint(&[], &moment(3), sign(&pair(2))).await.expect("appended");
+    assert!(matches!(journal.verify().await, Err(StoreError::Broken { seq: 5, .. })));
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn a_journal_of_before_the_chain_is_taken_over_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("journal.db");
+    let journal = Journal::open(&path, &host(1)).await.expect("a new journal");
+    let batch: Vec<_> = (5..25)
+        .map(|at| reading(1, 1, if at == 5 { ReadingKind::Open } else { ReadingKind::Periodic }, at))
+        .collect();
+    journal.append_batch(&batch).await.expect("appended");
+    let head = journal.head().await.expect("reads");
+    journal.close().await;
+    // As the first version left it: the column had another name and was never written to.
+    patch(
+        &path,
+        "UPDATE readings SET hash = NULL; DROP INDEX readings_without_hash; DROP INDEX readings_checkpoints; \
+         DROP INDEX readings_opens; ALTER TABLE readings RENAME COLUMN hash TO prev_hash; \
+         DROP TRIGGER host_refuse_update; ALTER TABLE host DROP COLUMN public_key; \
+         CREATE TRIGGER readings_refuse_update BEFORE UPDATE ON readings \
+         BEGIN SELECT RAISE(ABORT, 'readings are never changed'); END; \
+         CREATE TRIGGER host_refuse_update BEFORE UPDATE ON host \
+         BEGIN SELECT RAISE(ABORT, 'a journal stays with its host'); END; \
+         DELETE FROM _sqlx_migrations WHERE version = 2"
+            .to_owned(),
+    )
+    .await;
+    assert!(Journal::open_copy(&path).await.is_err(), "a copy is not changed");
+    let journal = Journal::open(&path, &host(1)).await.expect("taken over");
+    assert_eq!(journal.head().await.expect("reads"), head);
+    assert_eq!(journal.verify().await.expect("whole").records, 20);
+    journal.append_batch(&[reading(1, 1, ReadingKind::Final, 25)]).await.expect("it goes on");
+    journal.verify().await.expect("whole");
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn a_journal_that_was_patched_near_its_end_is_not_gone_on_with() {
+    for sql in [
+        "UPDATE readings SET incarnation = 7 WHERE seq = 20",
+        "DROP TRIGGER readings_refuse_delete; DELETE FROM readings WHERE seq = 19",
+        "UPDATE readings SET hash = (SELECT hash FROM readings WHERE seq = 3) WHERE seq = 20",
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("journal.db");
+        let journal = Journal::open(&path, &host(1)).await.expect("a new journal");
+        let mut batch = vec![reading(1, 1, ReadingKind::Open, 5)];
+        batch.extend((6..25).map(|at| reading(1, 1, ReadingKind::Periodic, at)));
+        journal.append_batch(&batch).await.expect("appended");
+        journal.close().await;
+        patch(&path, sql.to_owned()).await;
+        let refused = Journal::open(&path, &host(1)).await;
+        assert!(matches!(refused, Err(StoreError::Broken { seq: 20, .. })), "{sql}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_read_where_nobody_can_write_and_a_torn_one_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("journal.db");
+    let journal = Journal::open(&path, &host(1)).await.expect("a new journal");
+    let mut batch = vec![reading(1, 1, ReadingKind::Open, 5)];
+    batch.extend((6..500).map(|at| reading(1, 1, ReadingKind::Periodic, at)));
+    journal.append_batch(&batch).await.expect("appended");
+    journal.close().await;
+    let before = std::fs::read(&path).expect("the file");
+    let copy = Journal::open_copy(&path).await.expect("a copy");
+    assert_eq!(copy.verify().await.expect("whole").records, 495);
+    copy.close().await;
+    assert_eq!(std::fs::read(&path).expect("the file"), before, "nothing was changed");
+    assert!(!directory.path().join("journal.db-shm").exists(), "nothing was made beside it");
+    // The half of it that a cut-off transfer leaves.
+    std::fs::write(&path, &before[..before.len() / 2]).expect("torn");
+    let torn = match Journal::open_copy(&path).await {
+        Ok(copy) => copy.verify().await.map(drop),
+        Err(error) => Err(error),
+    };
+    assert!(torn.is_err(), "half of it is not whole");
+    std::fs::write(&path, "no database at all").expect("written");
+    assert!(Journal::open_copy(&path).await.is_err());
 }

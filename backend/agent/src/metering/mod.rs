@@ -14,6 +14,7 @@
 //! a reading.
 
 mod history;
+mod ledger;
 mod rates;
 mod rollup;
 mod schedule;
@@ -28,6 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use history::History;
+pub(crate) use ledger::HostKey;
+use ledger::Mind;
 pub(crate) use rollup::roll_up;
 use schedule::{Turn, turn};
 use series::Series;
@@ -131,6 +134,8 @@ pub(crate) struct Metering(Arc<Inner>);
 
 struct Inner {
     journal: Journal,
+    key: HostKey,
+    mind: Mutex<Mind>,
     layout: Layout,
     clock: Arc<dyn Clock>,
     boot_id: String,
@@ -215,7 +220,7 @@ impl Target {
 
 impl Metering {
     pub(crate) fn new(
-        journal: Journal,
+        (journal, key): (Journal, HostKey),
         layout: Layout,
         clock: Arc<dyn Clock>,
         boot_id: String,
@@ -225,6 +230,8 @@ impl Metering {
         let (live, _) = broadcast::channel(LIVE_BACKLOG);
         Self(Arc::new(Inner {
             journal,
+            key,
+            mind: Mutex::default(),
             layout,
             clock,
             boot_id,
@@ -261,12 +268,14 @@ impl Metering {
     }
 
     async fn append(&self, records: &[ReadingRecord]) -> Result<()> {
+        self.sign_if_due(false).await?;
         self.0.journal.append_batch(records).await?;
         Ok(())
     }
 
     /// For readings that no later one makes up for.
     async fn append_last(&self, records: &[ReadingRecord]) -> Result<()> {
+        self.sign_if_due(true).await?;
         self.0.journal.append_last(records).await?;
         Ok(())
     }
@@ -315,7 +324,7 @@ impl Metering {
         let mut tenants = self.0.tenants.lock().await;
         let Some(whole) = tenants.get(tenant) else { return Ok(()) };
         let look = whole.reader.read(Depth::Full).into();
-        let records = whole.series.clone().advance(ReadingKind::Periodic, &look);
+        let records = whole.series.clone().advance(ReadingKind::Final, &look);
         self.append_last(&records).await?;
         tenants.remove(tenant);
         Ok(())
@@ -517,6 +526,12 @@ impl Metering {
                 ticks += 1;
                 // What is not written at this tick is due at the next.
                 let order = tokio::time::timeout(ORDER_PATIENCE, metering.order()).await.ok();
+                if order.is_some()
+                    && let Err(error) = metering.look_at_clock().await
+                    && !metering.0.failing.swap(true, Ordering::Relaxed)
+                {
+                    tracing::error!(error = chain(&error), "the ledger is not signed; it is tried again");
+                }
                 let interval = Some(journal_interval);
                 match metering.look(ticks.is_multiple_of(HISTORY_EVERY), interval).await {
                     Ok((now, readings)) => {

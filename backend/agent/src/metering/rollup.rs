@@ -4,14 +4,12 @@
 //! counted once whatever happens in between. Nothing here measures; it can be done again from the
 //! journal at any time with the same result.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use wharf_billing::window::{self, UsagePart};
+use wharf_billing::window::Sums;
 use wharf_shared::id::{ContainerId, TenantId};
-use wharf_shared::time::Timestamp;
-use wharf_shared::usage::{Meter, UsageHour};
+use wharf_store::usage::Addition;
 use wharf_store::{Db, Scope, StoreError, Tx, containers, tenants, usage};
 
 use super::Metering;
@@ -25,9 +23,6 @@ const ROWS: usize = 10_000;
 /// Whoever asks for usage rolls up first, so this only bounds what there is to do then. In a minute several
 /// readings of a container come together in one row.
 const EVERY: Duration = Duration::from_mins(1);
-
-/// Which row of usage.
-type HourKey = (Timestamp, TenantId, Option<ContainerId>, Meter);
 
 /// Rolls up in the background until the agent stops.
 pub(crate) fn roll_up(metering: &Metering, db: Db, tasks: &Tasks) {
@@ -58,14 +53,15 @@ impl Metering {
             // Lost with its watermark, if at all: then it is computed again.
             let mut tx = db.begin_unsynced().await?;
             let mut names = Names::default();
-            let mut additions: Vec<UsageHour> = Vec::with_capacity(sums.len());
-            for part in sums.into_values() {
+            let mut additions: Vec<Addition> = Vec::with_capacity(sums.len());
+            for part in sums.into_parts() {
                 let tenant = names.tenant(&mut tx, &part.tenant).await?;
                 let (container, labels) = match &part.container {
                     Some(id) => names.container(&mut tx, id).await?,
                     None => (String::new(), BTreeMap::new()),
                 };
-                additions.push(part.named(tenant, container, labels));
+                let taken = part.taken;
+                additions.push(Addition { hour: part.named(tenant, container, labels), taken });
             }
             // `false`: somebody else was faster; look again where the watermark is now.
             if usage::apply(&mut tx, host, from, to, &additions).await? {
@@ -76,34 +72,20 @@ impl Metering {
 
     /// What the readings after this one add to each hour, and which is the last of them. A row is written once
     /// for all of them, which is what a roll-up costs.
-    async fn sums_after(&self, from: i64) -> Result<(i64, BTreeMap<HourKey, UsagePart>)> {
-        let (mut to, mut sums) = (from, BTreeMap::new());
+    async fn sums_after(&self, from: i64) -> Result<(i64, Sums)> {
+        let (mut to, mut sums) = (from, Sums::default());
         while sums.len() < ROWS {
             let readings = self.0.journal.read_from(to, BATCH).await?;
             let Some((last, _)) = readings.last() else { break };
             to = *last;
-            for part in readings.iter().flat_map(|(_, reading)| window::parts(reading)) {
-                match sums.entry((part.hour, part.tenant.clone(), part.container.clone(), part.meter)) {
-                    Entry::Vacant(first) => {
-                        first.insert(part);
-                    }
-                    Entry::Occupied(mut sum) => {
-                        let sum: &mut UsagePart = sum.get_mut();
-                        let quantity = sum.quantity.checked_add(part.quantity);
-                        sum.quantity = quantity
-                            .ok_or_else(|| ServiceError::internal("usage cannot be added up", Overflow))?;
-                        sum.quality = sum.quality.and(part.quality);
-                    }
-                }
+            for (_, reading) in &readings {
+                sums.add(reading)
+                    .map_err(|error| ServiceError::internal("usage cannot be added up", error))?;
             }
         }
         Ok((to, sums))
     }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("an hour's quantity has more than 128 bits")]
-struct Overflow;
 
 /// Names and labels as they are now; what was removed in the meantime keeps its id.
 #[derive(Default)]

@@ -97,7 +97,7 @@ pub(crate) fn agent(word: &str, arguments: &AgentArguments) -> Result<()> {
 }
 
 /// The agent's program beside this one, else the one on the search path.
-fn agent_program() -> PathBuf {
+pub(crate) fn agent_program() -> PathBuf {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name("wharfd"));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("wharfd"))
 }

@@ -9,6 +9,7 @@ pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod host;
 pub(crate) mod images;
+pub(crate) mod ledger;
 pub(crate) mod logs;
 pub(crate) mod oci;
 pub(crate) mod prices;
@@ -112,6 +113,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::User(command) => users::user(shell, command).await,
         Command::Token(command) => tokens::token(shell, command).await,
         Command::Usage(given) => usage::usage(shell, given).await,
+        Command::Ledger(command) => ledger::ledger(shell, command).await,
         Command::Price(command) => prices::price(shell, command).await,
         Command::Events(given) => events::events(shell, given).await,
         Command::Audit(given) => events::audit(shell, given).await,

@@ -167,7 +167,7 @@ pub(crate) async fn usage_is_added_once_and_exactly(db: Db) {
     assert_eq!(usage::watermark(&mut tx, &id("hst")).await.expect("reads"), 0);
     assert!(!usage::apply(&mut tx, &host, 5, 20, &addition).await.expect("reads"), "overlaps");
     assert!(!usage::apply(&mut tx, &host, 11, 20, &addition).await.expect("reads"), "leaves a gap");
-    assert!(usage::apply(&mut tx, &host, 10, 9, &[]).await.is_err(), "goes back");
+    assert!(usage::apply::<UsageHour>(&mut tx, &host, 10, 9, &[]).await.is_err(), "goes back");
     assert!(usage::apply(&mut tx, &host, 10, 20, std::slice::from_ref(&first)).await.expect("applies"));
     let query = UsageQuery { from: Timestamp(0), to: Timestamp(6 * HOUR_US), container: None };
     let rows = usage::list(&mut tx, &Scope::All, &query, None, 10).await.expect("reads");

@@ -31,7 +31,11 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: "wharf-shim", ours: &["wharf-runtime", "wharf-shared", "wharf-sys"], forbidden: SYNC },
     Layer { package: "wharf-image", ours: &["wharf-shared", "wharf-sys"], forbidden: &["sqlx"] },
     Layer { package: "wharf-network", ours: &["wharf-shared", "wharf-sys"], forbidden: &["sqlx", "reqwest"] },
-    Layer { package: "wharf-store", ours: &["wharf-shared"], forbidden: &["axum", "reqwest"] },
+    Layer {
+        package: "wharf-store",
+        ours: &["wharf-billing", "wharf-shared"],
+        forbidden: &["axum", "reqwest"],
+    },
     Layer {
         package: "wharf-agent",
         ours: &[

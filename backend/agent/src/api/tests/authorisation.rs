@@ -86,6 +86,7 @@ fn operations(things: &Things) -> Vec<Operation> {
     let user = json!({ "name": "new", "password": "a long enough one", "role": "operator" });
     let tenant = &things.tenant;
     let image = "busybox:1.36";
+    let correction = json!({ "refers_to": 1, "meter": "cpu_used", "delta": "1", "reason": "x" });
     let prices = json!({ "currency": "EUR", "effective_from": "2030-01-01", "prices": [] });
     vec![
         get("/openapi.json", SignedIn),
@@ -141,6 +142,9 @@ fn operations(things: &Things) -> Vec<Operation> {
         get("/images/pulls/{pull}", Tenant),
         ask("delete", "/images/pulls/{pull}", Tenant, None),
         post("/images/tag", Tenant, json!({ "source": image, "target": "new", "tenant": tenant })),
+        get("/ledger", Operator),
+        post("/ledger/corrections", Operator, correction),
+        get("/ledger/export", Operator),
         get("/live", Socket),
         get("/networks", SignedIn),
         get("/tenants", SignedIn),

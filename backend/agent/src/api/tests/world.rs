@@ -34,6 +34,10 @@ impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::Relaxed))
     }
+
+    fn boot_ns(&self) -> u64 {
+        u64::try_from(self.0.load(Ordering::Relaxed) - BEGIN.0).expect("it only advances") * 1_000
+    }
 }
 
 impl ManualClock {

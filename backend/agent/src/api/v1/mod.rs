@@ -8,6 +8,7 @@ mod containers;
 mod events;
 mod host;
 mod images;
+mod ledger;
 mod live;
 mod networks;
 mod tenants;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(events::routes())
         .merge(host::routes())
         .merge(images::routes())
+        .merge(ledger::routes())
         .merge(live::routes())
         .merge(networks::routes())
         .merge(tenants::routes())

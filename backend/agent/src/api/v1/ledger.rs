@@ -1,0 +1,50 @@
+//! `/api/v1/ledger`: where it stands, all of it, corrections.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
+
+use crate::api::extract::{Caller, Json};
+use crate::app::App;
+use crate::error::Result;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(show)).routes(routes!(export)).routes(routes!(correct))
+}
+
+/// Where the host's ledger stands: its head, the last checkpoint, the key that signs.
+#[utoipa::path(get, path = "/ledger", tag = "ledger", responses((status = 200, body = LedgerView)))]
+async fn show(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Result<Json<LedgerView>> {
+    app.ledger.view(&ctx).await.map(Json)
+}
+
+/// All records with their hashes as JSON lines, for `wharf ledger verify`. One that breaks off lacks the last
+/// line.
+#[utoipa::path(get, path = "/ledger/export", tag = "ledger",
+    responses((status = 200, content((String = "application/x-ndjson")))))]
+async fn export(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Result<Response> {
+    let lines = app.ledger.export(&ctx).await?;
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
+        (CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"ledger.jsonl\"")),
+    ];
+    Ok((headers, Body::from_stream(lines)).into_response())
+}
+
+/// Put right what a reading counted: by a record more, never by a change.
+#[utoipa::path(post, path = "/ledger/corrections", tag = "ledger", request_body = CorrectionSpec,
+    responses((status = 201, body = CorrectionView)))]
+async fn correct(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Json(spec): Json<CorrectionSpec>,
+) -> Result<(StatusCode, Json<CorrectionView>)> {
+    app.ledger.correct(&ctx, spec).await.map(|view| (StatusCode::CREATED, Json(view)))
+}

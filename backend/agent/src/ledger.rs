@@ -1,0 +1,210 @@
+//! The ledger from outside: where it stands, all of it as a file, and corrections.
+//!
+//! Records are never changed: an export that is written while others are appended ends where the ledger
+//! ended when it began, and holds a few records in memory at a time. A correction is a record more; it is in
+//! the ledger before anybody is told of it.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::stream::{Stream, try_unfold};
+use wharf_billing::ledger::correction::Correction;
+use wharf_billing::ledger::lines::Writer;
+use wharf_billing::ledger::verify::Entry;
+use wharf_billing::window::booked_hour;
+use wharf_shared::decimal::Decimal;
+use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
+use wharf_shared::permission::Permission;
+use wharf_shared::reading::ReadingRecord;
+use wharf_shared::usage::Meter;
+use wharf_store::Db;
+use wharf_store::journal::Journal;
+use wharf_store::usage::{self, UsageCursor};
+
+use crate::ctx::Ctx;
+use crate::error::{Result, ServiceError};
+use crate::events::{Change, EventBus};
+use crate::metering::Metering;
+
+/// Records that an export has in memory at a time.
+const BATCH: u32 = 500;
+/// Characters of a reason.
+const REASON_MAX: usize = 500;
+
+/// The service.
+#[derive(Clone)]
+pub(crate) struct Ledger {
+    metering: Metering,
+    db: Db,
+    events: EventBus,
+}
+
+impl Ledger {
+    pub(crate) const fn new(metering: Metering, db: Db, events: EventBus) -> Self {
+        Self { metering, db, events }
+    }
+
+    /// Where it stands.
+    pub(crate) async fn view(&self, ctx: &Ctx) -> Result<LedgerView> {
+        ctx.require(Permission::HostRead)?;
+        self.metering.ledger().await
+    }
+
+    /// All of it as lines, until where it is now.
+    pub(crate) async fn export(&self, ctx: &Ctx) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
+        ctx.require(Permission::HostRead)?;
+        let metering = self.metering.clone();
+        let end = metering.ledger_head().await?;
+        let begun = Writer::begin(metering.host(), Some(metering.public_key())).map_err(unwritable)?;
+        Ok(try_unfold((Some(begun), 0), move |(state, after)| {
+            let metering = metering.clone();
+            async move {
+                let Some((mut writer, mut text)) = state else { return Ok(None) };
+                let entries = metering.ledger_entries(after, BATCH).await?;
+                let mut last = after;
+                for entry in entries.into_iter().filter(|entry| entry.seq <= end) {
+                    last = entry.seq;
+                    text.push_str(&writer.record(entry).map_err(unwritable)?);
+                }
+                if last < end && last > after {
+                    return Ok(Some((Bytes::from(text), (Some((writer, String::new())), last))));
+                }
+                text.push_str(&writer.end().map_err(unwritable)?);
+                Ok(Some((Bytes::from(text), (None, last))))
+            }
+        }))
+    }
+
+    /// Puts right what a reading counted.
+    pub(crate) async fn correct(&self, ctx: &Ctx, spec: CorrectionSpec) -> Result<CorrectionView> {
+        ctx.require(Permission::LedgerCorrect)?;
+        let delta = whole_number(&spec.delta)?;
+        let reason = spec.reason.trim();
+        if reason.is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
+            let form = format!("say why in one line of at most {REASON_MAX} characters");
+            return Err(ServiceError::invalid_field("reason", form));
+        }
+        let seq = spec.refers_to;
+        let found = self.metering.ledger_record(seq).await?;
+        let reading = found.ok_or_else(|| ServiceError::not_found("reading", &seq.to_string()))?;
+        let Some(tenant) = reading.series.tenant.clone().filter(|_| counts(&reading, spec.meter)) else {
+            let why = format!("reading {seq} counts no {}", spec.meter.as_str());
+            return Err(ServiceError::invalid_field("meter", why));
+        };
+        let correction = Correction {
+            refers_to: seq,
+            tenant,
+            container: reading.series.container.clone(),
+            hour: booked_hour(&reading),
+            meter: spec.meter,
+            delta,
+            reason: reason.to_owned(),
+            author: ctx.actor.clone(),
+        };
+        let row = UsageCursor {
+            hour: correction.hour,
+            tenant: correction.tenant.clone(),
+            container: correction.container.clone(),
+            meter: correction.meter,
+        };
+        let seq = self
+            .metering
+            .correct(&correction, async || {
+                self.metering.roll_up_now(&self.db).await?;
+                let has = self.quantity(&row).await?;
+                if delta.is_negative() && delta.unsigned_abs() > has {
+                    let why = format!("the hour has only {has}; it cannot go below 0");
+                    return Err(ServiceError::invalid_field("delta", why));
+                }
+                has.checked_add_signed(delta).map(|_| ()).ok_or_else(|| {
+                    ServiceError::invalid_field("delta", "the hour's sum would have more than 128 bits")
+                })
+            })
+            .await?;
+        self.metering.roll_up_now(&self.db).await?;
+        let quantity = decimal(&self.quantity(&row).await?.to_string())?;
+        self.tell(ctx, seq, &correction).await?;
+        let Correction { refers_to, tenant, container, hour, meter, reason, author, .. } = correction;
+        let delta = decimal(&delta.to_string())?;
+        Ok(CorrectionView { seq, refers_to, tenant, container, hour, meter, delta, quantity, reason, author })
+    }
+
+    async fn quantity(&self, row: &UsageCursor) -> Result<u128> {
+        let found = usage::find(&mut self.db.one().await?, row).await?;
+        Ok(found.map_or(0, |row| row.quantity))
+    }
+
+    async fn tell(&self, ctx: &Ctx, seq: u64, correction: &Correction) -> Result<()> {
+        let detail = [
+            ("refers_to", correction.refers_to.to_string()),
+            ("hour", correction.hour.to_string()),
+            ("meter", correction.meter.as_str().to_owned()),
+            ("delta", correction.delta.to_string()),
+            ("reason", correction.reason.clone()),
+        ];
+        let change = Change {
+            kind: "ledger.corrected",
+            tenant: Some(correction.tenant.clone()),
+            subject: seq.to_string(),
+            subject_name: format!("record {seq}"),
+            detail: detail.map(|(name, value)| (name.to_owned(), value)).into(),
+        };
+        let mut tx = self.db.begin().await?;
+        self.events.changed(&mut tx, ctx, "ledger.correct", change).await?;
+        tx.commit().await?;
+        self.events.publish();
+        Ok(())
+    }
+}
+
+/// Whether an hour can have this meter because of this reading.
+fn counts(reading: &ReadingRecord, meter: Meter) -> bool {
+    match meter {
+        Meter::CpuReserved => reading.series.container.is_some() && reading.limits.cpu_millis.is_some(),
+        Meter::MemoryReserved => reading.series.container.is_some() && reading.limits.memory_bytes.is_some(),
+        _ => reading.meter(meter).is_some(),
+    }
+}
+
+fn whole_number(delta: &Decimal) -> Result<i128> {
+    match delta.as_str().parse::<i128>() {
+        Ok(0) => Err(ServiceError::invalid_field("delta", "a correction by 0 changes nothing")),
+        Ok(delta) => Ok(delta),
+        Err(error) => {
+            let form = "give a whole number in the meter's unit, of at most 38 digits";
+            Err(ServiceError::invalid_field("delta", form).because(error))
+        }
+    }
+}
+
+fn decimal(text: &str) -> Result<Decimal> {
+    text.parse().map_err(|error: wharf_shared::decimal::InvalidDecimal| {
+        ServiceError::internal("a quantity cannot be written", error)
+    })
+}
+
+fn unwritable(error: serde_json::Error) -> ServiceError {
+    ServiceError::internal("a line of the ledger could not be written", error)
+}
+
+/// Writes a copy of a journal as lines: `wharfd ledger export`, for who has the file and no agent.
+pub(crate) async fn export_copy(path: &Path) -> anyhow::Result<()> {
+    let what = || format!("read the journal {}", path.display());
+    let journal = Journal::open_copy(path).await.with_context(what)?;
+    let (mut writer, head) = Writer::begin(journal.host(), journal.public_key())?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(head.as_bytes())?;
+    let mut after = 0;
+    loop {
+        let entries: Vec<Entry> = journal.entries_from(after, BATCH).await.with_context(what)?;
+        let Some(last) = entries.last() else { break };
+        after = last.seq;
+        for entry in entries {
+            out.write_all(writer.record(entry)?.as_bytes())?;
+        }
+    }
+    out.write_all(writer.end()?.as_bytes())?;
+    out.flush().context("write the ledger")
+}
