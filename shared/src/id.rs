@@ -120,6 +120,10 @@ id!(
     PriceBookId, "a price book id (`prb_` and a UUID)", |text| is_prefixed_uuid(text, "prb_")
 );
 id!(
+    /// A contract.
+    ContractId, "a contract id (`ctr_` and a UUID)", |text| is_prefixed_uuid(text, "ctr_")
+);
+id!(
     /// A running or finished pull or import.
     PullId, "a pull id (`pul_` and a UUID)", |text| is_prefixed_uuid(text, "pul_")
 );

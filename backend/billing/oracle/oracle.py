@@ -121,7 +121,7 @@ def main(usage_path, books_path):
             try:
                 require(line.endswith("\n"), "the line has no end")
                 row = load(line)
-                require(row["schema"] == 1, "the schema is not 1")
+                require(row["schema"] == 2, "the schema is not 2")
                 if row["type"] == "usage":
                     require(not in_totals, "usage after the totals")
                     check_usage(row, books, seen, sums)

@@ -28,6 +28,11 @@ impl Amount {
         Self(BigDecimal::from(0))
     }
 
+    /// One.
+    pub fn one() -> Self {
+        Self(BigDecimal::from(1))
+    }
+
     /// A quantity of smallest units in units that are ten to `exponent` times as great.
     pub fn from_units(quantity: u128, exponent: u32) -> Self {
         Self(BigDecimal::new(BigInt::from(quantity), i64::from(exponent)))

@@ -11,9 +11,10 @@ use wharf_shared::usage::{Meter, Quality};
 
 use crate::amount::Amount;
 use crate::csv::{self, BadRecord};
-use crate::focus::{COLUMNS, month, service};
-use crate::price::is_currency;
-use crate::rating;
+use crate::currency;
+use crate::focus::{COLUMNS, service};
+use crate::price::NO_CURRENCY;
+use crate::rating::period;
 
 /// Findings after which reading stops.
 pub const FINDINGS_MAX: usize = 100;
@@ -270,7 +271,7 @@ fn check_time(row: &Row<'_>, report: &mut Report) {
     if end.0 != start.0.saturating_add(HOUR_US) {
         report.add(row.line, "ChargePeriodEnd", "is not an hour after the start");
     }
-    let (begin, next) = month(start);
+    let (begin, next) = period(start);
     if time("BillingPeriodStart") != Some(begin) {
         report.add(row.line, "BillingPeriodStart", "is not the first of the charge's month");
     }
@@ -295,7 +296,9 @@ fn check_money(row: &Row<'_>, report: &mut Report) {
     if row.number("ContractedUnitPrice") != row.number("ListUnitPrice") {
         report.add(row.line, "ContractedUnitPrice", "is not the list price, and there are no contracts");
     }
-    if !is_currency(row.get("BillingCurrency")) {
+    let currency = row.get("BillingCurrency");
+    // Before any price book there is none.
+    if !currency::is_active(currency) && currency != NO_CURRENCY {
         report.add(row.line, "BillingCurrency", "is no ISO 4217 code");
     }
     if row.get("x_PriceBookVersion").is_empty() && !row.number("ListUnitPrice").is_zero() {
@@ -326,7 +329,10 @@ fn check_meter(row: &Row<'_>, report: &mut Report) {
     let metered = row.get("x_MeteredQuantity").parse::<u128>();
     match metered {
         Err(_) => report.add(row.line, "x_MeteredQuantity", "is no integer of at most 128 bits"),
-        Ok(metered) if rating::pricing_quantity(meter, metered) != row.number("PricingQuantity") => {
+        Ok(metered)
+            if Amount::from_units(metered, meter.pricing_unit_exponent())
+                != row.number("PricingQuantity") =>
+        {
             report.add(row.line, "PricingQuantity", "is not the metered quantity in the pricing unit");
         }
         Ok(metered) => match Quality::from_name(row.get("x_Quality")) {
@@ -374,8 +380,8 @@ mod tests {
     use super::*;
     use crate::focus::tests::context;
     use crate::focus::{header, line};
-    use crate::rating::tests::{books, usage};
-    use crate::rating::{Totals, rate};
+    use crate::rating::Totals;
+    use crate::rating::tests::{books, rate, usage};
 
     fn file() -> (Vec<Vec<String>>, Totals) {
         let books = books(&[(Meter::CpuUsed, "0.0000105"), (Meter::MemoryUsed, "0.0000011")], false);

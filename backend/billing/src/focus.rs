@@ -5,11 +5,10 @@
 //! Names that people give begin with a letter or digit (`shared::name`), so no field is taken for a
 //! formula by a spreadsheet; values are never rewritten.
 
-use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::Meter;
 
 use crate::csv;
-use crate::rating::RatedRow;
+use crate::rating::{Charge, RatedRow, UsageCharge, period};
 
 /// Columns of FOCUS 1.2.
 pub const FOCUS_COLUMNS: usize = 57;
@@ -33,12 +32,16 @@ pub struct FocusContext {
 type Column = (&'static str, fn(&RatedRow, &FocusContext) -> String);
 
 const NULL: fn(&RatedRow, &FocusContext) -> String = |_, _| String::new();
-const COST: fn(&RatedRow, &FocusContext) -> String = |row, _| row.amount.to_string();
-const UNIT_PRICE: fn(&RatedRow, &FocusContext) -> String = |row, _| row.unit_price.to_string();
-const QUANTITY: fn(&RatedRow, &FocusContext) -> String = |row, _| row.pricing_quantity.to_string();
-const UNIT: fn(&RatedRow, &FocusContext) -> String = |row, _| row.usage.meter.pricing_unit().to_owned();
+const COST: fn(&RatedRow, &FocusContext) -> String = |row, _| row.billed_cost().to_string();
+const QUANTITY: fn(&RatedRow, &FocusContext) -> String = |row, _| of(row, |usage| usage.quantity.to_string());
+const UNIT: fn(&RatedRow, &FocusContext) -> String = |row, _| of(row, |usage| usage.unit.as_str().to_owned());
 const PROVIDER: fn(&RatedRow, &FocusContext) -> String = |_, context| context.provider_name.clone();
 const REGION: fn(&RatedRow, &FocusContext) -> String = |_, context| context.region.clone();
+
+/// A value that only usage has.
+fn of(row: &RatedRow, value: impl Fn(&UsageCharge) -> String) -> String {
+    row.usage().map(value).unwrap_or_default()
+}
 
 /// Every column of a file, in its order.
 pub(crate) const COLUMNS: [Column; 63] = [
@@ -48,16 +51,16 @@ pub(crate) const COLUMNS: [Column; 63] = [
     ("BillingAccountName", |_, context| context.billing_account_name.clone()),
     ("BillingAccountType", |_, _| "Account".to_owned()),
     ("BillingCurrency", |row, _| row.currency.clone()),
-    ("BillingPeriodEnd", |row, _| month(row.usage.hour).1.to_string()),
-    ("BillingPeriodStart", |row, _| month(row.usage.hour).0.to_string()),
+    ("BillingPeriodEnd", |row, _| period(row.from).1.to_string()),
+    ("BillingPeriodStart", |row, _| period(row.from).0.to_string()),
     ("CapacityReservationId", NULL),
     ("CapacityReservationStatus", NULL),
-    ("ChargeCategory", |_, _| "Usage".to_owned()),
+    ("ChargeCategory", |row, _| row.category().as_str().to_owned()),
     ("ChargeClass", NULL),
     ("ChargeDescription", |row, _| description(row)),
     ("ChargeFrequency", |_, _| "Usage-Based".to_owned()),
-    ("ChargePeriodEnd", |row, _| Timestamp(row.usage.hour.0.saturating_add(HOUR_US)).to_string()),
-    ("ChargePeriodStart", |row, _| row.usage.hour.to_string()),
+    ("ChargePeriodEnd", |row, _| row.to.to_string()),
+    ("ChargePeriodStart", |row, _| row.from.to_string()),
     ("CommitmentDiscountCategory", NULL),
     ("CommitmentDiscountId", NULL),
     ("CommitmentDiscountName", NULL),
@@ -68,12 +71,12 @@ pub(crate) const COLUMNS: [Column; 63] = [
     ("ConsumedQuantity", QUANTITY),
     ("ConsumedUnit", UNIT),
     ("ContractedCost", COST),
-    ("ContractedUnitPrice", UNIT_PRICE),
+    ("ContractedUnitPrice", |row, _| of(row, |usage| usage.contracted_unit_price.to_string())),
     ("EffectiveCost", COST),
     ("InvoiceId", NULL),
     ("InvoiceIssuerName", PROVIDER),
-    ("ListCost", COST),
-    ("ListUnitPrice", UNIT_PRICE),
+    ("ListCost", |row, _| row.list_cost().to_string()),
+    ("ListUnitPrice", |row, _| of(row, |usage| usage.list_unit_price.to_string())),
     ("PricingCategory", |_, _| "Standard".to_owned()),
     ("PricingCurrency", NULL),
     ("PricingCurrencyContractedUnitPrice", NULL),
@@ -86,25 +89,27 @@ pub(crate) const COLUMNS: [Column; 63] = [
     ("RegionId", REGION),
     ("RegionName", REGION),
     ("ResourceId", resource_id),
-    ("ResourceName", |row, _| row.usage.container_name.clone()),
-    ("ResourceType", |row, _| if row.usage.container.is_some() { "Container" } else { "" }.to_owned()),
-    ("ServiceCategory", |row, _| service(row.usage.meter).category.to_owned()),
-    ("ServiceName", |row, _| service(row.usage.meter).name.to_owned()),
-    ("ServiceSubcategory", |row, _| service(row.usage.meter).subcategory.to_owned()),
-    ("SkuId", |row, _| row.usage.meter.as_str().to_owned()),
-    ("SkuMeter", |row, _| row.usage.meter.title().to_owned()),
+    ("ResourceName", |row, _| of(row, |usage| usage.usage.container_name.clone())),
+    ("ResourceType", |row, _| {
+        of(row, |usage| if usage.usage.container.is_some() { "Container" } else { "" }.to_owned())
+    }),
+    ("ServiceCategory", |row, _| of(row, |usage| service(usage.usage.meter).category.to_owned())),
+    ("ServiceName", |row, _| of(row, |usage| service(usage.usage.meter).name.to_owned())),
+    ("ServiceSubcategory", |row, _| of(row, |usage| service(usage.usage.meter).subcategory.to_owned())),
+    ("SkuId", |row, _| of(row, |usage| usage.sku.to_owned())),
+    ("SkuMeter", |row, _| of(row, |usage| usage.usage.meter.title().to_owned())),
     ("SkuPriceDetails", NULL),
-    ("SkuPriceId", |row, _| format!("{}.standard", row.usage.meter.as_str())),
-    ("SubAccountId", |row, _| row.usage.tenant.to_string()),
-    ("SubAccountName", |row, _| row.usage.tenant_name.clone()),
+    ("SkuPriceId", |row, _| of(row, |usage| format!("{}.{}", usage.sku, usage.tier))),
+    ("SubAccountId", |row, _| row.tenant.to_string()),
+    ("SubAccountName", |row, _| row.tenant_name.clone()),
     ("SubAccountType", |_, _| "Tenant".to_owned()),
     ("Tags", tags),
     ("x_HostId", |_, context| context.host.clone()),
-    ("x_MeteredQuantity", |row, _| row.usage.quantity.to_string()),
-    ("x_MeteredUnit", |row, _| row.usage.meter.unit().to_owned()),
+    ("x_MeteredQuantity", |row, _| of(row, |usage| usage.usage.quantity.to_string())),
+    ("x_MeteredUnit", |row, _| of(row, |usage| usage.usage.meter.unit().to_owned())),
     ("x_PriceBookVersion", |row, _| row.price_book.as_ref().map(ToString::to_string).unwrap_or_default()),
-    ("x_Quality", |row, _| row.usage.quality.as_str().to_owned()),
-    ("x_Unattributed", |row, _| row.usage.container.is_none().to_string()),
+    ("x_Quality", |row, _| of(row, |usage| usage.usage.quality.as_str().to_owned())),
+    ("x_Unattributed", |row, _| of(row, |usage| usage.usage.container.is_none().to_string())),
 ];
 
 /// The first line of a file.
@@ -117,23 +122,16 @@ pub fn line(row: &RatedRow, context: &FocusContext) -> String {
     csv::write_line(COLUMNS.iter().map(|(_, value)| value(row, context)))
 }
 
-/// Begin and end of the UTC month of a moment.
-pub(crate) fn month(moment: Timestamp) -> (Timestamp, Timestamp) {
-    let (year, month, _) = moment.date();
-    let (next_year, next_month) =
-        if month < 12 { (year, month.saturating_add(1)) } else { (year.saturating_add(1), 1) };
-    let first = |year, month| Timestamp::from_date(year, month, 1).unwrap_or(moment);
-    (first(year, month), first(next_year, next_month))
-}
-
 fn resource_id(row: &RatedRow, context: &FocusContext) -> String {
-    let Some(container) = &row.usage.container else { return String::new() };
-    format!("wharfage://{}/{}/containers/{container}", context.region, row.usage.tenant)
+    let Some(container) = row.usage().and_then(|usage| usage.usage.container.as_ref()) else {
+        return String::new();
+    };
+    format!("wharfage://{}/{}/containers/{container}", context.region, row.tenant)
 }
 
 /// The container's own labels, as an object of texts; null without any.
 fn tags(row: &RatedRow, _: &FocusContext) -> String {
-    let labels = &row.usage.labels;
+    let Some(labels) = row.usage().map(|usage| &usage.usage.labels) else { return String::new() };
     if labels.is_empty() {
         return String::new();
     }
@@ -144,11 +142,17 @@ fn tags(row: &RatedRow, _: &FocusContext) -> String {
 
 fn description(row: &RatedRow) -> String {
     use wharf_shared::usage::Quality;
-    let mut text = row.usage.meter.title().to_owned();
-    if row.usage.container.is_none() {
+    let usage = match &row.charge {
+        Charge::Usage(charge) => &charge.usage,
+        Charge::Credit { name, .. } => return format!("Credit {name}"),
+        Charge::Tax { class, rate_percent, .. } => return format!("Tax {class} {rate_percent} %"),
+        Charge::Adjustment { .. } => return "Rounding of the statement's lines".to_owned(),
+    };
+    let mut text = usage.meter.title().to_owned();
+    if usage.container.is_none() {
         text.push_str(" outside containers");
     }
-    text.push_str(match row.usage.quality {
+    text.push_str(match usage.quality {
         Quality::Measured => "",
         Quality::Partial => " (readings are missing)",
         Quality::NotMeasurable => " (not measurable here)",
@@ -179,11 +183,10 @@ pub(crate) const fn service(meter: Meter) -> Service {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use wharf_shared::time::HOUR_US;
+    use wharf_shared::time::{HOUR_US, Timestamp};
 
     use super::*;
-    use crate::rating::rate;
-    use crate::rating::tests::{books, usage};
+    use crate::rating::tests::{books, rate, usage};
 
     pub(crate) fn context() -> FocusContext {
         FocusContext {
@@ -234,7 +237,8 @@ pub(crate) mod tests {
         let mut rated = rate(&books(&[], false), usage(Some(1), Meter::CpuUsed, 1));
         assert_eq!(tags(&rated, &context()), "");
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        rated.usage.labels = [label("app", "a \"shop\", 2"), label("=tier", "=1+1")].into();
+        let Charge::Usage(usage) = &mut rated.charge else { panic!("usage") };
+        usage.usage.labels = [label("app", "a \"shop\", 2"), label("=tier", "=1+1")].into();
         assert_eq!(tags(&rated, &context()), r#"{"=tier":"=1+1","app":"a \"shop\", 2"}"#);
         assert!(line(&rated, &context()).contains(r#","{""=tier"":""=1+1"",""app"":""a \""shop\"", 2""}","#));
     }
@@ -243,8 +247,8 @@ pub(crate) mod tests {
     fn a_month_ends_where_the_next_begins() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let december = at("2026-12-31T23:00:00Z");
-        assert_eq!(month(december), (at("2026-12-01"), at("2027-01-01")));
-        assert_eq!(month(Timestamp(december.0 + HOUR_US)), (at("2027-01-01"), at("2027-02-01")));
+        assert_eq!(period(december), (at("2026-12-01"), at("2027-01-01")));
+        assert_eq!(period(Timestamp(december.0 + HOUR_US)), (at("2027-01-01"), at("2027-02-01")));
     }
 
     #[test]

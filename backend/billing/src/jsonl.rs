@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use wharf_shared::id::{ContainerId, PriceBookId, TenantId};
+use wharf_shared::id::{ContainerId, ContractId, PriceBookId, TenantId};
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::{Meter, Quality};
 
 use crate::rating::{RatedRow, Totals};
 
 /// Version of the lines' shape.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 #[derive(Serialize)]
+#[expect(clippy::large_enum_variant, reason = "a line is written as soon as it is made")]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
     Usage {
@@ -31,12 +32,21 @@ enum Line<'a> {
         quantity: String,
         unit: &'a str,
         quality: Quality,
+        sku: &'a str,
+        tier: String,
+        policy: &'a str,
         pricing_quantity: String,
         pricing_unit: &'a str,
+        /// By the book.
+        list_unit_price: String,
+        /// What this tenant pays.
         unit_price: String,
+        /// Why a unit with a price costs nothing.
+        relief: Option<&'a str>,
         amount: String,
         currency: &'a str,
         price_book: Option<&'a PriceBookId>,
+        contract: Option<&'a ContractId>,
     },
     Total {
         schema: u32,
@@ -48,9 +58,14 @@ enum Line<'a> {
     },
 }
 
-/// The line of a row, with its line end.
+/// The line of a row, with its line end; empty for what is no usage.
+///
+/// # Errors
+///
+/// None but what `serde_json` has for values of other types than these.
 pub fn line(row: &RatedRow) -> Result<String, serde_json::Error> {
-    let usage = &row.usage;
+    let Some(charge) = row.usage() else { return Ok(String::new()) };
+    let usage = &charge.usage;
     write(&Line::Usage {
         schema: SCHEMA,
         tenant: &usage.tenant,
@@ -63,12 +78,18 @@ pub fn line(row: &RatedRow) -> Result<String, serde_json::Error> {
         quantity: usage.quantity.to_string(),
         unit: usage.meter.unit(),
         quality: usage.quality,
-        pricing_quantity: row.pricing_quantity.to_string(),
-        pricing_unit: usage.meter.pricing_unit(),
-        unit_price: row.unit_price.to_string(),
-        amount: row.amount.to_string(),
+        sku: charge.sku,
+        tier: charge.tier.to_string(),
+        policy: charge.policy,
+        pricing_quantity: charge.quantity.to_string(),
+        pricing_unit: charge.unit.as_str(),
+        list_unit_price: charge.list_unit_price.to_string(),
+        unit_price: charge.contracted_unit_price.to_string(),
+        relief: charge.relief.map(crate::rating::Relief::as_str),
+        amount: row.billed_cost().to_string(),
         currency: &row.currency,
         price_book: row.price_book.as_ref(),
+        contract: row.contract.as_ref(),
     })
 }
 
@@ -90,8 +111,7 @@ fn write(line: &Line<'_>) -> Result<String, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rating::rate;
-    use crate::rating::tests::{books, usage};
+    use crate::rating::tests::{books, rate, usage};
 
     #[test]
     fn every_number_is_text_but_counts_of_rows() {

@@ -1,8 +1,8 @@
 //! Quantities, prices, rating and FOCUS rows: pure, exact, no clock.
 //!
 //! The way of a number: a reading of the host's journal → [`window`] (whole numbers per meter and UTC
-//! hour) → [`rating`] (price book of the hour × quantity, exact decimals) → [`focus`] and [`jsonl`]
-//! (files), which [`check`] reads back. [`ledger`] proves that no reading was altered.
+//! hour) → [`rating`] (price book and contract of the hour × quantity, exact decimals) → [`focus`]
+//! and [`jsonl`] (files), which [`check`] reads back. [`ledger`] proves that no reading was altered.
 //! Quantities are integers, amounts are decimals of any length; a float does not occur and nothing is
 //! rounded but in [`rounding`].
 #![forbid(unsafe_code)]
@@ -11,7 +11,9 @@
 
 pub mod amount;
 pub mod check;
+pub mod contract;
 mod csv;
+pub mod currency;
 pub mod focus;
 pub mod jsonl;
 pub mod ledger;

@@ -1,39 +1,207 @@
-//! Usage × the price in force = amount, exact and explained.
+//! Usage × the price in force = cost, exact and explained.
 //!
-//! An amount is `quantity / 10^n × price`: both factors end, so the product does, and nothing is
-//! rounded. Amounts are per container and hour; whatever a tenant used outside its containers is a row
-//! of its own that is charged only if the price book says so.
+//! A tenant's hours of a period (a calendar month of UTC) are rated in their order, because what an hour
+//! costs depends on what was used before it: allowances, tiers, the contract's free quantities, caps. A
+//! quantity that crosses a border is split, so that a row has one price and its cost is unit price ×
+//! quantity to the last digit; nothing is rounded. Where a unit does not end in decimal, the quantity is
+//! cut after twelve digits and the rest goes to the SKU's next row ([`crate::rounding`]); what is left of
+//! it when the period ends, less than 10⁻¹² units, is not charged.
+//!
+//! The order: allowance → tiers → contract's free quantity → discount → cap; credits, tax and rounding
+//! are the statement's.
 
 use std::collections::BTreeMap;
 
-use wharf_shared::id::{PriceBookId, TenantId};
+use wharf_shared::billing::{Policy, PricingUnit, Tiering};
+use wharf_shared::id::{ContainerId, ContractId, PriceBookId, TenantId};
+use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::{Meter, UsageHour, UsageRow};
 
 use crate::amount::{Amount, TooLong};
-use crate::price::{PriceBook, PriceBooks};
-use crate::{rounding, window};
+use crate::contract::{Contract, Contracts};
+use crate::price::{PriceBook, PriceBooks, Sku, Tier};
+use crate::rounding;
+use crate::window;
 
-/// A row of usage with what it costs and why.
+/// Begin and end of the period that a moment lies in: its calendar month in UTC.
+pub fn period(moment: Timestamp) -> (Timestamp, Timestamp) {
+    let (year, month, _) = moment.date();
+    let (next_year, next_month) =
+        if month < 12 { (year, month.saturating_add(1)) } else { (year.saturating_add(1), 1) };
+    let first = |year, month| Timestamp::from_date(year, month, 1).unwrap_or(moment);
+    (first(year, month), first(next_year, next_month))
+}
+
+/// What is charged: FOCUS's `ChargeCategory`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChargeCategory {
+    /// Something that was used.
+    Usage,
+    /// Money that the tenant had to its credit.
+    Credit,
+    /// Tax.
+    Tax,
+    /// What rounding a statement's lines added or took away.
+    Adjustment,
+}
+
+impl ChargeCategory {
+    /// The word for it, as in FOCUS.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "Usage",
+            Self::Credit => "Credit",
+            Self::Tax => "Tax",
+            Self::Adjustment => "Adjustment",
+        }
+    }
+}
+
+/// Why a unit with a price costs this tenant nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Relief {
+    /// The contract's free quantity.
+    FreeQuantity,
+    /// The container has reached its cap.
+    Cap,
+}
+
+impl Relief {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FreeQuantity => "free_quantity",
+            Self::Cap => "cap",
+        }
+    }
+}
+
+/// A charge for one meter of one container in one hour, or for a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageCharge {
+    /// What was used. The quantities of the parts that an hour was split into add up to the hour's.
+    pub usage: UsageHour,
+    /// Id of the SKU: the meter, or the resource whose two meters are charged together.
+    pub sku: &'static str,
+    /// Which price of the SKU.
+    pub tier: Tier,
+    /// `used`, `reserved`, `max` or `blend`; `none` if no price is for this meter in this hour.
+    pub policy: &'static str,
+    /// The unit that is priced.
+    pub unit: PricingUnit,
+    /// How many of them.
+    pub quantity: Amount,
+    /// What one costs by the book.
+    pub list_unit_price: Amount,
+    /// What one costs this tenant.
+    pub contracted_unit_price: Amount,
+    /// Why it costs nothing although the book has a price.
+    pub relief: Option<Relief>,
+}
+
+/// What is charged, and how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Charge {
+    /// Quantity × price.
+    Usage(Box<UsageCharge>),
+    /// A credit that was used; below zero.
+    Credit {
+        /// The credit's name.
+        name: String,
+        /// How much of it.
+        amount: Amount,
+    },
+    /// Tax.
+    Tax {
+        /// The tax class.
+        class: String,
+        /// Percent.
+        rate_percent: Amount,
+        /// How much.
+        amount: Amount,
+    },
+    /// The sum of a statement's rounded lines less that of its exact rows.
+    Adjustment {
+        /// How much.
+        amount: Amount,
+    },
+}
+
+/// One charge with all that it follows from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RatedRow {
-    /// What was used.
-    pub usage: UsageHour,
-    /// The quantity in the unit that is priced.
-    pub pricing_quantity: Amount,
-    /// Price of that unit.
-    pub unit_price: Amount,
-    /// Their product.
-    pub amount: Amount,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The tenant's name at that time.
+    pub tenant_name: String,
+    /// Begin of what is charged: an hour, or the whole period of what is no usage.
+    pub from: Timestamp,
+    /// Its end.
+    pub to: Timestamp,
     /// ISO 4217 code.
     pub currency: String,
     /// The version of the price book, if one was in force.
     pub price_book: Option<PriceBookId>,
+    /// The contract, if there was one.
+    pub contract: Option<ContractId>,
+    /// What is charged.
+    pub charge: Charge,
 }
 
 impl RatedRow {
-    /// As it is sent.
-    pub fn to_wire(&self) -> Result<UsageRow, TooLong> {
-        let usage = &self.usage;
+    /// FOCUS's category.
+    pub const fn category(&self) -> ChargeCategory {
+        match self.charge {
+            Charge::Usage(_) => ChargeCategory::Usage,
+            Charge::Credit { .. } => ChargeCategory::Credit,
+            Charge::Tax { .. } => ChargeCategory::Tax,
+            Charge::Adjustment { .. } => ChargeCategory::Adjustment,
+        }
+    }
+
+    /// The usage, if it is one.
+    pub fn usage(&self) -> Option<&UsageCharge> {
+        match &self.charge {
+            Charge::Usage(usage) => Some(usage),
+            _ => None,
+        }
+    }
+
+    /// What it costs by the price book: list unit price × quantity.
+    pub fn list_cost(&self) -> Amount {
+        self.cost(|usage| &usage.list_unit_price)
+    }
+
+    /// What it costs this tenant: contracted unit price × quantity. That is what is billed, and there are
+    /// no prepaid commitments that would make the effective cost another.
+    pub fn billed_cost(&self) -> Amount {
+        self.cost(|usage| &usage.contracted_unit_price)
+    }
+
+    fn cost(&self, price: impl Fn(&UsageCharge) -> &Amount) -> Amount {
+        match &self.charge {
+            Charge::Usage(usage) => usage.quantity.times(price(usage)),
+            Charge::Credit { amount, .. } | Charge::Tax { amount, .. } | Charge::Adjustment { amount } => {
+                amount.clone()
+            }
+        }
+    }
+}
+
+/// Rows of usage as they are sent: the parts of an hour together again.
+///
+/// # Errors
+///
+/// A number that is too long for the wire.
+pub fn to_wire(rows: &[RatedRow]) -> Result<Vec<UsageRow>, TooLong> {
+    let charges = rows.iter().filter_map(|row| row.usage().map(|usage| (row, usage))).collect::<Vec<_>>();
+    let same = |a: &UsageHour, b: &UsageHour| {
+        (a.hour, &a.tenant, &a.container, a.meter) == (b.hour, &b.tenant, &b.container, b.meter)
+    };
+    let parts = charges.chunk_by(|(_, a), (_, b)| same(&a.usage, &b.usage) && b.tier != Tier::Minimum);
+    let wire = parts.filter_map(|parts| parts.first().map(|(row, charge)| (parts, *row, &charge.usage)));
+    wire.map(|(parts, row, usage)| {
+        let quantity = parts.iter().fold(0_u128, |sum, (_, part)| sum.saturating_add(part.usage.quantity));
         Ok(UsageRow {
             tenant: usage.tenant.clone(),
             tenant_name: usage.tenant_name.clone(),
@@ -41,39 +209,388 @@ impl RatedRow {
             container_name: usage.container_name.clone(),
             hour: usage.hour,
             meter: usage.meter,
-            quantity: Amount::from_units(usage.quantity, 0).to_decimal()?,
+            quantity: Amount::from_units(quantity, 0).to_decimal()?,
             unit: usage.meter.unit().to_owned(),
             quality: usage.quality,
-            amount: self.amount.to_decimal()?,
-            currency: self.currency.clone(),
+            amount: parts.iter().map(|(row, _)| row.billed_cost()).sum::<Amount>().to_decimal()?,
+            currency: row.currency.clone(),
         })
+    })
+    .collect()
+}
+
+/// What a SKU's tiers and carry depend on: another unit in the middle of a period begins anew.
+type SkuKey = (&'static str, PricingUnit);
+
+/// What a tenant has used of a SKU since the period's begin.
+#[derive(Debug, Clone)]
+struct SkuState {
+    /// Units so far: where the next one falls in the tiers.
+    position: Amount,
+    /// Units that the contract's free quantity has paid for.
+    free_used: Amount,
+    /// What was cut off the quantity of the row before, times the unit's divisor.
+    carry: Amount,
+    /// What each container has cost, if there is a cap.
+    spent: BTreeMap<Option<ContainerId>, Amount>,
+}
+
+impl Default for SkuState {
+    fn default() -> Self {
+        let [position, free_used, carry] = [Amount::zero(), Amount::zero(), Amount::zero()];
+        Self { position, free_used, carry, spent: BTreeMap::new() }
     }
 }
 
-/// Rates one row. A row of the tenant's whole cgroup must have gone through [`window::attribute`].
-pub fn rate(books: &PriceBooks, usage: UsageHour) -> RatedRow {
-    let book = books.at(usage.hour);
-    let charged = |book: &&PriceBook| usage.container.is_some() || book.price_unattributed;
-    let unit_price = book.filter(charged).map_or_else(Amount::zero, |book| book.price(usage.meter));
-    let pricing_quantity = pricing_quantity(usage.meter, usage.quantity);
-    RatedRow {
-        amount: pricing_quantity.times(&unit_price),
-        pricing_quantity,
-        unit_price,
-        currency: books.currency().to_owned(),
-        price_book: book.map(|book| book.id.clone()),
-        usage,
+#[derive(Debug, Clone, Default)]
+struct TenantState {
+    skus: BTreeMap<SkuKey, SkuState>,
+    /// The last row that had a SKU with a minimum.
+    with_minimum: BTreeMap<SkuKey, UsageHour>,
+}
+
+/// Rates hours in the order of hour and tenant. The same hours, books and contracts give the same rows.
+#[derive(Debug, Clone)]
+pub struct Rater<'a> {
+    books: &'a PriceBooks,
+    contracts: &'a Contracts,
+    /// Begin of the period that the states are of.
+    period: Option<Timestamp>,
+    tenants: BTreeMap<TenantId, TenantState>,
+    scanned: BTreeMap<(Timestamp, TenantId, SkuKey), SkuState>,
+}
+
+impl<'a> Rater<'a> {
+    /// Begins with nothing used.
+    pub const fn new(books: &'a PriceBooks, contracts: &'a Contracts) -> Self {
+        Self { books, contracts, period: None, tenants: BTreeMap::new(), scanned: BTreeMap::new() }
+    }
+
+    /// Takes notice of one tenant's hour before any is rated: volume tiers depend on the whole period.
+    /// Needed for every hour of it if [`PriceBooks::has_volume_tiers`], and else of no account.
+    pub fn scan(&mut self, rows: Vec<UsageHour>) {
+        let rows = in_order(rows);
+        let (Some(first), Some(decided)) = (rows.first(), self.decide(&rows)) else { return };
+        let (period, tenant) = (period(first.hour).0, first.tenant.clone());
+        for (row, decision) in rows.iter().zip(decided) {
+            let Some((sku, factor)) = decision.charged else { continue };
+            let key = (period, tenant.clone(), (sku.id, sku.unit));
+            let state = self.scanned.entry(key).or_default();
+            let quantity = take_quantity(row, sku, factor, &mut state.carry);
+            state.position = state.position.plus(&quantity);
+        }
+    }
+
+    /// Rates all rows of one tenant's hour, as they are kept, in the order of container and meter: what no
+    /// container explains becomes a row at the end.
+    pub fn rate_hour(&mut self, rows: Vec<UsageHour>) -> Vec<RatedRow> {
+        let rows = in_order(rows);
+        let Some(first) = rows.first() else { return Vec::new() };
+        let begin = period(first.hour).0;
+        if self.period != Some(begin) {
+            self.tenants.clear();
+            self.period = Some(begin);
+        }
+        let decided = self.decide(&rows).unwrap_or_default();
+        let mut state = self.tenants.remove(&first.tenant).unwrap_or_default();
+        let tenant = first.tenant.clone();
+        let mut rated = Vec::with_capacity(rows.len());
+        for (row, decision) in rows.into_iter().zip(decided) {
+            self.rate(row, &decision, &mut state, &mut rated);
+        }
+        self.tenants.insert(tenant, state);
+        rated
+    }
+
+    /// What is still missing to the minimum of each SKU that a tenant used: rows of the hour in which it
+    /// was used last. For the end of the period; nothing changes when it is asked for again.
+    pub fn minimums(&self, tenant: &TenantId) -> Vec<RatedRow> {
+        let Some(state) = self.tenants.get(tenant) else { return Vec::new() };
+        let rows = state.with_minimum.iter().filter_map(|(key, last)| {
+            let book = self.books.at(last.hour)?;
+            let sku = book.sku(last.meter).filter(|sku| (sku.id, sku.unit) == *key)?;
+            let used = state.skus.get(key).map_or_else(Amount::zero, |state| state.position.clone());
+            let quantity = sku.minimum_quantity.as_ref()?.minus(&used);
+            if quantity.is_negative() || quantity.is_zero() {
+                return None;
+            }
+            let contract = self.contracts.at(tenant, last.hour);
+            let list = sku.step_after(&used).0.unit_price.clone();
+            let usage = UsageHour {
+                container: None,
+                container_name: String::new(),
+                labels: BTreeMap::new(),
+                quantity: 0,
+                ..last.clone()
+            };
+            Some(self.row(
+                Some(book),
+                contract,
+                UsageCharge {
+                    usage,
+                    sku: sku.id,
+                    tier: Tier::Minimum,
+                    policy: sku.policy.as_str(),
+                    unit: sku.unit,
+                    quantity,
+                    contracted_unit_price: contracted(contract, sku.id, &list),
+                    list_unit_price: list,
+                    relief: None,
+                },
+            ))
+        });
+        rows.collect()
+    }
+
+    /// What each row is charged by. Rows of one hour and tenant, those of a container side by side.
+    fn decide(&self, rows: &[UsageHour]) -> Option<Vec<Decision<'a>>> {
+        let first = rows.first()?;
+        let book = self.books.at(first.hour);
+        let contract = self.contracts.at(&first.tenant, first.hour);
+        let mut decided = Vec::with_capacity(rows.len());
+        for of_container in rows.chunk_by(|a, b| a.container == b.container) {
+            for row in of_container {
+                let charged = book
+                    .filter(|book| row.container.is_some() || book.price_unattributed)
+                    .and_then(|book| book.sku(row.meter))
+                    .filter(|sku| sku.policy != Policy::Max || is_greatest(row, of_container))
+                    .and_then(|sku| Some((sku, sku.factor(row.meter)?)));
+                decided.push(Decision { book, contract, charged });
+            }
+        }
+        Some(decided)
+    }
+
+    fn row(&self, book: Option<&PriceBook>, contract: Option<&Contract>, usage: UsageCharge) -> RatedRow {
+        RatedRow {
+            tenant: usage.usage.tenant.clone(),
+            tenant_name: usage.usage.tenant_name.clone(),
+            from: usage.usage.hour,
+            to: Timestamp(usage.usage.hour.0.saturating_add(HOUR_US)),
+            currency: self.books.currency().to_owned(),
+            price_book: book.map(|book| book.id.clone()),
+            contract: contract.map(|contract| contract.id.clone()),
+            charge: Charge::Usage(Box::new(usage)),
+        }
+    }
+
+    fn rate(
+        &self,
+        usage: UsageHour,
+        decision: &Decision<'_>,
+        tenant: &mut TenantState,
+        rated: &mut Vec<RatedRow>,
+    ) {
+        let Decision { book, contract, charged } = decision;
+        let Some((sku, factor)) = *charged else {
+            let quantity = exact_quantity(&usage);
+            rated.push(self.row(
+                *book,
+                *contract,
+                UsageCharge {
+                    sku: usage.meter.as_str(),
+                    tier: Tier::Standard,
+                    policy: "none",
+                    unit: PricingUnit::of(usage.meter).first().copied().unwrap_or(PricingUnit::CoreSeconds),
+                    quantity,
+                    list_unit_price: Amount::zero(),
+                    contracted_unit_price: Amount::zero(),
+                    relief: None,
+                    usage,
+                },
+            ));
+            return;
+        };
+        let key = (sku.id, sku.unit);
+        let state = tenant.skus.entry(key).or_default();
+        let mut rest = take_quantity(&usage, sku, factor, &mut state.carry);
+        if sku.minimum_quantity.is_some() && !rest.is_zero() {
+            tenant.with_minimum.insert(key, usage.clone());
+        }
+        let total = (sku.tiering == Tiering::Volume).then(|| {
+            let of_period = (period(usage.hour).0, usage.tenant.clone(), key);
+            self.scanned
+                .get(&of_period)
+                .map_or_else(|| state.position.plus(&rest), |all| all.position.clone())
+        });
+        let whole = rest.clone();
+        let mut units = usage.quantity;
+        loop {
+            let part = next_part(sku, *contract, total.as_ref(), &rest, usage.container.as_ref(), state);
+            rest = rest.minus(&part.quantity);
+            let is_last = rest.is_zero();
+            let share =
+                if is_last { units } else { share_of(usage.quantity, &part.quantity, &whole).min(units) };
+            units = units.saturating_sub(share);
+            rated.push(self.row(
+                *book,
+                *contract,
+                UsageCharge {
+                    usage: UsageHour { quantity: share, ..usage.clone() },
+                    sku: sku.id,
+                    tier: part.tier,
+                    policy: sku.policy.as_str(),
+                    unit: sku.unit,
+                    quantity: part.quantity,
+                    list_unit_price: part.list,
+                    contracted_unit_price: part.contracted,
+                    relief: part.relief,
+                },
+            ));
+            if is_last {
+                return;
+            }
+        }
     }
 }
 
-/// Rates all rows of one tenant's hour, as they are kept: what no container explains becomes its row.
-pub fn rate_hour(books: &PriceBooks, rows: Vec<UsageHour>) -> Vec<RatedRow> {
-    window::attribute(rows).into_iter().map(|row| rate(books, row)).collect()
+/// What is rated of a tenant's hour, in its order: containers first, then what none of them explains.
+fn in_order(rows: Vec<UsageHour>) -> Vec<UsageHour> {
+    let mut rows = window::attribute(rows);
+    rows.sort_by(|a, b| {
+        let outside = |row: &UsageHour| row.container.is_none();
+        (outside(a), &a.container, a.meter).cmp(&(outside(b), &b.container, b.meter))
+    });
+    rows
 }
 
-/// A meter's quantity in the unit that is priced.
-pub fn pricing_quantity(meter: Meter, quantity: u128) -> Amount {
-    Amount::from_units(quantity, meter.pricing_unit_exponent())
+/// What a row of usage is charged by.
+#[derive(Debug, Clone, Copy)]
+struct Decision<'a> {
+    book: Option<&'a PriceBook>,
+    contract: Option<&'a Contract>,
+    charged: Option<(&'a Sku, &'a Amount)>,
+}
+
+/// Whether a row is the greater of its container's two of a resource; of equals, the used one.
+fn is_greatest(row: &UsageHour, of_container: &[UsageHour]) -> bool {
+    let own = exact_quantity(row);
+    of_container.iter().all(|other| {
+        if !is_joint(other.meter, row.meter) {
+            return true;
+        }
+        let theirs = exact_quantity(other);
+        own > theirs || (own == theirs && row.meter < other.meter)
+    })
+}
+
+/// Whether two meters are those of one resource.
+fn is_joint(a: Meter, b: Meter) -> bool {
+    use Meter as M;
+    let same = |x, y| (a == x && b == y) || (a == y && b == x);
+    same(M::CpuUsed, M::CpuReserved) || same(M::MemoryUsed, M::MemoryReserved)
+}
+
+/// A row's quantity in the meter's usual unit, which ends in decimal.
+fn exact_quantity(usage: &UsageHour) -> Amount {
+    Amount::from_units(usage.quantity, usage.meter.pricing_unit_exponent())
+}
+
+/// By what the usual unit's quantity is multiplied and divided.
+fn conversion(unit: PricingUnit) -> (u64, u64) {
+    const GB: u64 = 1_000_000_000;
+    const GIB: u64 = 1 << 30;
+    match unit {
+        PricingUnit::CoreSeconds | PricingUnit::GbSeconds | PricingUnit::Gb => (1, 1),
+        PricingUnit::CoreHours | PricingUnit::GbHours => (1, 3_600),
+        PricingUnit::GibHours => (GB, GIB.saturating_mul(3_600)),
+        PricingUnit::Gib => (GB, GIB),
+    }
+}
+
+/// A row's quantity in the SKU's unit. What is cut off stays in `carry` for the next row.
+fn take_quantity(usage: &UsageHour, sku: &Sku, factor: &Amount, carry: &mut Amount) -> Amount {
+    let exact = exact_quantity(usage).times(factor);
+    let (times, divisor) = conversion(sku.unit);
+    if divisor == 1 {
+        return exact;
+    }
+    let [times, divisor] = [times, divisor].map(|number| Amount::from_units(number.into(), 0));
+    let all = exact.times(&times).plus(carry);
+    let quantity = rounding::quotient(&all, &divisor);
+    *carry = all.minus(&quantity.times(&divisor));
+    quantity
+}
+
+/// What the tenant pays for a unit.
+fn contracted(contract: Option<&Contract>, sku: &str, list: &Amount) -> Amount {
+    contract.map_or_else(|| list.clone(), |contract| contract.unit_price(sku, list))
+}
+
+/// The part of a row's metered quantity that belongs to a part of its priced quantity, rounded down.
+fn share_of(units: u128, part: &Amount, whole: &Amount) -> u128 {
+    let exact = rounding::quotient(&part.times(&Amount::from_units(units, 0)), whole);
+    exact.to_string().split('.').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// The next stretch of a quantity that has one price.
+struct Part {
+    tier: Tier,
+    quantity: Amount,
+    list: Amount,
+    contracted: Amount,
+    relief: Option<Relief>,
+}
+
+fn next_part(
+    sku: &Sku,
+    contract: Option<&Contract>,
+    total: Option<&Amount>,
+    rest: &Amount,
+    container: Option<&ContainerId>,
+    state: &mut SkuState,
+) -> Part {
+    let (mut step, end) = sku.step_after(&state.position);
+    let mut quantity = rest.clone();
+    let mut cut = |limit: &Amount| {
+        if *limit < quantity {
+            quantity = limit.clone();
+        }
+    };
+    let is_free = step.tier == Tier::Number(0);
+    match total {
+        // The allowance comes first; all beyond it costs what the last unit does.
+        Some(total) if !is_free => step = sku.step_of_last(total),
+        _ => end.iter().for_each(|end| cut(&end.minus(&state.position))),
+    }
+    let list = step.unit_price.clone();
+    let mut part = Part {
+        tier: step.tier,
+        contracted: contracted(contract, sku.id, &list),
+        list,
+        relief: None,
+        quantity: Amount::zero(),
+    };
+    if !is_free && let Some(free) = contract.and_then(|contract| contract.free_quantity(sku.id)) {
+        let left = free.minus(&state.free_used);
+        if !left.is_negative() && !left.is_zero() && !rest.is_zero() {
+            cut(&left);
+            state.free_used = state.free_used.plus(&quantity);
+            part.relief = Some(Relief::FreeQuantity);
+            part.contracted = Amount::zero();
+        }
+    }
+    if let Some(cap) = &sku.monthly_cap
+        && !part.contracted.is_zero()
+    {
+        let spent = state.spent.entry(container.cloned()).or_insert_with(Amount::zero);
+        let room = cap.minus(spent);
+        if quantity.times(&part.contracted) > room {
+            let affordable =
+                if room.is_negative() { Amount::zero() } else { rounding::quotient(&room, &part.contracted) };
+            if affordable.is_zero() {
+                part.relief = Some(Relief::Cap);
+                part.contracted = Amount::zero();
+                // What is too little for the cut quantity is not charged later either.
+                *spent = cap.clone();
+            } else {
+                quantity = affordable;
+            }
+        }
+        *spent = spent.plus(&quantity.times(&part.contracted));
+    }
+    state.position = state.position.plus(&quantity);
+    Part { quantity, ..part }
 }
 
 /// What was counted in some time, such as since the reading before.
@@ -87,11 +604,22 @@ pub struct Flow {
     pub duration_ns: u64,
 }
 
-/// What these flows cost in an hour if they go on like this, rounded for showing.
+/// What these flows cost in an hour by the book's first prices if they go on like this, rounded for
+/// showing. Tiers, caps and contracts depend on the whole period and are not looked at.
 pub fn rate_per_hour(book: &PriceBook, flows: &[Flow]) -> Amount {
     let cost = |flow: &Flow| {
-        let amount = pricing_quantity(flow.meter, flow.quantity).times(&book.price(flow.meter));
-        rounding::per_hour(&amount, flow.duration_ns)
+        let sku = book.sku(flow.meter)?;
+        let counted = |flow: &Flow| Amount::from_units(flow.quantity, flow.meter.pricing_unit_exponent());
+        let greater = |other: &Flow| is_joint(other.meter, flow.meter) && counted(other) > counted(flow);
+        if sku.policy == Policy::Max && flows.iter().any(greater) {
+            return None;
+        }
+        let (times, divisor) = conversion(sku.unit);
+        let quantity =
+            counted(flow).times(sku.factor(flow.meter)?).times(&Amount::from_units(times.into(), 0));
+        let cost = rounding::per_hour(&quantity.times(&sku.first_price()), flow.duration_ns)?;
+        let divisor = Amount::from_units(divisor.into(), 0);
+        Some(if divisor == Amount::one() { cost } else { rounding::quotient(&cost, &divisor) })
     };
     flows.iter().filter_map(cost).sum()
 }
@@ -114,127 +642,15 @@ pub struct Totals(pub BTreeMap<TenantId, Total>);
 impl Totals {
     /// Adds a row.
     pub fn add(&mut self, row: &RatedRow) {
-        let total = self.0.entry(row.usage.tenant.clone()).or_insert_with(|| Total {
+        let total = self.0.entry(row.tenant.clone()).or_insert_with(|| Total {
             amount: Amount::zero(),
             currency: row.currency.clone(),
             rows: 0,
         });
-        total.amount = total.amount.plus(&row.amount);
+        total.amount = total.amount.plus(&row.billed_cost());
         total.rows = total.rows.saturating_add(1);
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use proptest::prelude::*;
-    use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec};
-    use wharf_shared::time::{HOUR_US, Timestamp};
-    use wharf_shared::usage::Quality;
-
-    use super::*;
-
-    pub(crate) fn books(prices: &[(Meter, &str)], price_unattributed: bool) -> PriceBooks {
-        let prices = prices
-            .iter()
-            .map(|(meter, price)| PriceSpec { meter: *meter, unit_price: price.parse().expect("a decimal") });
-        let view = PriceBookView {
-            id: "prb_00000000-0000-7000-8000-000000000001".parse().expect("an id"),
-            book: PriceBookSpec {
-                currency: "EUR".to_owned(),
-                effective_from: Timestamp(0),
-                prices: prices.collect(),
-                price_unattributed,
-            },
-            created_at: Timestamp(0),
-        };
-        PriceBooks::new(&[view]).expect("well-formed")
-    }
-
-    pub(crate) fn usage(container: Option<u32>, meter: Meter, quantity: u128) -> UsageHour {
-        UsageHour {
-            hour: Timestamp(500_000 * HOUR_US),
-            tenant: "tnt_00000000-0000-7000-8000-000000000001".parse().expect("an id"),
-            container: container.map(|number| format!("{number:064x}").parse().expect("an id")),
-            meter,
-            tenant_name: "blue".to_owned(),
-            container_name: container.map(|number| format!("web-{number}")).unwrap_or_default(),
-            labels: BTreeMap::new(),
-            quantity,
-            quality: Quality::Measured,
-        }
-    }
-
-    #[test]
-    fn amounts_are_those_of_the_worked_example() {
-        let books = books(
-            &[
-                (Meter::CpuUsed, "0.0000105"),
-                (Meter::CpuReserved, "0.0000105"),
-                (Meter::MemoryReserved, "0.0000011"),
-                (Meter::NetworkInternetOut, "0.08"),
-            ],
-            false,
-        );
-        for (meter, quantity, amount) in [
-            (Meter::CpuReserved, 45_000_000_000_000, "0.0004725"),
-            (Meter::CpuUsed, 230_123_456_000, "0.002416296288"),
-            (Meter::MemoryReserved, 24_159_191_040_000_000_000, "0.000026575110144"),
-            (Meter::MemoryReserved, 116_836_532_224_000_000_000, "0.0001285201854464"),
-            (Meter::NetworkInternetOut, 610_612_736, "0.04884901888"),
-            (Meter::NetworkInternetIn, u128::MAX, "0"),
-        ] {
-            let rated = rate(&books, usage(Some(1), meter, quantity));
-            assert_eq!(rated.amount.to_string(), amount, "{meter:?}");
-        }
-    }
-
-    #[test]
-    fn before_any_price_book_everything_is_free() {
-        let rated = rate(&PriceBooks::default(), usage(Some(1), Meter::CpuUsed, 5));
-        assert!(rated.amount.is_zero() && rated.price_book.is_none());
-        assert_eq!(rated.to_wire().expect("short").quantity.as_str(), "5");
-    }
-
-    #[test]
-    fn use_outside_containers_is_charged_only_if_the_book_says_so() {
-        let rows =
-            vec![usage(None, Meter::CpuUsed, 10_000_000_000), usage(Some(1), Meter::CpuUsed, 4_000_000_000)];
-        for (charged, amounts) in [(false, ["4", "0"]), (true, ["4", "6"])] {
-            let rated = rate_hour(&books(&[(Meter::CpuUsed, "1")], charged), rows.clone());
-            assert_eq!(rated.iter().map(|row| row.amount.to_string()).collect::<Vec<_>>(), amounts);
-            assert_eq!(rated.last().map(|row| row.usage.quantity), Some(6_000_000_000));
-        }
-    }
-
-    #[test]
-    fn the_live_rate_sums_what_each_flow_costs_in_an_hour() {
-        let books = books(&[(Meter::CpuUsed, "0.01"), (Meter::MemoryReserved, "0.001")], false);
-        let book = books.at(Timestamp(0)).expect("in force");
-        let flows = [
-            Flow { meter: Meter::CpuUsed, quantity: 500_000_000, duration_ns: 1_000_000_000 },
-            Flow {
-                meter: Meter::MemoryReserved,
-                quantity: 2_000_000_000 * 10_000_000_000,
-                duration_ns: 10_000_000_000,
-            },
-            Flow { meter: Meter::CpuUsed, quantity: 5, duration_ns: 0 },
-        ];
-        assert_eq!(rate_per_hour(book, &flows).to_string(), "25.2");
-    }
-
-    proptest! {
-        #[test]
-        fn the_parts_cost_what_the_whole_costs(parts in proptest::collection::vec(0_u128..1 << 100, 1..20), price in 0_u64..1_000_000_000_000_000_000) {
-            let books = books(&[(Meter::MemoryUsed, &format!("0.{price:018}"))], false);
-            let whole = rate(&books, usage(Some(1), Meter::MemoryUsed, parts.iter().sum()));
-            let sum: Amount = parts.iter().map(|part| rate(&books, usage(Some(1), Meter::MemoryUsed, *part)).amount).sum();
-            prop_assert_eq!(&sum, &whole.amount);
-            let mut totals = Totals::default();
-            for part in parts.iter().rev() {
-                totals.add(&rate(&books, usage(Some(1), Meter::MemoryUsed, *part)));
-            }
-            let total = totals.0.values().next().expect("one tenant");
-            prop_assert_eq!((&total.amount, total.rows), (&sum, parts.len() as u64));
-        }
-    }
-}
+pub(crate) mod tests;

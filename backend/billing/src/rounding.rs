@@ -1,48 +1,41 @@
-//! The only place that rounds: half to even.
+//! The only place that rounds.
 
+use bigdecimal::num_bigint::BigInt;
 use bigdecimal::{BigDecimal, RoundingMode};
+use wharf_shared::billing::Rounding;
 
 use crate::amount::Amount;
+use crate::currency;
 
 /// Digits that a live rate is shown with.
 const RATE_DIGITS: u32 = 18;
+/// Digits that a quantity keeps in a unit in which it does not end.
+pub const QUANTITY_DIGITS: u32 = 12;
 
-/// ISO 4217 currencies whose smallest unit is not a hundredth, and how many digits it has.
-const OTHER_EXPONENTS: [(&str, u32); 24] = [
-    ("BHD", 3),
-    ("BIF", 0),
-    ("CLF", 4),
-    ("CLP", 0),
-    ("DJF", 0),
-    ("GNF", 0),
-    ("IQD", 3),
-    ("ISK", 0),
-    ("JOD", 3),
-    ("JPY", 0),
-    ("KMF", 0),
-    ("KRW", 0),
-    ("KWD", 3),
-    ("LYD", 3),
-    ("OMR", 3),
-    ("PYG", 0),
-    ("RWF", 0),
-    ("TND", 3),
-    ("UGX", 0),
-    ("UYW", 4),
-    ("VND", 0),
-    ("VUV", 0),
-    ("XAF", 0),
-    ("XOF", 0),
-];
-
-/// Digits after the point of the currency's smallest unit.
-pub fn currency_digits(currency: &str) -> u32 {
-    OTHER_EXPONENTS.iter().find(|(code, _)| *code == currency).map_or(2, |(_, digits)| *digits)
+/// An amount as it can be paid: in whole smallest units of its currency.
+pub fn to_payable(amount: &Amount, currency: &str, rounding: Rounding) -> Amount {
+    let mode = match rounding {
+        Rounding::HalfEven => RoundingMode::HalfEven,
+        Rounding::HalfUp => RoundingMode::HalfUp,
+    };
+    Amount(amount.0.with_scale_round(i64::from(currency::digits(currency)), mode))
 }
 
-/// An amount as it can be paid.
-pub fn to_payable(amount: &Amount, currency: &str) -> Amount {
-    round(&amount.0, currency_digits(currency))
+/// `number / divisor`, cut after [`QUANTITY_DIGITS`]; both are positive, or the number is zero.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "the divisor is not zero, and numbers of any length do not overflow"
+)]
+pub(crate) fn quotient(number: &Amount, divisor: &Amount) -> Amount {
+    if divisor.is_zero() {
+        return Amount::zero();
+    }
+    let (above, above_digits) = number.0.as_bigint_and_exponent();
+    let (below, below_digits) = divisor.0.as_bigint_and_exponent();
+    let shift = i64::from(QUANTITY_DIGITS) + below_digits - above_digits;
+    let power = |digits: i64| BigInt::from(10).pow(u32::try_from(digits).unwrap_or(0));
+    let cut = if shift >= 0 { above * power(shift) / below } else { above / (below * power(-shift)) };
+    Amount(BigDecimal::new(cut, i64::from(QUANTITY_DIGITS)))
 }
 
 /// What `amount` in `duration_ns` makes in an hour; `None` without a duration. For showing only.
@@ -52,32 +45,50 @@ pub fn to_payable(amount: &Amount, currency: &str) -> Amount {
 )]
 pub fn per_hour(amount: &Amount, duration_ns: u64) -> Option<Amount> {
     const HOUR_NS: u64 = 3_600_000_000_000;
-    (duration_ns > 0)
-        .then(|| round(&(&amount.0 * BigDecimal::from(HOUR_NS) / BigDecimal::from(duration_ns)), RATE_DIGITS))
-}
-
-fn round(number: &BigDecimal, digits: u32) -> Amount {
-    Amount(number.with_scale_round(i64::from(digits), RoundingMode::HalfEven))
+    (duration_ns > 0).then(|| {
+        let rate = &amount.0 * BigDecimal::from(HOUR_NS) / BigDecimal::from(duration_ns);
+        Amount(rate.with_scale_round(i64::from(RATE_DIGITS), RoundingMode::HalfEven))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn amount(text: &str) -> Amount {
+        text.parse().expect("an amount")
+    }
+
     #[test]
-    fn rounds_half_to_even_at_the_currencys_smallest_unit() {
-        for (given, currency, rounded) in [
-            ("0.005", "EUR", "0"),
-            ("0.015", "EUR", "0.02"),
-            ("0.0150000000000000000000000001", "EUR", "0.02"),
-            ("0.02499999999999999999999999999999999999", "EUR", "0.02"),
-            ("-0.015", "EUR", "-0.02"),
-            ("2.5", "JPY", "2"),
-            ("3.5", "JPY", "4"),
-            ("1.0005", "KWD", "1"),
+    fn a_half_goes_where_the_book_says_at_the_currencys_smallest_unit() {
+        for (given, currency, even, up) in [
+            ("0.005", "EUR", "0", "0.01"),
+            ("0.015", "EUR", "0.02", "0.02"),
+            ("0.0150000000000000000000000001", "EUR", "0.02", "0.02"),
+            ("0.02499999999999999999999999999999999999", "EUR", "0.02", "0.02"),
+            ("-0.005", "EUR", "0", "-0.01"),
+            ("2.5", "JPY", "2", "3"),
+            ("3.5", "JPY", "4", "4"),
+            ("1.0005", "KWD", "1", "1.001"),
         ] {
-            let amount = given.parse::<Amount>().expect("an amount");
-            assert_eq!(to_payable(&amount, currency).to_string(), rounded, "{given} {currency}");
+            let rounded = |rounding| to_payable(&amount(given), currency, rounding).to_string();
+            assert_eq!(
+                (rounded(Rounding::HalfEven).as_str(), rounded(Rounding::HalfUp).as_str()),
+                (even, up)
+            );
+        }
+    }
+
+    #[test]
+    fn a_quotient_is_cut_after_twelve_digits_and_never_too_great() {
+        for (number, divisor, cut) in [
+            ("275.123456", "3600", "0.076423182222"),
+            ("0.000000000000001", "3", "0"),
+            ("100", "0.5", "200"),
+            ("1", "0.000000000003", "333333333333.333333333333"),
+            ("0", "7", "0"),
+        ] {
+            assert_eq!(quotient(&amount(number), &amount(divisor)).to_string(), cut, "{number} / {divisor}");
         }
     }
 

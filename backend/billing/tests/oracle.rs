@@ -12,10 +12,11 @@ use std::process::{Command, Output};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use wharf_billing::contract::Contracts;
 use wharf_billing::price::PriceBooks;
-use wharf_billing::rating::{Totals, rate_hour};
+use wharf_billing::rating::{Rater, Totals};
 use wharf_billing::{check, focus, jsonl};
-use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec};
+use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec, Rounding};
 use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::{Meter, Quality, UsageHour};
 
@@ -25,9 +26,8 @@ const FIRST_HOUR: i64 = 500_000;
 type Prices = BTreeMap<usize, (u64, u64)>;
 
 fn price_book(number: i64, prices: Prices, price_unattributed: bool) -> PriceBookView {
-    let price = |(meter, (whole, fraction)): (usize, (u64, u64))| PriceSpec {
-        meter: Meter::ALL[meter],
-        unit_price: format!("{whole}.{fraction:018}").parse().expect("a decimal"),
+    let price = |(meter, (whole, fraction)): (usize, (u64, u64))| {
+        PriceSpec::flat(Meter::ALL[meter], format!("{whole}.{fraction:018}").parse().expect("a decimal"))
     };
     PriceBookView {
         id: format!("prb_00000000-0000-7000-8000-{number:012}").parse().expect("an id"),
@@ -37,6 +37,7 @@ fn price_book(number: i64, prices: Prices, price_unattributed: bool) -> PriceBoo
             effective_from: Timestamp((FIRST_HOUR + 1 + 2 * number) * HOUR_US),
             prices: prices.into_iter().map(price).collect(),
             price_unattributed,
+            rounding: Rounding::HalfEven,
         },
         created_at: Timestamp(0),
     }
@@ -89,8 +90,10 @@ fn export(views: &[PriceBookView], rows: &[UsageHour]) -> (String, String) {
         host: "host-1".to_owned(),
     };
     let (mut lines, mut csv, mut totals) = (String::new(), focus::header(), Totals::default());
+    let contracts = Contracts::default();
+    let mut rater = Rater::new(&books, &contracts);
     for hour in rows.chunk_by(|a, b| (a.hour, &a.tenant) == (b.hour, &b.tenant)) {
-        for row in rate_hour(&books, hour.to_vec()) {
+        for row in rater.rate_hour(hour.to_vec()) {
             totals.add(&row);
             lines.push_str(&jsonl::line(&row).expect("serializes"));
             csv.push_str(&focus::line(&row, &context));

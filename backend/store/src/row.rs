@@ -100,7 +100,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(ContainerId, TenantId, UserId, TokenId, VolumeId, HostId, PriceBookId);
+ids!(ContainerId, TenantId, UserId, TokenId, VolumeId, HostId, PriceBookId, ContractId);
 
 /// The arguments of a statement, in the order of `$1`, `$2`, …
 macro_rules! args {

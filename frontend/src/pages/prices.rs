@@ -1,7 +1,7 @@
 //! Price books: the versions, what each unit costs, and a new version.
 
 use leptos::prelude::*;
-use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec};
+use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec, Rounding};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::permission::Permission;
 use wharf_shared::usage::Meter;
@@ -58,11 +58,15 @@ fn book(view: &PriceBookView) -> AnyView {
         .prices
         .iter()
         .map(|price| {
+            let prices: Vec<_> = match &price.unit_price {
+                Some(unit_price) => vec![unit_price.to_string()],
+                None => price.tiers.iter().map(|tier| tier.unit_price.to_string()).collect(),
+            };
             view! {
                 <tr>
                     <th scope="row">{price.meter.title()}</th>
-                    <td class="number">{price.unit_price.to_string()}" "{view.book.currency.clone()}</td>
-                    <td>"per "{price.meter.pricing_unit()}</td>
+                    <td class="number">{prices.join(", ")}" "{view.book.currency.clone()}</td>
+                    <td>"per "{price.pricing_unit().as_str()}</td>
                 </tr>
             }
         })
@@ -87,7 +91,7 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
     let price_of = |meter: Meter| {
         let book = latest.as_ref().map(|view| &view.book);
         let found = book.and_then(|book| book.prices.iter().find(|price| price.meter == meter));
-        found.map_or_else(String::new, |price| price.unit_price.to_string())
+        found.and_then(|price| price.unit_price.as_ref()).map_or_else(String::new, ToString::to_string)
     };
     let prices = Meter::ALL.map(|meter| (meter, RwSignal::new(price_of(meter))));
     let currency =
@@ -104,7 +108,7 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
             if !typed.trim().is_empty() {
                 let unit_price: Decimal =
                     typed.trim().parse().map_err(|error| format!("{}: {error}", meter.title()))?;
-                specs.push(PriceSpec { meter, unit_price });
+                specs.push(PriceSpec::flat(meter, unit_price));
             }
         }
         let effective_from = effective_from.get_untracked();
@@ -116,6 +120,7 @@ fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl In
                 .map_err(|error| format!("In force from: {error}"))?,
             prices: specs,
             price_unattributed: unattributed.get_untracked(),
+            rounding: Rounding::default(),
         })
     };
     let submit = move |event: web_sys::SubmitEvent| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
-use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec};
+use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec, Rounding};
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::Meter;
 
@@ -47,7 +47,7 @@ fn price_of(text: &str) -> Result<PriceSpec, String> {
     let known = || Meter::ALL.map(Meter::as_str).join(", ");
     let meter =
         Meter::from_name(meter).ok_or_else(|| format!("{meter:?} is no meter; there are {}", known()))?;
-    Ok(PriceSpec { meter, unit_price: price.parse().map_err(|why| format!("{price:?} is {why}"))? })
+    Ok(PriceSpec::flat(meter, price.parse().map_err(|why| format!("{price:?} is {why}"))?))
 }
 
 /// Does one of these.
@@ -79,21 +79,27 @@ fn spec(arguments: SetArguments, now: Timestamp) -> Result<PriceBookSpec> {
         effective_from: arguments.from.unwrap_or_else(|| now.hour_start()),
         prices: arguments.prices,
         price_unattributed: arguments.price_unattributed,
+        rounding: Rounding::default(),
     })
 }
 
 fn table(views: &[PriceBookView]) -> Table {
-    let mut table = Table::new(&["EFFECTIVE FROM", "METER", "PRICE", "CURRENCY", "PER", "ID"]);
+    let mut table = Table::new(&["EFFECTIVE FROM", "METER", "ABOVE", "PRICE", "CURRENCY", "PER", "ID"]);
     for view in views {
         for price in &view.book.prices {
-            table.row([
-                view.book.effective_from.to_string(),
-                price.meter.as_str().to_owned(),
-                price.unit_price.to_string(),
-                view.book.currency.clone(),
-                price.meter.pricing_unit().to_owned(),
-                view.id.to_string(),
-            ]);
+            let one = price.unit_price.iter().map(|unit_price| (None, unit_price));
+            let tiers = price.tiers.iter().map(|tier| (Some(&tier.from), &tier.unit_price));
+            for (from, unit_price) in one.chain(tiers) {
+                table.row([
+                    view.book.effective_from.to_string(),
+                    price.meter.as_str().to_owned(),
+                    from.or(price.allowance.as_ref()).map(ToString::to_string).unwrap_or_default(),
+                    unit_price.to_string(),
+                    view.book.currency.clone(),
+                    price.pricing_unit().as_str().to_owned(),
+                    view.id.to_string(),
+                ]);
+            }
         }
     }
     table
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn a_price_is_a_meter_and_an_exact_decimal() {
         let price = price_of("cpu_used=0.0000123").expect("a price");
-        assert_eq!((price.meter, price.unit_price.as_str()), (Meter::CpuUsed, "0.0000123"));
+        assert_eq!(price, PriceSpec::flat(Meter::CpuUsed, "0.0000123".parse().expect("a decimal")));
         for bad in ["cpu_used", "cpu=1", "cpu_used=1e-5", "cpu_used="] {
             assert!(price_of(bad).is_err(), "{bad}");
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tokio::task::JoinSet;
-use wharf_shared::billing::{PriceBookSpec, PriceSpec};
+use wharf_shared::billing::{PriceBookSpec, PriceSpec, Rounding};
 use wharf_shared::id::{HostId, PriceBookId, TenantId};
 use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::{Meter, Quality};
@@ -92,8 +92,9 @@ pub(crate) async fn price_books_have_one_currency_and_one_begin(db: Db) {
     let book = |currency: &str, hour: i64| PriceBookSpec {
         currency: currency.to_owned(),
         effective_from: Timestamp(hour * HOUR_US),
-        prices: vec![PriceSpec { meter: Meter::CpuUsed, unit_price: "0.0000105".parse().expect("decimal") }],
+        prices: vec![PriceSpec::flat(Meter::CpuUsed, "0.0000105".parse().expect("decimal"))],
         price_unattributed: false,
+        rounding: Rounding::HalfEven,
     };
     let mut tx = db.begin().await.expect("begins");
     for hour in [5, 3, 4] {

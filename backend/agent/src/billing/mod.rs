@@ -5,6 +5,8 @@
 //! download holds none of the store's few readers, and a failure is a problem and not a file that
 //! ends in the middle.
 
+mod rated;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -29,9 +31,10 @@ use wharf_shared::reading::ReadingLimits;
 use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
 use wharf_shared::usage::{ExportFormat, Meter, UsageRow};
 use wharf_store::pagination::PageRequest;
-use wharf_store::usage::{UsageQuery, UsageStream};
+use wharf_store::usage::UsageQuery;
 use wharf_store::{Db, Scope, StoreError, Tx, containers, prices};
 
+use self::rated::{RatedHour, RatedStream, Terms};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ctx::Ctx;
@@ -163,13 +166,11 @@ impl Billing {
             query.from = query.from.max(*hour);
         }
         let limit = usize::try_from(page.limit.unwrap_or(LIMIT.0).clamp(1, LIMIT.1)).unwrap_or(usize::MAX);
-        let books = read_books(&mut tx).await?;
-        let mut stream = UsageStream::new(scope, query);
+        let terms = read_terms(&mut tx).await?;
+        let mut stream = RatedStream::open(&mut tx, scope, query, &terms).await?;
         let (mut items, mut last, mut more) = (Vec::new(), None, false);
-        loop {
-            let group = stream.next(&mut tx).await?;
-            let Some(first) = group.first() else { break };
-            let key = (first.hour, first.tenant.clone());
+        while let Some(RatedHour { hour, tenant, rows }) = stream.next(&mut tx).await? {
+            let key = (hour, tenant);
             if after.as_ref().is_some_and(|after| key <= *after) {
                 continue;
             }
@@ -177,9 +178,7 @@ impl Billing {
                 more = true;
                 break;
             }
-            for row in rating::rate_hour(&books, group) {
-                items.push(row.to_wire().map_err(too_long)?);
-            }
+            items.extend(rating::to_wire(&rows).map_err(too_long)?);
             last = Some(key);
         }
         let next_cursor = last.filter(|_| more).map(|(hour, tenant)| format!("{}.{tenant}", hour.0));
@@ -199,19 +198,15 @@ impl Billing {
         })?;
         let mut tx = self.0.db.read().await?;
         let (scope, query) = self.period(&mut tx, ctx, filter).await?;
-        let books = read_books(&mut tx).await?;
+        let terms = read_terms(&mut tx).await?;
         let mut out = BufWriter::new(unnamed_file(&self.0.state_dir).map_err(unwritten)?);
-        let mut stream = UsageStream::new(scope, query);
+        let mut stream = RatedStream::open(&mut tx, scope, query, &terms).await?;
         let mut totals = Totals::default();
         if format == ExportFormat::Csv {
             out.write_all(focus::header().as_bytes()).await.map_err(unwritten)?;
         }
-        loop {
-            let group = stream.next(&mut tx).await?;
-            if group.is_empty() {
-                break;
-            }
-            for row in rating::rate_hour(&books, group) {
+        while let Some(RatedHour { rows, .. }) = stream.next(&mut tx).await? {
+            for row in rows {
                 totals.add(&row);
                 out.write_all(self.line(&row, format)?.as_bytes()).await.map_err(unwritten)?;
             }
@@ -319,6 +314,11 @@ async fn read_books(tx: &mut Tx) -> Result<PriceBooks> {
     let views = prices::all(tx).await?;
     PriceBooks::new(&views)
         .map_err(|error| ServiceError::internal("a stored price book cannot be used", error))
+}
+
+/// All that prices follow from.
+async fn read_terms(tx: &mut Tx) -> Result<Terms> {
+    Ok(Terms { books: read_books(tx).await?, ..Terms::default() })
 }
 
 fn parse_cursor(cursor: &str) -> Result<(Timestamp, TenantId)> {
