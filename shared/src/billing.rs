@@ -293,6 +293,15 @@ pub struct ContractView {
     pub created_at: Timestamp,
 }
 
+/// Asks to give a contract an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ContractEnd {
+    /// The hour after its last; not before the present one.
+    pub to: Timestamp,
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

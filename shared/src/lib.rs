@@ -23,6 +23,7 @@ pub mod page;
 pub mod permission;
 pub mod problem;
 pub mod reading;
+pub mod statement;
 pub mod tenant;
 pub mod terminal;
 pub mod time;

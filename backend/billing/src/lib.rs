@@ -1,8 +1,9 @@
 //! Quantities, prices, rating and FOCUS rows: pure, exact, no clock.
 //!
 //! The way of a number: a reading of the host's journal → [`window`] (whole numbers per meter and UTC
-//! hour) → [`rating`] (price book and contract of the hour × quantity, exact decimals) → [`focus`]
-//! and [`jsonl`] (files), which [`check`] reads back. [`ledger`] proves that no reading was altered.
+//! hour) → [`rating`] (price book and contract of the hour × quantity, exact decimals) → [`statement`]
+//! (what a tenant owes for a month), [`focus`] and [`jsonl`] (files), which [`check`] reads back.
+//! [`ledger`] proves that no reading was altered.
 //! Quantities are integers, amounts are decimals of any length; a float does not occur and nothing is
 //! rounded but in [`rounding`].
 #![forbid(unsafe_code)]
@@ -20,4 +21,5 @@ pub mod ledger;
 pub mod price;
 pub mod rating;
 pub mod rounding;
+pub mod statement;
 pub mod window;

@@ -8,7 +8,7 @@
 //! it when the period ends, less than 10⁻¹² units, is not charged.
 //!
 //! The order: allowance → tiers → contract's free quantity → discount → cap; credits, tax and rounding
-//! are the statement's.
+//! are the [statement](crate::statement)'s.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +30,16 @@ pub fn period(moment: Timestamp) -> (Timestamp, Timestamp) {
         if month < 12 { (year, month.saturating_add(1)) } else { (year.saturating_add(1), 1) };
     let first = |year, month| Timestamp::from_date(year, month, 1).unwrap_or(moment);
     (first(year, month), first(next_year, next_month))
+}
+
+/// The period of a month that is written like `2026-01`.
+pub fn period_of(month: &str) -> Option<(Timestamp, Timestamp)> {
+    let (year, number) = month.split_once('-')?;
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if year.len() != 4 || number.len() != 2 || !is_plain(year) || !is_plain(number) {
+        return None;
+    }
+    Timestamp::from_date(year.parse().ok()?, number.parse().ok()?, 1).map(period)
 }
 
 /// What is charged: FOCUS's `ChargeCategory`.

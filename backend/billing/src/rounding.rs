@@ -21,6 +21,11 @@ pub fn to_payable(amount: &Amount, currency: &str, rounding: Rounding) -> Amount
     Amount(amount.0.with_scale_round(i64::from(currency::digits(currency)), mode))
 }
 
+/// What of an amount that is not negative can be paid in whole smallest units of its currency.
+pub(crate) fn to_payable_down(amount: &Amount, currency: &str) -> Amount {
+    Amount(amount.0.with_scale_round(i64::from(currency::digits(currency)), RoundingMode::Down))
+}
+
 /// `number / divisor`, cut after [`QUANTITY_DIGITS`]; both are positive, or the number is zero.
 #[expect(
     clippy::arithmetic_side_effects,
