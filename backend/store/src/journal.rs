@@ -25,8 +25,9 @@ use wharf_billing::ledger::checkpoint::{Moment, Place, PublicKey};
 use wharf_billing::ledger::record::Hash;
 use wharf_billing::ledger::series;
 use wharf_billing::ledger::verify::{Broken, Entry, Summary, Verifier};
-use wharf_shared::id::{ContainerId, HostId};
+use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::reading::{ReadingKind, ReadingRecord, SeriesKey};
+use wharf_shared::time::Timestamp;
 
 use crate::db::{Durability, SqliteFile, Tx};
 use crate::error::StoreError;
@@ -97,6 +98,8 @@ statements! {
     LAST_OF_CONTAINER = select!("WHERE container = $1 AND incarnation = $2 ORDER BY seq DESC LIMIT 1");
     LAST_CHECKPOINT = select!("WHERE kind = 'checkpoint' ORDER BY seq DESC LIMIT 1");
     OPENED = select!("WHERE kind = 'open' AND seq > $1 ORDER BY seq LIMIT $2");
+    OF_HOUR = select!("WHERE tenant = $1 AND container = $2 AND t0_utc_us < $4 AND t1_utc_us >= $3 \
+        ORDER BY seq LIMIT $5");
     READ_FROM = select!("WHERE seq > $1 ORDER BY seq LIMIT $2");
 }
 
@@ -431,6 +434,24 @@ impl Journal {
     pub async fn read_from(&self, after: i64, limit: u32) -> Result<Vec<(i64, ReadingRecord)>, StoreError> {
         let mut tx = self.file.one().await?;
         tx.rows(READ_FROM, args![after, limit]).await?.iter().map(record).collect()
+    }
+
+    /// The first readings of a container, or of a tenant's whole cgroup, that touch `[from, to]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn overlapping(
+        &self,
+        tenant: &TenantId,
+        container: Option<&ContainerId>,
+        (from, to): (Timestamp, Timestamp),
+        limit: u32,
+    ) -> Result<Vec<(i64, ReadingRecord)>, StoreError> {
+        let mut tx = self.file.one().await?;
+        let container = container.map_or("", ContainerId::as_str);
+        let values = args![tenant, container, from, to, limit];
+        tx.rows(OF_HOUR, values).await?.iter().map(record).collect()
     }
 
     /// The same with their hashes.

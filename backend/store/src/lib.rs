@@ -13,6 +13,7 @@
 pub mod addresses;
 pub mod audit;
 pub mod containers;
+pub mod contracts;
 mod db;
 mod error;
 pub mod events;
@@ -28,6 +29,7 @@ mod scope;
 pub mod sessions;
 pub mod setup;
 mod statement;
+pub mod statements;
 pub mod tenants;
 pub mod tokens;
 pub mod usage;

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 
 use wharf_shared::id::{ContainerId, HostId, TenantId};
+use wharf_shared::page::Page;
 use wharf_shared::time::Timestamp;
 pub use wharf_shared::usage::UsageHour;
 use wharf_shared::usage::{Meter, Quality};
 
 use crate::db::Tx;
 use crate::error::StoreError;
-use crate::pagination::LIMIT_MAX;
+use crate::pagination::{LIMIT_MAX, PageRequest};
 use crate::row::{Row, args, json};
 use crate::scope::Scope;
 use crate::statement::statements;
@@ -121,6 +122,11 @@ statements! {
         AND (hour > $5 OR (hour = $5 AND (tenant > $6 OR (tenant = $6 \
             AND (container > $7 OR (container = $7 AND meter > $8))))) OR $5 IS NULL) \
         ORDER BY hour, tenant, container, meter LIMIT $9");
+    TENANTS = "SELECT tenant, MAX(tenant_name) AS tenant_name FROM usage_hours \
+        WHERE hour >= $1 AND hour < $2 AND (tenant = $3 OR $3 IS NULL) AND (tenant > $4 OR $4 IS NULL) \
+        GROUP BY tenant ORDER BY tenant LIMIT $5";
+    REPORT = "UPDATE usage_watermarks SET reported_at = $2 WHERE host = $1 AND reported_at < $3";
+    BEHIND = "SELECT host FROM usage_watermarks WHERE reported_at < $1 ORDER BY host LIMIT 1";
     CLEAR = "DELETE FROM usage_hours";
     CLEAR_WATERMARKS = "DELETE FROM usage_watermarks";
 }
@@ -278,6 +284,45 @@ impl UsageStream {
             self.read_ahead.extend(rows);
         }
     }
+}
+
+/// Notes that everything in a host's journal before `at` is in the sums. Written at most once a minute.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn report(tx: &mut Tx, host: &HostId, at: Timestamp) -> Result<(), StoreError> {
+    const EVERY_US: i64 = 60_000_000;
+    tx.execute(BEGIN_WATERMARK, args![host]).await?;
+    let before = Timestamp(at.0.saturating_sub(EVERY_US).saturating_add(1));
+    tx.execute(REPORT, args![host, at, before]).await.map(drop)
+}
+
+/// A host whose hours before `moment` may still change, because it has not been rolled up since.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn host_behind(tx: &mut Tx, moment: Timestamp) -> Result<Option<HostId>, StoreError> {
+    tx.row(BEHIND, args![moment]).await?.map(|row| row.parsed("host")).transpose()
+}
+
+/// Tenants that have hours in `[from, to)`, by id, with a name that they had.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn tenants(
+    tx: &mut Tx,
+    scope: &Scope,
+    (from, to): (Timestamp, Timestamp),
+    page: &PageRequest,
+) -> Result<Page<(TenantId, String)>, StoreError> {
+    let values = args![from, to, scope.tenant(), page.cursor.as_deref(), page.fetch()];
+    let rows = tx.rows(TENANTS, values).await?;
+    let tenants = rows.iter().map(|row| Ok((row.parsed("tenant")?, row.text("tenant_name")?)));
+    let tenants = tenants.collect::<Result<_, StoreError>>()?;
+    Ok(page.page(tenants, |(tenant, _): &(TenantId, String)| tenant.to_string()))
 }
 
 /// Forgets all sums and watermarks, in the transaction that makes them anew from the journals.

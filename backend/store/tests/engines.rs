@@ -49,4 +49,7 @@ on_both_engines! {
     records::price_books_have_one_currency_and_one_begin,
     records::usage_is_added_once_and_exactly,
     records::usage_streams_by_tenant_and_hour,
+    money::contracts_begin_once_and_get_one_end,
+    money::statements_are_numbered_without_gaps_and_kept_as_they_were_issued,
+    money::hours_are_provisional_until_every_host_was_rolled_up,
 }

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod containers;
 pub(crate) mod database;
+pub(crate) mod money;
 pub(crate) mod objects;
 pub(crate) mod records;
 pub(crate) mod tenants;
