@@ -241,7 +241,7 @@ impl Default for Metering {
     }
 }
 
-/// What an export says about who sells and where.
+/// What exports and statements say about who sells and where, and when statements are due.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Billing {
@@ -253,6 +253,10 @@ pub(crate) struct Billing {
     pub(crate) account_name: String,
     /// Where the host stands.
     pub(crate) region: String,
+    /// Hours after a period's end in which late readings are waited for before a statement is issued.
+    pub(crate) grace_hours: u32,
+    /// Days in which a statement is to be paid, where no contract says otherwise.
+    pub(crate) payment_days: u32,
 }
 
 impl Default for Billing {
@@ -262,6 +266,8 @@ impl Default for Billing {
             account_id: "default".to_owned(),
             account_name: "Default account".to_owned(),
             region: "local".to_owned(),
+            grace_hours: 48,
+            payment_days: 30,
         }
     }
 }

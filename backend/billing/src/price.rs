@@ -528,8 +528,14 @@ mod tests {
         use serde_json::json;
         for (price, wrong) in [
             (json!({ "meter": "network_internet_out" }), "prices[1].unit_price"),
-            (json!({ "meter": "network_internet_out", "unit_price": "1", "unit": "Core-Hours" }), "prices[1].unit"),
-            (json!({ "meter": "network_internet_out", "unit_price": "1", "policy": "max" }), "prices[1].policy"),
+            (
+                json!({ "meter": "network_internet_out", "unit_price": "1", "unit": "Core-Hours" }),
+                "prices[1].unit",
+            ),
+            (
+                json!({ "meter": "network_internet_out", "unit_price": "1", "policy": "max" }),
+                "prices[1].policy",
+            ),
             (json!({ "meter": "memory_used", "unit_price": "1", "policy": "reserved" }), "prices[1].policy"),
             (json!({ "meter": "cpu_used", "unit_price": "1", "policy": "max" }), "prices[1].meter"),
             (

@@ -1,11 +1,16 @@
-//! Prices and what usage costs: price books, rated usage, exports, the rate of live views.
+//! Prices and what usage costs: price books, contracts, rated usage, exports, statements, the rate of live
+//! views.
 //!
 //! All arithmetic is the billing crate's; here is who may ask and where the rows come from. An
 //! export is first written whole into an unnamed file, in one transaction, and then sent: a slow
 //! download holds none of the store's few readers, and a failure is a problem and not a file that
 //! ends in the middle.
 
+mod contracts;
+mod explain;
 mod rated;
+mod simulate;
+mod statements;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -32,7 +37,7 @@ use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
 use wharf_shared::usage::{ExportFormat, Meter, UsageRow};
 use wharf_store::pagination::PageRequest;
 use wharf_store::usage::UsageQuery;
-use wharf_store::{Db, Scope, StoreError, Tx, containers, prices};
+use wharf_store::{Db, Scope, StoreError, Tx, containers as stored_containers, prices};
 
 use self::rated::{RatedHour, RatedStream, Terms};
 use crate::clock::Clock;
@@ -76,6 +81,10 @@ struct Inner {
     context: FocusContext,
     exports: Semaphore,
     state_dir: PathBuf,
+    /// How long after a period's end late readings are waited for.
+    grace_hours: u32,
+    /// In how many days a statement is to be paid where no contract says so.
+    payment_days: u32,
 }
 
 impl Billing {
@@ -104,6 +113,8 @@ impl Billing {
             context,
             exports: Semaphore::new(EXPORTS),
             state_dir: config.state_dir.clone(),
+            grace_hours: said.grace_hours,
+            payment_days: said.payment_days,
         })))
     }
 
@@ -279,7 +290,7 @@ async fn find_container(tx: &mut Tx, scope: &Scope, text: &str) -> Result<Contai
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
-    let found = containers::find(tx, scope, text).await?;
+    let found = stored_containers::find(tx, scope, text).await?;
     found.map(|container| container.id).ok_or_else(|| {
         ServiceError::new(
             ProblemKind::NotFound,
@@ -318,7 +329,7 @@ async fn read_books(tx: &mut Tx) -> Result<PriceBooks> {
 
 /// All that prices follow from.
 async fn read_terms(tx: &mut Tx) -> Result<Terms> {
-    Ok(Terms { books: read_books(tx).await?, ..Terms::default() })
+    Ok(Terms { books: read_books(tx).await?, contracts: contracts::read_contracts(tx).await? })
 }
 
 fn parse_cursor(cursor: &str) -> Result<(Timestamp, TenantId)> {

@@ -58,6 +58,11 @@ impl<'a> RatedStream<'a> {
         Ok(Self { stream: UsageStream::new(scope, read), rater, from, container })
     }
 
+    /// What is missing to the minimums of the period that was read last.
+    pub(crate) fn minimums(&self, tenant: &TenantId) -> Vec<RatedRow> {
+        self.rater.minimums(tenant)
+    }
+
     /// The rows of the next tenant and hour that has any that are wanted; `None` at the end.
     pub(crate) async fn next(&mut self, tx: &mut Tx) -> Result<Option<RatedHour>> {
         loop {

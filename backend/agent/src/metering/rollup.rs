@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use wharf_billing::window::Sums;
 use wharf_shared::id::{ContainerId, TenantId};
+use wharf_shared::reading::ReadingRecord;
+use wharf_shared::time::Timestamp;
 use wharf_store::usage::Addition;
 use wharf_store::{Db, Scope, StoreError, Tx, containers, tenants, usage};
 
@@ -45,10 +47,14 @@ impl Metering {
     pub(crate) async fn roll_up_now(&self, db: &Db) -> Result<()> {
         loop {
             let host = self.host();
+            // Before the journal is read: what comes into it meanwhile is not promised.
+            let now = self.0.clock.now();
             let from = usage::watermark(&mut db.one().await?, host).await?;
             let (to, sums) = self.sums_after(from).await?;
             if to == from {
-                return Ok(());
+                let mut tx = db.begin_unsynced().await?;
+                usage::report(&mut tx, host, now).await?;
+                return Ok(tx.commit().await?);
             }
             // Lost with its watermark, if at all: then it is computed again.
             let mut tx = db.begin_unsynced().await?;
@@ -68,6 +74,17 @@ impl Metering {
                 tx.commit().await?;
             }
         }
+    }
+
+    /// The first readings of a container, or of a tenant's whole cgroup, that touch `[from, to]`.
+    pub(crate) async fn readings_of(
+        &self,
+        tenant: &TenantId,
+        container: Option<&ContainerId>,
+        period: (Timestamp, Timestamp),
+        limit: u32,
+    ) -> Result<Vec<(i64, ReadingRecord)>> {
+        Ok(self.0.journal.overlapping(tenant, container, period, limit).await?)
     }
 
     /// What the readings after this one add to each hour, and which is the last of them. A row is written once

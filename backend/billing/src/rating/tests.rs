@@ -170,7 +170,8 @@ fn graduated_tiers_split_a_row_where_they_end() {
 #[test]
 fn with_volume_tiers_every_unit_costs_what_the_last_one_does() {
     let tiers = json!([{ "from": "0", "to": "2", "unit_price": "1" }, { "from": "2", "unit_price": "0.5" }]);
-    let books = book(json!([{ "meter": "network_internet_out", "tiers": tiers, "tiering": "volume" }]), false);
+    let books =
+        book(json!([{ "meter": "network_internet_out", "tiers": tiers, "tiering": "volume" }]), false);
     assert!(books.has_volume_tiers());
     let contracts = Contracts::default();
     for (quantities, price) in [([GB, GB], "1"), ([GB, GB + 1], "0.5")] {
@@ -222,10 +223,12 @@ fn a_blend_charges_parts_of_both_through_the_same_tiers() {
 
 #[test]
 fn a_contract_changes_the_price_and_never_what_it_would_have_been() {
-    let books = book(json!([{ "meter": "network_internet_out", "allowance": "1", "unit_price": "0.5" }]), false);
+    let books =
+        book(json!([{ "meter": "network_internet_out", "allowance": "1", "unit_price": "0.5" }]), false);
     let said = json!({ "discount_percent": "10", "terms": [{ "sku": "network_internet_out", "free_quantity": "2" }] });
     let contracts = Contracts::new(&[contract(1, said)]).expect("well-formed");
-    let rated = Rater::new(&books, &contracts).rate_hour(vec![usage(Some(1), Meter::NetworkInternetOut, 5 * GB)]);
+    let rated =
+        Rater::new(&books, &contracts).rate_hour(vec![usage(Some(1), Meter::NetworkInternetOut, 5 * GB)]);
     assert_eq!(
         parts(&rated),
         [
@@ -240,11 +243,14 @@ fn a_contract_changes_the_price_and_never_what_it_would_have_been() {
 
 #[test]
 fn a_container_never_costs_more_than_its_cap() {
-    let books = book(json!([{ "meter": "network_internet_out", "unit_price": "0.3", "monthly_cap": "1" }]), false);
+    let books =
+        book(json!([{ "meter": "network_internet_out", "unit_price": "0.3", "monthly_cap": "1" }]), false);
     let contracts = Contracts::default();
     let mut rater = Rater::new(&books, &contracts);
-    let first = rater
-        .rate_hour(vec![usage(Some(1), Meter::NetworkInternetOut, 5 * GB), usage(Some(2), Meter::NetworkInternetOut, GB)]);
+    let first = rater.rate_hour(vec![
+        usage(Some(1), Meter::NetworkInternetOut, 5 * GB),
+        usage(Some(2), Meter::NetworkInternetOut, GB),
+    ]);
     assert_eq!(
         parts(&first),
         [
@@ -259,7 +265,8 @@ fn a_container_never_costs_more_than_its_cap() {
 
 #[test]
 fn what_is_missing_to_the_minimum_is_a_row_of_its_own() {
-    let books = book(json!([{ "meter": "network_internet_out", "unit_price": "2", "minimum_quantity": "3" }]), false);
+    let books =
+        book(json!([{ "meter": "network_internet_out", "unit_price": "2", "minimum_quantity": "3" }]), false);
     let contracts = Contracts::default();
     let mut rater = Rater::new(&books, &contracts);
     let tenant = usage(None, Meter::CpuUsed, 0).tenant;
@@ -294,9 +301,12 @@ fn use_outside_containers_is_charged_only_if_the_book_says_so() {
 
 #[test]
 fn on_the_wire_the_parts_of_an_hour_are_one_row() {
-    let books = book(json!([{ "meter": "network_internet_out", "allowance": "1", "unit_price": "0.5" }]), false);
-    let rated = Rater::new(&books, &Contracts::default())
-        .rate_hour(vec![usage(Some(1), Meter::NetworkInternetOut, 2 * GB + 1), usage(Some(2), Meter::NetworkInternetOut, 1)]);
+    let books =
+        book(json!([{ "meter": "network_internet_out", "allowance": "1", "unit_price": "0.5" }]), false);
+    let rated = Rater::new(&books, &Contracts::default()).rate_hour(vec![
+        usage(Some(1), Meter::NetworkInternetOut, 2 * GB + 1),
+        usage(Some(2), Meter::NetworkInternetOut, 1),
+    ]);
     let wire = to_wire(&rated).expect("short");
     let seen: Vec<_> = wire.iter().map(|row| (row.quantity.as_str(), row.amount.as_str())).collect();
     assert_eq!(seen, [("2000000001", "0.5000000005"), ("1", "0.0000000005")]);

@@ -73,6 +73,9 @@ impl Things {
             .replace("{volume}", &self.volume)
             .replace("{pull}", &self.pull)
             .replace("{checkpoint}", "chk_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b")
+            .replace("{contract}", "ctr_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b")
+            .replace("{statement}", &format!("{}.2026-11", self.tenant))
+            .replace("{line}", "1")
             .replace("{exec}", "no-such-exec")
     }
 }
@@ -99,7 +102,8 @@ fn operations(things: &Things) -> Vec<Operation> {
         post("/auth/password", SignedIn, json!({ "current": "x", "new": "y" })),
         ask("post", "/auth/ws-ticket", SignedIn, None),
         get("/billing/price-books", SignedIn),
-        post("/billing/price-books", Admin, prices),
+        post("/billing/price-books", Admin, prices.clone()),
+        post("/billing/price-books/simulate", Admin, json!({ "book": prices, "period": "2026-11" })),
         get("/checkpoints", Operator),
         get("/checkpoints/{checkpoint}", Operator),
         ask("delete", "/checkpoints/{checkpoint}", Operator, None),
@@ -130,6 +134,9 @@ fn operations(things: &Things) -> Vec<Operation> {
         ask("post", "/containers/{container}/start", Tenant, None),
         post("/containers/{container}/stop", Tenant, json!({})),
         get("/containers/{container}/wait", Tenant),
+        get("/contracts", SignedIn),
+        post("/contracts", Operator, json!({ "tenant": tenant, "from": "2030-01-01" })),
+        ask("patch", "/contracts/{contract}", Operator, Some(json!({ "to": "2031-01-01" }))),
         get("/events", SignedIn),
         get("/host", Operator),
         get("/host/checks", Operator),
@@ -147,6 +154,12 @@ fn operations(things: &Things) -> Vec<Operation> {
         get("/ledger/export", Operator),
         get("/live", Socket),
         get("/networks", SignedIn),
+        get("/statements", SignedIn),
+        get("/statements/{statement}", Tenant),
+        post("/statements/{statement}/issue", Operator, json!({})),
+        get("/statements/{statement}/lines/{line}/explain", Tenant),
+        ask("post", "/statements/{statement}/pay", Operator, None),
+        post("/statements/{statement}/void", Operator, json!({ "reason": "wrong" })),
         get("/tenants", SignedIn),
         post("/tenants", Operator, json!({ "name": "new" })),
         get("/tenants/{tenant}", Tenant),
@@ -168,8 +181,17 @@ fn operations(things: &Things) -> Vec<Operation> {
 }
 
 /// Lists that take a tenant: another one's is not found, rather than empty.
-const FILTERED: [&str; 7] =
-    ["containers", "events", "images", "networks", "usage", "usage/export", "volumes"];
+const FILTERED: [&str; 9] = [
+    "containers",
+    "contracts",
+    "events",
+    "images",
+    "networks",
+    "statements",
+    "usage",
+    "usage/export",
+    "volumes",
+];
 
 /// A tenant with one of everything.
 async fn things(world: &World, tenant: &TenantId, member: &Who) -> Things {

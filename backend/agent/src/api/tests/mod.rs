@@ -7,4 +7,5 @@ mod money;
 mod nouns;
 mod refusals;
 mod sign_in;
+mod statements;
 mod world;

@@ -5,12 +5,14 @@ mod auth;
 mod billing;
 mod checkpoints;
 mod containers;
+mod contracts;
 mod events;
 mod host;
 mod images;
 mod ledger;
 mod live;
 mod networks;
+mod statements;
 mod tenants;
 mod tokens;
 mod usage;
@@ -36,12 +38,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(billing::routes())
         .merge(checkpoints::routes())
         .merge(containers::routes())
+        .merge(contracts::routes())
         .merge(events::routes())
         .merge(host::routes())
         .merge(images::routes())
         .merge(ledger::routes())
         .merge(live::routes())
         .merge(networks::routes())
+        .merge(statements::routes())
         .merge(tenants::routes())
         .merge(tokens::routes())
         .merge(usage::routes())

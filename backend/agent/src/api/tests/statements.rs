@@ -1,0 +1,302 @@
+//! Contracts, statements, what explains them, and what a price book would change.
+
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use serde_json::{Value, json};
+use wharf_shared::id::{ContainerId, TenantId};
+use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
+use wharf_shared::usage::{Meter, Quality, UsageHour};
+use wharf_shared::user::Role;
+use wharf_store::usage;
+
+use super::world::{Who, World};
+
+const MONTH: &str = "2026-11";
+const GB: u128 = 1_000_000_000;
+
+/// The hour in which every test begins, 2026-11-23T12:00:00Z.
+fn hour(world: &World) -> Timestamp {
+    world.app.clock.now().hour_start()
+}
+
+fn container() -> ContainerId {
+    "c".repeat(64).parse().expect("an id")
+}
+
+/// Bytes that the tenant's container read, as metering writes them.
+async fn used(world: &World, tenant: &TenantId, hour: Timestamp, quantity: u128) {
+    let row = UsageHour {
+        hour,
+        tenant: tenant.clone(),
+        container: Some(container()),
+        meter: Meter::BlockRead,
+        tenant_name: "shop".to_owned(),
+        container_name: "web".to_owned(),
+        labels: [].into(),
+        quantity,
+        quality: Quality::Measured,
+    };
+    let host = crate::ids::new("hst_").expect("an id");
+    let mut tx = world.app.db.begin().await.expect("begun");
+    assert!(usage::apply(&mut tx, &host, 0, 1, &[row]).await.expect("applied"));
+    // That host is not heard of again; it has told all there is.
+    usage::report(&mut tx, &host, Timestamp(i64::MAX / 2)).await.expect("noted");
+    tx.commit().await.expect("committed");
+}
+
+/// A price of 1 EUR for each GB that is read, from now on.
+async fn priced(world: &World, admin: &Who) {
+    let book = json!({ "currency": "EUR", "effective_from": hour(world).to_string(),
+        "prices": [{ "meter": "block_read", "unit_price": "1", "allowance": "1" }] });
+    let reply = world.send(admin, "POST", "/api/v1/billing/price-books", Some(book)).await;
+    assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text);
+}
+
+async fn post(world: &World, who: &Who, path: &str, body: Value) -> (StatusCode, Value) {
+    let reply = world.send(who, "POST", &format!("/api/v1/{path}"), Some(body)).await;
+    (reply.status, reply.json())
+}
+
+async fn get(world: &World, who: &Who, path: &str) -> Value {
+    world.get(who, &format!("/api/v1/{path}")).await.json()
+}
+
+fn lines(statement: &Value) -> Vec<(String, String)> {
+    let line = |line: &Value| ["description", "amount"].map(|key| line[key].as_str().expect(key).to_owned());
+    statement["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(line)
+        .map(|[what, amount]| (what, amount))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_month_goes_from_open_to_issued_to_paid_and_never_changes_in_between() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let operator = world.caller("olga", Role::Operator, None).await;
+    let shop = world.tenant("shop").await;
+    let mia = world.caller("mia", Role::Member, Some(&shop)).await;
+    priced(&world, &admin).await;
+    used(&world, &shop, hour(&world), 3 * GB).await;
+    let live = format!("statements/{shop}.{MONTH}");
+    let open = get(&world, &mia, &live).await;
+    assert_eq!((open["status"].as_str(), open["total"].as_str()), (Some("open"), Some("2")));
+    let (status, problem) = post(&world, &operator, &format!("{live}/issue"), json!({})).await;
+    assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("conflict")), "it goes on");
+
+    world.clock.advance(8 * DAY_US);
+    assert_eq!(get(&world, &mia, &live).await["status"], "draft");
+    let (status, problem) = post(&world, &operator, &format!("{live}/issue"), json!({})).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    assert!(problem["detail"].as_str().expect("text").contains("override_reason"), "{problem}");
+
+    world.clock.advance(2 * DAY_US);
+    let (status, issued) = post(&world, &operator, &format!("{live}/issue"), json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "{issued}");
+    assert_eq!((issued["id"].as_str(), issued["status"].as_str()), (Some("S-000001"), Some("issued")));
+    let (again, _) = post(&world, &operator, &format!("{live}/issue"), json!({})).await;
+    assert_eq!(again, StatusCode::CONFLICT);
+
+    // What comes late does not change it, by number or by period.
+    used(&world, &shop, Timestamp(hour(&world).0 - 12 * DAY_US), 7 * GB).await;
+    for path in ["statements/S-000001", &live] {
+        assert_eq!(get(&world, &mia, path).await["total"], "2", "{path}");
+    }
+    let explained = get(&world, &mia, "statements/S-000001/lines/2/explain").await;
+    assert_eq!(explained["is_unchanged"], false, "but whoever asks is told");
+
+    world.clock.advance(31 * DAY_US);
+    assert_eq!(get(&world, &mia, "statements/S-000001").await["status"], "overdue");
+    let paid = world.send(&operator, "POST", "/api/v1/statements/S-000001/pay", None).await.json();
+    assert_eq!(paid["status"], "paid");
+    let twice = world.send(&operator, "POST", "/api/v1/statements/S-000001/pay", None).await;
+    assert_eq!(twice.status, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn a_statement_is_taken_back_by_a_credit_note_and_issued_anew() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let shop = world.tenant("shop").await;
+    priced(&world, &admin).await;
+    let gift = json!({ "tenant": shop, "from": hour(&world).to_string(),
+        "credits": [{ "name": "gift", "amount": "5" }], "taxes": { "standard": "10" }, "payment_days": 5 });
+    let (status, contract) = post(&world, &admin, "contracts", gift).await;
+    assert_eq!(status, StatusCode::CREATED, "{contract}");
+    used(&world, &shop, hour(&world), 9 * GB).await;
+    world.clock.advance(10 * DAY_US);
+    let live = format!("statements/{shop}.{MONTH}");
+    let (_, issued) = post(&world, &admin, &format!("{live}/issue"), json!({})).await;
+    let expected = [
+        ("Block read, allowance", "0"),
+        ("Block read, tier 1", "8"),
+        ("Credit gift", "-5"),
+        ("Tax standard, 10 % of 3", "0.3"),
+    ];
+    assert_eq!(lines(&issued), expected.map(|(what, amount)| (what.to_owned(), amount.to_owned())));
+    let days =
+        |name: &str| issued[name].as_str().expect(name).parse::<Timestamp>().expect("a time").0 / DAY_US;
+    assert_eq!(days("due_at") - days("issued_at"), 5);
+
+    let reason = json!({ "reason": "wrong price" });
+    let (status, note) = post(&world, &admin, "statements/S-000001/void", reason.clone()).await;
+    assert_eq!(status, StatusCode::CREATED, "{note}");
+    assert_eq!((note["id"].as_str(), note["total"].as_str()), (Some("C-000001"), Some("-3.3")));
+    let voided = get(&world, &admin, "statements/S-000001").await;
+    assert_eq!((&voided["status"], &voided["refers_to"]), (&json!("voided"), &json!("C-000001")));
+    for path in ["statements/S-000001/void", "statements/C-000001/void"] {
+        assert_eq!(post(&world, &admin, path, reason.clone()).await.0, StatusCode::CONFLICT, "{path}");
+    }
+    let (_, again) = post(&world, &admin, &format!("{live}/issue"), json!({})).await;
+    assert_eq!(
+        (again["id"].as_str(), again["total"].as_str()),
+        (Some("S-000002"), Some("3.3")),
+        "the credit is back"
+    );
+    let all = get(&world, &admin, "statements").await;
+    let ids: Vec<_> = all["items"].as_array().expect("a list").iter().map(|of| of["id"].clone()).collect();
+    assert_eq!(ids, ["S-000002", "C-000001", "S-000001"]);
+    let month = get(&world, &admin, "statements?period=2026-11").await;
+    assert_eq!(month["items"].as_array().expect("a list").len(), 1);
+}
+
+#[tokio::test]
+async fn hours_that_a_host_has_not_reported_are_provisional() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let shop = world.tenant("shop").await;
+    priced(&world, &admin).await;
+    used(&world, &shop, hour(&world), 3 * GB).await;
+    let silent = crate::ids::new("hst_").expect("an id");
+    let mut tx = world.app.db.begin().await.expect("begun");
+    usage::report(&mut tx, &silent, hour(&world)).await.expect("noted");
+    tx.commit().await.expect("committed");
+    world.clock.advance(20 * DAY_US);
+    let path = format!("statements/{shop}.{MONTH}/issue");
+    let (status, problem) = post(&world, &admin, &path, json!({})).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(problem["detail"].as_str().expect("text").contains(silent.as_str()), "{problem}");
+    let (status, _) = post(&world, &admin, &path, json!({ "override_reason": " " })).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "a reason says something");
+    let why = "the host <burnt> down";
+    let (status, _) = post(&world, &admin, &path, json!({ "override_reason": why })).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let page = world.get(&admin, "/api/v1/statements/S-000001?format=html").await;
+    assert!(page.text.contains("the host &lt;burnt&gt; down"), "it is printed: {}", page.text);
+    assert_eq!(page.headers[CONTENT_TYPE], "text/html; charset=utf-8");
+    assert!(page.headers[CONTENT_SECURITY_POLICY].to_str().expect("text").starts_with("default-src 'none'"));
+    let csv = world.get(&admin, "/api/v1/statements/S-000001?format=csv").await;
+    assert_eq!(csv.text.lines().count(), 5);
+}
+
+#[tokio::test]
+async fn a_contract_for_nobody_or_over_another_or_for_the_past_is_refused() {
+    let world = World::new().await;
+    let operator = world.caller("olga", Role::Operator, None).await;
+    let shop = world.tenant("shop").await;
+    let now = hour(&world);
+    let at = |hours: i64| Timestamp(now.0 + hours * HOUR_US).to_string();
+    let ghost = "tnt_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b";
+    let first = json!({ "tenant": shop, "from": at(2) });
+    let (status, made) = post(&world, &operator, "contracts", first).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    for (spec, field) in [
+        (json!({ "tenant": ghost, "from": at(0) }), "tenant"),
+        (json!({ "tenant": shop, "from": at(-1) }), "from"),
+        (json!({ "tenant": shop, "from": at(1) }), "from"),
+        (json!({ "tenant": shop, "from": at(0), "to": at(3) }), "from"),
+        (
+            json!({ "tenant": shop, "from": at(0), "to": at(1), "discount_percent": "101" }),
+            "discount_percent",
+        ),
+    ] {
+        let (status, problem) = post(&world, &operator, "contracts", spec).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        assert_eq!(problem["fields"][0]["field"], field, "{problem}");
+    }
+    let path = format!("/api/v1/contracts/{}", made["id"].as_str().expect("an id"));
+    let end = |to: String| world.send(&operator, "PATCH", &path, Some(json!({ "to": to })));
+    assert_eq!(end(at(2)).await.status, StatusCode::UNPROCESSABLE_ENTITY, "it would end before it begins");
+    assert_eq!(end(at(5)).await.status, StatusCode::OK);
+    assert_eq!(end(at(6)).await.status, StatusCode::CONFLICT, "an end never changes");
+    let (status, second) =
+        post(&world, &operator, "contracts", json!({ "tenant": shop, "from": at(5) })).await;
+    assert_eq!(status, StatusCode::CREATED, "{second}");
+}
+
+#[tokio::test]
+async fn a_member_sees_its_own_statements_and_contracts_only() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let (shop, bank) = (world.tenant("shop").await, world.tenant("bank").await);
+    let ben = world.caller("ben", Role::Member, Some(&bank)).await;
+    priced(&world, &admin).await;
+    post(&world, &admin, "contracts", json!({ "tenant": shop, "from": hour(&world).to_string() })).await;
+    used(&world, &shop, hour(&world), GB).await;
+    world.clock.advance(10 * DAY_US);
+    let (status, _) = post(&world, &admin, &format!("statements/{shop}.{MONTH}/issue"), json!({})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    for path in ["contracts".to_owned(), "statements".to_owned(), format!("statements?period={MONTH}")] {
+        assert_eq!(get(&world, &ben, &path).await["items"], json!([]), "{path}");
+    }
+    for path in [
+        "statements/S-000001".to_owned(),
+        format!("statements/{shop}.{MONTH}"),
+        "statements/S-000001/lines/1/explain".to_owned(),
+        "statements/S-1".to_owned(),
+        "statements/%2e%2e".to_owned(),
+    ] {
+        assert_eq!(world.get(&ben, &format!("/api/v1/{path}")).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_in_the_middle_of_a_month_knows_what_was_used_before() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let shop = world.tenant("shop").await;
+    priced(&world, &admin).await;
+    let first = hour(&world);
+    used(&world, &shop, first, GB).await;
+    used(&world, &shop, Timestamp(first.0 + HOUR_US), GB).await;
+    world.clock.advance(2 * HOUR_US);
+    let from = Timestamp(first.0 + HOUR_US);
+    for query in [format!("from={from}"), format!("from={from}&container={}", container())] {
+        let page = get(&world, &admin, &format!("usage?{query}")).await;
+        let amounts: Vec<_> =
+            page["items"].as_array().expect("a list").iter().map(|row| row["amount"].clone()).collect();
+        assert_eq!(amounts, ["1"], "the allowance is used up: {query}");
+    }
+}
+
+#[tokio::test]
+async fn a_simulation_says_per_tenant_what_a_book_would_change_and_keeps_nothing() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let shop = world.tenant("shop").await;
+    priced(&world, &admin).await;
+    used(&world, &shop, hour(&world), 3 * GB).await;
+    let book = |currency: &str| {
+        json!({ "currency": currency, "effective_from": "2020-01-01T00:00:00Z",
+            "prices": [{ "meter": "block_read", "unit_price": "0.505" }] })
+    };
+    let path = "billing/price-books/simulate";
+    let (status, found) = post(&world, &admin, path, json!({ "book": book("EUR"), "period": MONTH })).await;
+    assert_eq!(status, StatusCode::OK, "{found}");
+    let tenant = &found["tenants"][0];
+    let seen = ["current", "simulated", "difference"].map(|key| tenant[key].as_str().expect(key));
+    assert_eq!(seen, ["2", "1.52", "-0.48"]);
+    assert_eq!(found["difference"], "-0.48");
+    let (status, problem) = post(&world, &admin, path, json!({ "book": book("USD"), "period": MONTH })).await;
+    assert_eq!(
+        (status, &problem["fields"][0]["field"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("book.currency"))
+    );
+    let (status, _) = post(&world, &admin, path, json!({ "book": book("EUR"), "period": "2026-13" })).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let books = get(&world, &admin, "billing/price-books").await;
+    assert_eq!(books["items"].as_array().expect("a list").len(), 1);
+}
