@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    checkpoints, containers, context, copy, events, exec, files, host, images, ledger, logs, oci, prices,
-    run, stats, tenants, tokens, usage, users, volumes,
+    checkpoints, containers, context, contracts, copy, events, exec, files, host, images, ledger, logs, oci,
+    prices, run, statements, stats, tenants, tokens, usage, users, volumes,
 };
 
 /// Runs containers on a host you can bill from.
@@ -114,8 +114,16 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
     /// Price books.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "prices")]
     Price(prices::PriceCommand),
+    /// Contracts: what one tenant pays in place of what the price book says.
+    #[command(subcommand, visible_alias = "contracts")]
+    Contract(contracts::ContractCommand),
+    /// Statements: what tenants owe for a month.
+    #[command(subcommand, visible_alias = "statements")]
+    Statement(statements::StatementCommand),
+    /// Explain a statement's line: its formula, its hours, their readings, and where the kernel said so.
+    Explain(statements::ExplainArguments),
     /// Show what happened.
     Events(events::EventsArguments),
     /// Show who did what.

@@ -3,6 +3,7 @@
 pub(crate) mod checkpoints;
 pub(crate) mod containers;
 pub(crate) mod context;
+pub(crate) mod contracts;
 pub(crate) mod copy;
 pub(crate) mod events;
 pub(crate) mod exec;
@@ -14,6 +15,7 @@ pub(crate) mod logs;
 pub(crate) mod oci;
 pub(crate) mod prices;
 pub(crate) mod run;
+pub(crate) mod statements;
 pub(crate) mod stats;
 pub(crate) mod tenants;
 pub(crate) mod tokens;
@@ -115,6 +117,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Usage(given) => usage::usage(shell, given).await,
         Command::Ledger(command) => ledger::ledger(shell, command).await,
         Command::Price(command) => prices::price(shell, command).await,
+        Command::Contract(command) => contracts::contract(shell, command).await,
+        Command::Statement(command) => statements::statement(shell, command).await,
+        Command::Explain(given) => statements::explain(shell, given).await,
         Command::Events(given) => events::events(shell, given).await,
         Command::Audit(given) => events::audit(shell, given).await,
         Command::Host => host::host(shell).await,

@@ -1,16 +1,23 @@
 //! Price books.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
+use reqwest::Method;
 use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec, Rounding};
+use wharf_shared::statement::{SimulateSpec, Simulation};
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::Meter;
 
 use super::Shell;
+use crate::client::read;
 use crate::clock;
-use crate::output::Table;
+use crate::output::{self, Table};
+
+/// Every tenant's month is rated twice while the answer is waited for.
+const SIMULATE_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// `wharf price`.
 #[derive(Debug, Subcommand)]
@@ -20,6 +27,15 @@ pub(crate) enum PriceCommand {
     List,
     /// Make a new version of the price book.
     Set(SetArguments),
+    /// Show what a price book would have changed in a month, tenant by tenant. Nothing is kept.
+    Simulate {
+        /// The price book as a JSON file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The month, such as 2026-01.
+        #[arg(long, value_name = "MONTH")]
+        period: String,
+    },
 }
 
 /// `wharf price set`.
@@ -63,13 +79,27 @@ pub(crate) async fn price(shell: &Shell, command: PriceCommand) -> Result<()> {
             let view: PriceBookView = client.post(&["billing", "price-books"], &[], &spec).await?;
             shell.output.outcome(&view, view.id.as_str())
         }
+        PriceCommand::Simulate { file, period } => {
+            let spec = SimulateSpec { book: read_book(&file)?, period };
+            let request = client.request(Method::POST, &["billing", "price-books", "simulate"]);
+            let answer = client.send(request.json(&spec).timeout(SIMULATE_TIMEOUT)).await?;
+            let found: Simulation = read(answer).await?;
+            if shell.output.json {
+                return output::document(&found);
+            }
+            output::write_out(changes(&found).render().as_bytes())
+        }
     }
+}
+
+fn read_book(path: &Path) -> Result<PriceBookSpec> {
+    let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("understand {}", path.display()))
 }
 
 fn spec(arguments: SetArguments, now: Timestamp) -> Result<PriceBookSpec> {
     if let Some(path) = arguments.file {
-        let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        return serde_json::from_slice(&text).with_context(|| format!("understand {}", path.display()));
+        return read_book(&path);
     }
     if arguments.prices.is_empty() {
         bail!("give at least one METER=PRICE");
@@ -101,6 +131,18 @@ fn table(views: &[PriceBookView]) -> Table {
                 ]);
             }
         }
+    }
+    table
+}
+
+fn changes(found: &Simulation) -> Table {
+    let mut table = Table::new(&["TENANT", "NOW", "SIMULATED", "DIFFERENCE", "CURRENCY"]);
+    let all = ("(all)", &found.current, &found.simulated, &found.difference);
+    let each =
+        found.tenants.iter().map(|of| (of.tenant_name.as_str(), &of.current, &of.simulated, &of.difference));
+    for (name, now, then, difference) in each.chain([all]) {
+        let currency = found.currency.clone();
+        table.row([name.to_owned(), now.to_string(), then.to_string(), difference.to_string(), currency]);
     }
     table
 }
