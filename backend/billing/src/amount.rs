@@ -74,6 +74,24 @@ impl Amount {
         u64::try_from(self.0.normalized().fractional_digit_count()).unwrap_or(0)
     }
 
+    /// Ten to `exponent` times as much, exact.
+    #[must_use]
+    pub fn scaled(&self, exponent: i64) -> Self {
+        let (digits, scale) = self.0.as_bigint_and_exponent();
+        Self(BigDecimal::new(digits, scale.saturating_sub(exponent)))
+    }
+
+    /// In units of which ten to `exponent` make one, if it is a whole number of at most 38 digits of them.
+    pub fn to_units(&self, exponent: u32) -> Option<i128> {
+        const LIMIT: u128 = 10_u128.pow(38);
+        let (digits, scale) = self.0.normalized().into_bigint_and_exponent();
+        let missing = i64::from(exponent).checked_sub(scale)?;
+        let factor = 10_i128.checked_pow(u32::try_from(missing).ok()?);
+        let digits = i128::try_from(digits).ok()?;
+        let units = if digits == 0 { Some(0) } else { digits.checked_mul(factor?) };
+        units.filter(|units| units.unsigned_abs() < LIMIT)
+    }
+
     /// As it crosses the wire.
     pub fn to_decimal(&self) -> Result<Decimal, TooLong> {
         let text = self.to_string();

@@ -1,17 +1,26 @@
-//! Rows of FOCUS 1.2 (the `FinOps` foundation's open specification of costs, dataset `CostAndUsage`) as CSV.
+//! Rows of FOCUS 1.2 (the `FinOps` foundation's open specification of costs, dataset `CostAndUsage`), as CSV
+//! or Parquet.
 //!
-//! All 57 columns are there, in alphabetical order, then our own with `x_`. Costs are unit price ×
-//! pricing quantity to the last digit. Nothing has been invoiced yet, so `InvoiceId` is null everywhere.
-//! Names that people give begin with a letter or digit (`shared::name`), so no field is taken for a
-//! formula by a spreadsheet; values are never rewritten.
+//! All 57 columns are there ([`schema`]), in alphabetical order, then our own with `x_`. Costs are unit price ×
+//! pricing quantity to the last digit. Names that people give begin with a letter or digit (`shared::name`), so
+//! no field is taken for a formula by a spreadsheet; values are never rewritten.
 
-use wharf_shared::usage::Meter;
+pub mod schema;
+pub mod value;
+pub(crate) mod words;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use wharf_shared::id::{ContractId, PriceBookId};
+use wharf_shared::time::Timestamp;
+
+use crate::amount::Amount;
 use crate::csv;
-use crate::rating::{Charge, RatedRow, UsageCharge, period};
-
-/// Columns of FOCUS 1.2.
-pub const FOCUS_COLUMNS: usize = 57;
+use crate::price::Tier;
+use crate::rating::{RatedRow, UsageCharge, period};
+use schema::Kind;
+use value::Value;
 
 /// What is the same in every row of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,164 +37,192 @@ pub struct FocusContext {
     pub host: String,
 }
 
-/// One column: its name, and its value in a row (empty for null).
-type Column = (&'static str, fn(&RatedRow, &FocusContext) -> String);
-
-const NULL: fn(&RatedRow, &FocusContext) -> String = |_, _| String::new();
-const COST: fn(&RatedRow, &FocusContext) -> String = |row, _| row.billed_cost().to_string();
-const QUANTITY: fn(&RatedRow, &FocusContext) -> String = |row, _| of(row, |usage| usage.quantity.to_string());
-const UNIT: fn(&RatedRow, &FocusContext) -> String = |row, _| of(row, |usage| usage.unit.as_str().to_owned());
-const PROVIDER: fn(&RatedRow, &FocusContext) -> String = |_, context| context.provider_name.clone();
-const REGION: fn(&RatedRow, &FocusContext) -> String = |_, context| context.region.clone();
-
-/// A value that only usage has.
-fn of(row: &RatedRow, value: impl Fn(&UsageCharge) -> String) -> String {
-    row.usage().map(value).unwrap_or_default()
+/// On which bill a row is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnBill<'a> {
+    /// Number of the statement, once it is issued.
+    pub invoice: Option<&'a str>,
+    /// The period that is billed, `[from, to)`; that in which the charge was incurred when absent.
+    pub period: Option<(Timestamp, Timestamp)>,
+    /// Whether the row corrects what an earlier bill has said.
+    pub is_correction: bool,
 }
 
-/// Every column of a file, in its order.
-pub(crate) const COLUMNS: [Column; 63] = [
-    ("AvailabilityZone", |_, context| context.host.clone()),
-    ("BilledCost", COST),
-    ("BillingAccountId", |_, context| context.billing_account_id.clone()),
-    ("BillingAccountName", |_, context| context.billing_account_name.clone()),
-    ("BillingAccountType", |_, _| "Account".to_owned()),
-    ("BillingCurrency", |row, _| row.currency.clone()),
-    ("BillingPeriodEnd", |row, _| period(row.from).1.to_string()),
-    ("BillingPeriodStart", |row, _| period(row.from).0.to_string()),
-    ("CapacityReservationId", NULL),
-    ("CapacityReservationStatus", NULL),
-    ("ChargeCategory", |row, _| row.category().as_str().to_owned()),
-    ("ChargeClass", NULL),
-    ("ChargeDescription", |row, _| description(row)),
-    ("ChargeFrequency", |_, _| "Usage-Based".to_owned()),
-    ("ChargePeriodEnd", |row, _| row.to.to_string()),
-    ("ChargePeriodStart", |row, _| row.from.to_string()),
-    ("CommitmentDiscountCategory", NULL),
-    ("CommitmentDiscountId", NULL),
-    ("CommitmentDiscountName", NULL),
-    ("CommitmentDiscountQuantity", NULL),
-    ("CommitmentDiscountStatus", NULL),
-    ("CommitmentDiscountType", NULL),
-    ("CommitmentDiscountUnit", NULL),
-    ("ConsumedQuantity", QUANTITY),
-    ("ConsumedUnit", UNIT),
-    ("ContractedCost", COST),
-    ("ContractedUnitPrice", |row, _| of(row, |usage| usage.contracted_unit_price.to_string())),
-    ("EffectiveCost", COST),
-    ("InvoiceId", NULL),
-    ("InvoiceIssuerName", PROVIDER),
-    ("ListCost", |row, _| row.list_cost().to_string()),
-    ("ListUnitPrice", |row, _| of(row, |usage| usage.list_unit_price.to_string())),
-    ("PricingCategory", |_, _| "Standard".to_owned()),
-    ("PricingCurrency", NULL),
-    ("PricingCurrencyContractedUnitPrice", NULL),
-    ("PricingCurrencyEffectiveCost", NULL),
-    ("PricingCurrencyListUnitPrice", NULL),
-    ("PricingQuantity", QUANTITY),
-    ("PricingUnit", UNIT),
-    ("ProviderName", PROVIDER),
-    ("PublisherName", PROVIDER),
-    ("RegionId", REGION),
-    ("RegionName", REGION),
-    ("ResourceId", resource_id),
-    ("ResourceName", |row, _| of(row, |usage| usage.usage.container_name.clone())),
-    ("ResourceType", |row, _| {
-        of(row, |usage| if usage.usage.container.is_some() { "Container" } else { "" }.to_owned())
-    }),
-    ("ServiceCategory", |row, _| of(row, |usage| service(usage.usage.meter).category.to_owned())),
-    ("ServiceName", |row, _| of(row, |usage| service(usage.usage.meter).name.to_owned())),
-    ("ServiceSubcategory", |row, _| of(row, |usage| service(usage.usage.meter).subcategory.to_owned())),
-    ("SkuId", |row, _| of(row, |usage| usage.sku.to_owned())),
-    ("SkuMeter", |row, _| of(row, |usage| usage.usage.meter.title().to_owned())),
-    ("SkuPriceDetails", NULL),
-    ("SkuPriceId", |row, _| of(row, |usage| format!("{}.{}", usage.sku, usage.tier))),
-    ("SubAccountId", |row, _| row.tenant.to_string()),
-    ("SubAccountName", |row, _| row.tenant_name.clone()),
-    ("SubAccountType", |_, _| "Tenant".to_owned()),
-    ("Tags", tags),
-    ("x_HostId", |_, context| context.host.clone()),
-    ("x_MeteredQuantity", |row, _| of(row, |usage| usage.usage.quantity.to_string())),
-    ("x_MeteredUnit", |row, _| of(row, |usage| usage.usage.meter.unit().to_owned())),
-    ("x_PriceBookVersion", |row, _| row.price_book.as_ref().map(ToString::to_string).unwrap_or_default()),
-    ("x_Quality", |row, _| of(row, |usage| usage.usage.quality.as_str().to_owned())),
-    ("x_Unattributed", |row, _| of(row, |usage| usage.usage.container.is_none().to_string())),
+/// Our own columns, after those of FOCUS.
+pub const OWN_COLUMNS: [(&str, Kind); 9] = [
+    ("x_ContractId", Kind::Text),
+    ("x_HostId", Kind::Text),
+    ("x_MeteredQuantity", Kind::Text),
+    ("x_MeteredUnit", Kind::Text),
+    ("x_Policy", Kind::Text),
+    ("x_PriceBookVersion", Kind::Text),
+    ("x_Quality", Kind::Text),
+    ("x_Relief", Kind::Text),
+    ("x_Unattributed", Kind::Text),
 ];
 
-/// The first line of a file.
+/// Columns of a file.
+const COUNT: usize = schema::COLUMNS.len() + OWN_COLUMNS.len();
+
+/// Every column of a file, in its order.
+pub fn columns() -> Vec<(&'static str, Kind)> {
+    schema::COLUMNS.iter().map(|column| (column.name, column.kind)).chain(OWN_COLUMNS).collect()
+}
+
+/// The first line of a CSV file.
 pub fn header() -> String {
-    csv::write_line(COLUMNS.map(|(name, _)| name))
+    csv::write_line(columns().into_iter().map(|(name, _)| Some(name)))
 }
 
-/// The line of a row.
+/// The line of a row that is on no bill yet.
 pub fn line(row: &RatedRow, context: &FocusContext) -> String {
-    csv::write_line(COLUMNS.iter().map(|(_, value)| value(row, context)))
-}
-
-fn resource_id(row: &RatedRow, context: &FocusContext) -> String {
-    let Some(container) = row.usage().and_then(|usage| usage.usage.container.as_ref()) else {
-        return String::new();
-    };
-    format!("wharfage://{}/{}/containers/{container}", context.region, row.tenant)
-}
-
-/// The container's own labels, as an object of texts; null without any.
-fn tags(row: &RatedRow, _: &FocusContext) -> String {
-    let Some(labels) = row.usage().map(|usage| &usage.usage.labels) else { return String::new() };
-    if labels.is_empty() {
-        return String::new();
-    }
-    let text = |text: &String| serde_json::Value::String(text.clone());
-    let tags = labels.iter().map(|(name, value)| (name.clone(), text(value)));
-    serde_json::Value::Object(tags.collect()).to_string()
-}
-
-fn description(row: &RatedRow) -> String {
-    use wharf_shared::usage::Quality;
-    let usage = match &row.charge {
-        Charge::Usage(charge) => &charge.usage,
-        Charge::Credit { name, .. } => return format!("Credit {name}"),
-        Charge::Tax { class, rate_percent, .. } => return format!("Tax {class} {rate_percent} %"),
-        Charge::Adjustment { .. } => return "Rounding of the statement's lines".to_owned(),
-    };
-    let mut text = usage.meter.title().to_owned();
-    if usage.container.is_none() {
-        text.push_str(" outside containers");
-    }
-    text.push_str(match usage.quality {
-        Quality::Measured => "",
-        Quality::Partial => " (readings are missing)",
-        Quality::NotMeasurable => " (not measurable here)",
-    });
+    let mut text = String::new();
+    write_line(&mut text, row, OnBill::default(), context);
     text
 }
 
-/// A FOCUS service; one name has one category.
-pub(crate) struct Service {
-    pub(crate) name: &'static str,
-    pub(crate) category: &'static str,
-    pub(crate) subcategory: &'static str,
+/// Adds the line of a row.
+pub fn write_line(text: &mut String, row: &RatedRow, bill: OnBill<'_>, context: &FocusContext) {
+    for (at, (_, value)) in fields(row, bill, context).iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        csv::write_field(text, value.to_text().as_deref());
+    }
+    text.push_str("\r\n");
 }
 
-pub(crate) const fn service(meter: Meter) -> Service {
-    match meter {
-        Meter::CpuUsed | Meter::CpuReserved | Meter::MemoryUsed | Meter::MemoryReserved => {
-            Service { name: "Container Host", category: "Compute", subcategory: "Containers" }
-        }
-        Meter::BlockRead | Meter::BlockWrite => {
-            Service { name: "Container Storage", category: "Storage", subcategory: "Block Storage" }
-        }
-        _ => {
-            Service { name: "Container Network", category: "Networking", subcategory: "Network Connectivity" }
-        }
+/// A value for each column, in their order.
+pub fn values<'a>(
+    row: &'a RatedRow,
+    bill: OnBill<'a>,
+    context: &'a FocusContext,
+) -> impl Iterator<Item = Value<'a>> + use<'a> {
+    fields(row, bill, context).into_iter().map(|(_, value)| value)
+}
+
+/// The fields of a row, each beside its column's name.
+fn fields<'a>(
+    row: &'a RatedRow,
+    bill: OnBill<'a>,
+    context: &'a FocusContext,
+) -> [(&'static str, Value<'a>); COUNT] {
+    use Value::{Null, Time};
+    let text = |text: &'a str| Value::text(text);
+    let optional = |text: Option<&'a str>| text.map_or(Null, Value::text);
+    let number = |number: Amount| Value::Number(Cow::Owned(number));
+    let charge = row.usage();
+    let of = |value: fn(&'a UsageCharge) -> Value<'a>| charge.map_or(Null, value);
+    let borrowed = |number: fn(&'a UsageCharge) -> &'a Amount| {
+        charge.map_or(Null, |charge| Value::Number(Cow::Borrowed(number(charge))))
+    };
+    let service = charge.map_or(words::WHOLE, |charge| words::service(charge.usage.meter));
+    let container = charge.and_then(|charge| charge.usage.container.as_ref());
+    let resource = container.map_or(Null, |id| {
+        Value::text(format!("wharfage://{}/{}/containers/{id}", context.region, row.tenant))
+    });
+    let period = bill.period.unwrap_or_else(|| period(row.from));
+    let cost = row.billed_cost();
+    [
+        ("AvailabilityZone", if charge.is_some() { text(&context.host) } else { Null }),
+        ("BilledCost", number(cost.clone())),
+        ("BillingAccountId", text(&context.billing_account_id)),
+        ("BillingAccountName", text(&context.billing_account_name)),
+        ("BillingAccountType", text("Account")),
+        ("BillingCurrency", text(&row.currency)),
+        ("BillingPeriodEnd", Time(period.1)),
+        ("BillingPeriodStart", Time(period.0)),
+        ("CapacityReservationId", Null),
+        ("CapacityReservationStatus", Null),
+        ("ChargeCategory", text(row.category().as_str())),
+        ("ChargeClass", if bill.is_correction { text("Correction") } else { Null }),
+        ("ChargeDescription", Value::text(words::description(row))),
+        ("ChargeFrequency", text(if charge.is_some() { "Usage-Based" } else { "One-Time" })),
+        ("ChargePeriodEnd", Time(row.to)),
+        ("ChargePeriodStart", Time(row.from)),
+        ("CommitmentDiscountCategory", Null),
+        ("CommitmentDiscountId", Null),
+        ("CommitmentDiscountName", Null),
+        ("CommitmentDiscountQuantity", Null),
+        ("CommitmentDiscountStatus", Null),
+        ("CommitmentDiscountType", Null),
+        ("CommitmentDiscountUnit", Null),
+        ("ConsumedQuantity", of(consumed)),
+        ("ConsumedUnit", of(|charge| Value::text(charge.usage.meter.pricing_unit()))),
+        ("ContractedCost", number(cost.clone())),
+        ("ContractedUnitPrice", borrowed(|charge| &charge.contracted_unit_price)),
+        // Nothing is paid ahead and nothing is committed to: what is billed is what it costs.
+        ("EffectiveCost", number(cost)),
+        ("InvoiceId", optional(bill.invoice)),
+        ("InvoiceIssuerName", text(&context.provider_name)),
+        ("ListCost", number(row.list_cost())),
+        ("ListUnitPrice", borrowed(|charge| &charge.list_unit_price)),
+        ("PricingCategory", of(|_| Value::text("Standard"))),
+        ("PricingCurrency", Null),
+        ("PricingCurrencyContractedUnitPrice", Null),
+        ("PricingCurrencyEffectiveCost", Null),
+        ("PricingCurrencyListUnitPrice", Null),
+        ("PricingQuantity", borrowed(|charge| &charge.quantity)),
+        ("PricingUnit", of(|charge| Value::text(charge.unit.as_str()))),
+        ("ProviderName", text(&context.provider_name)),
+        ("PublisherName", text(&context.provider_name)),
+        ("RegionId", text(&context.region)),
+        ("RegionName", text(&context.region)),
+        ("ResourceId", resource),
+        ("ResourceName", of(|charge| Value::text(charge.usage.container_name.as_str()))),
+        ("ResourceType", container.map_or(Null, |_| Value::text("Container"))),
+        ("ServiceCategory", text(service.category)),
+        ("ServiceName", text(service.name)),
+        ("ServiceSubcategory", text(service.subcategory)),
+        ("SkuId", of(|charge| Value::text(charge.sku))),
+        ("SkuMeter", of(|charge| Value::text(charge.usage.meter.title()))),
+        ("SkuPriceDetails", of(details)),
+        ("SkuPriceId", of(|charge| Value::text(format!("{}.{}", charge.sku, charge.tier)))),
+        ("SubAccountId", text(row.tenant.as_str())),
+        ("SubAccountName", text(&row.tenant_name)),
+        ("SubAccountType", text("Tenant")),
+        ("Tags", of(|charge| object(&charge.usage.labels))),
+        ("x_ContractId", optional(row.contract.as_ref().map(ContractId::as_str))),
+        ("x_HostId", text(&context.host)),
+        ("x_MeteredQuantity", of(|charge| Value::text(charge.usage.quantity.to_string()))),
+        ("x_MeteredUnit", of(|charge| Value::text(charge.usage.meter.unit()))),
+        ("x_Policy", of(|charge| Value::text(charge.policy))),
+        ("x_PriceBookVersion", optional(row.price_book.as_ref().map(PriceBookId::as_str))),
+        ("x_Quality", of(|charge| Value::text(charge.usage.quality.as_str()))),
+        ("x_Relief", of(|charge| charge.relief.map_or(Null, |relief| Value::text(relief.as_str())))),
+        ("x_Unattributed", of(|charge| Value::text(charge.usage.container.is_none().to_string()))),
+    ]
+}
+
+/// What was metered, in the meter's usual unit, which always ends in decimal.
+fn consumed(charge: &UsageCharge) -> Value<'_> {
+    let exponent = charge.usage.meter.pricing_unit_exponent();
+    Value::Number(Cow::Owned(Amount::from_units(charge.usage.quantity, exponent)))
+}
+
+/// Which of the SKU's prices it is, where there are several.
+fn details(charge: &UsageCharge) -> Value<'_> {
+    match charge.tier {
+        Tier::Standard => Value::Null,
+        tier => object(&BTreeMap::from([("x_Tier", tier.to_string())])),
     }
+}
+
+/// A flat object of texts; null without any.
+fn object<K: serde::Serialize + Ord>(pairs: &BTreeMap<K, String>) -> Value<'static> {
+    if pairs.is_empty() {
+        return Value::Null;
+    }
+    // Keys and values are texts, which always can be written.
+    serde_json::to_string(pairs).map_or(Value::Null, Value::text)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use wharf_shared::time::{HOUR_US, Timestamp};
+    use wharf_shared::usage::Meter;
 
     use super::*;
+    use crate::rating::Charge;
     use crate::rating::tests::{books, rate, usage};
 
     pub(crate) fn context() -> FocusContext {
@@ -200,11 +237,17 @@ pub(crate) mod tests {
 
     #[test]
     fn columns_are_the_57_in_order_and_then_our_own() {
-        let names = COLUMNS.map(|(name, _)| name);
-        let (focus, own) = names.split_at(FOCUS_COLUMNS);
+        let names: Vec<_> = columns().into_iter().map(|(name, _)| name).collect();
+        let (focus, own) = names.split_at(57);
         assert!(focus.is_sorted() && own.is_sorted());
         assert!(
             own.iter().all(|name| name.starts_with("x_")) && !focus.iter().any(|name| name.starts_with("x_"))
+        );
+        let rated = rate(&books(&[], false), usage(Some(1), Meter::CpuUsed, 1));
+        let context = context();
+        assert!(
+            fields(&rated, OnBill::default(), &context).iter().map(|(name, _)| name).eq(&names),
+            "a value without its column"
         );
     }
 
@@ -235,27 +278,20 @@ pub(crate) mod tests {
     #[test]
     fn labels_are_tags_and_without_any_there_is_no_value() {
         let mut rated = rate(&books(&[], false), usage(Some(1), Meter::CpuUsed, 1));
-        assert_eq!(tags(&rated, &context()), "");
+        let Charge::Usage(charge) = &mut rated.charge else { panic!("it is usage") };
+        assert_eq!(object(&charge.usage.labels), Value::Null);
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let Charge::Usage(usage) = &mut rated.charge else { panic!("usage") };
-        usage.usage.labels = [label("app", "a \"shop\", 2"), label("=tier", "=1+1")].into();
-        assert_eq!(tags(&rated, &context()), r#"{"=tier":"=1+1","app":"a \"shop\", 2"}"#);
+        charge.usage.labels = [label("app", "a \"shop\", 2"), label("=tier", "=1+1")].into();
+        assert_eq!(object(&charge.usage.labels), Value::text(r#"{"=tier":"=1+1","app":"a \"shop\", 2"}"#));
         assert!(line(&rated, &context()).contains(r#","{""=tier"":""=1+1"",""app"":""a \""shop\"", 2""}","#));
-    }
-
-    #[test]
-    fn a_month_ends_where_the_next_begins() {
-        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let december = at("2026-12-31T23:00:00Z");
-        assert_eq!(period(december), (at("2026-12-01"), at("2027-01-01")));
-        assert_eq!(period(Timestamp(december.0 + HOUR_US)), (at("2027-01-01"), at("2027-02-01")));
     }
 
     #[test]
     fn no_field_is_taken_for_a_formula() {
         let rated = rate(&books(&[], false), usage(Some(1), Meter::CpuUsed, 0));
-        for (name, value) in COLUMNS {
-            let text = value(&rated, &context());
+        let context = context();
+        for (name, value) in fields(&rated, OnBill::default(), &context) {
+            let text = value.to_text().unwrap_or_default();
             assert!(!text.starts_with(['=', '+', '-', '@', '\t', '\r']), "{name}: {text}");
         }
     }

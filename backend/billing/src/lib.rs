@@ -18,6 +18,7 @@ pub mod currency;
 pub mod focus;
 pub mod jsonl;
 pub mod ledger;
+pub mod parquet;
 pub mod price;
 pub mod rating;
 pub mod rounding;

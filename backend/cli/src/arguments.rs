@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    checkpoints, containers, context, contracts, copy, events, exec, files, host, images, ledger, logs, oci,
-    prices, run, statements, stats, tenants, tokens, usage, users, volumes,
+    checkpoints, containers, context, contracts, copy, events, exec, files, focus, host, images, ledger,
+    logs, oci, prices, run, statements, stats, tenants, tokens, usage, users, volumes,
 };
 
 /// Runs containers on a host you can bill from.
@@ -110,6 +110,9 @@ pub(crate) enum Command {
     Token(tokens::TokenCommand),
     /// Show or export what was used and what it costs.
     Usage(usage::UsageArguments),
+    /// Files of FOCUS, the open format of costs.
+    #[command(subcommand)]
+    Focus(focus::FocusCommand),
     /// The record of everything that was measured, and the proof that it was not altered.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),

@@ -163,25 +163,29 @@ fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
 /// The lines as CSV: one record a line, then the total. No field is taken for a formula by a spreadsheet
 /// but numbers below zero, which are numbers.
 pub fn csv(view: &StatementView) -> String {
-    let mut file = csv::write_line([
-        "statement",
-        "tenant",
-        "from",
-        "to",
-        "line",
-        "category",
-        "description",
-        "sku",
-        "tier",
-        "quantity",
-        "unit",
-        "list_unit_price",
-        "unit_price",
-        "exact_amount",
-        "amount",
-        "currency",
-        "quality",
-    ]);
+    let mut file = csv::write_line(
+        [
+            "statement",
+            "tenant",
+            "from",
+            "to",
+            "line",
+            "category",
+            "description",
+            "sku",
+            "tier",
+            "quantity",
+            "unit",
+            "list_unit_price",
+            "unit_price",
+            "exact_amount",
+            "amount",
+            "currency",
+            "quality",
+        ]
+        .map(Some),
+    );
+    let written = |field: &String| (!field.is_empty()).then(|| field.clone());
     let head = [view.id.clone(), view.tenant_name.clone(), view.from.to_string(), view.to.to_string()];
     for line in &view.lines {
         let number = |decimal: &Option<wharf_shared::decimal::Decimal>| {
@@ -207,7 +211,7 @@ pub fn csv(view: &StatementView) -> String {
             view.currency.clone(),
             line.quality.as_str().to_owned(),
         ];
-        file.push_str(&csv::write_line(head.iter().chain(&fields)));
+        file.push_str(&csv::write_line(head.iter().chain(&fields).map(written)));
     }
     for (category, amount) in [("adjustment", &view.adjustment), ("total", &view.total)] {
         let mut fields = vec![String::new(); 13];
@@ -217,7 +221,7 @@ pub fn csv(view: &StatementView) -> String {
                 *field = value;
             }
         }
-        file.push_str(&csv::write_line(head.iter().chain(&fields)));
+        file.push_str(&csv::write_line(head.iter().chain(&fields).map(written)));
     }
     file
 }

@@ -8,6 +8,7 @@ pub(crate) mod copy;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod files;
+pub(crate) mod focus;
 pub(crate) mod host;
 pub(crate) mod images;
 pub(crate) mod ledger;
@@ -85,6 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Exec(given) => return Ok(exec::exec(shell, given).await),
         Command::Attach(given) => return exec::attach(shell, given).await,
         Command::Wait(given) => return containers::wait(shell, given).await,
+        Command::Focus(given) => return focus::focus(shell, &given),
         Command::Create(given) => run::create(shell, given).await,
         Command::Ps(given) => containers::list(shell, given).await,
         Command::Inspect(given) => containers::inspect(shell, given).await,
