@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod live;
 pub mod name;
 pub mod network;
+pub mod outbox;
 pub mod page;
 pub mod permission;
 pub mod problem;

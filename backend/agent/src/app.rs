@@ -30,6 +30,7 @@ use crate::host::Host;
 use crate::images::Images;
 use crate::ledger::Ledger;
 use crate::metering::{self, HostKey, Metering};
+use crate::outbox::Outbox;
 use crate::tasks::Tasks;
 use crate::tenants::Tenants;
 use crate::users::Users;
@@ -59,6 +60,7 @@ pub(crate) struct App {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) metering: Metering,
     pub(crate) ledger: Ledger,
+    pub(crate) outbox: Outbox,
     pub(crate) networks: networks::Networks,
     pub(crate) execs: Execs,
     pub(crate) host: Host,
@@ -112,14 +114,17 @@ impl App {
         let network =
             wharf_network::Network::open(&wharf_network::NetworkConfig::new(config.instance.clone()))
                 .context("prepare the network")?;
+        let boot_id = boot_id().context("read the boot id")?;
         let metering = Metering::new(
             (journal, key),
             engine.layout().clone(),
-            Arc::clone(&clock),
-            boot_id().context("read the boot id")?,
+            (Arc::clone(&clock), boot_id.clone()),
             network.traffic(),
             billing.pricer(),
+            (!config.outbox.url.is_empty()).then_some(config.outbox.max_events),
         );
+        let from = (host_id.clone(), boot_id.as_str());
+        let outbox = Outbox::new(&config.outbox, from, db.clone(), Arc::clone(&clock), events.clone())?;
         let archives = Archives::new(&config.state_dir);
         let deps = Arc::new(Deps {
             config: Arc::clone(&config),
@@ -160,6 +165,7 @@ impl App {
             containers,
             ledger,
             metering,
+            outbox,
             host,
         }))
     }
@@ -191,6 +197,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     app.containers.warm_up().await;
     app.events.retain(app.config.retention, &tasks);
     metering::roll_up(&app.metering, app.db.clone(), &tasks);
+    app.outbox.run(&tasks);
     let millis = |millis: u32| Duration::from_millis(u64::from(millis.max(100)));
     let intervals = &app.config.metering;
     app.metering.run(&tasks, millis(intervals.live_interval_ms), millis(intervals.journal_interval_ms));

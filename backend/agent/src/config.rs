@@ -42,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) metering: Metering,
     pub(crate) billing: Billing,
+    pub(crate) outbox: Outbox,
     pub(crate) retention: Retention,
     pub(crate) log: Log,
 }
@@ -272,6 +273,35 @@ impl Default for Billing {
     }
 }
 
+/// Where events of usage are sent, as `CloudEvents`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Outbox {
+    /// An endpoint that takes one event a POST, such as `https://openmeter.example/api/v1/events`; nothing is
+    /// sent when empty.
+    pub(crate) url: String,
+    /// File with the token that is sent as `Authorization: Bearer`; none is sent when empty.
+    pub(crate) token_file: PathBuf,
+    /// An hour's events are sent so many seconds after its end; what comes later is an event of its own.
+    pub(crate) settle_s: u32,
+    /// Most events that wait; of more it is only counted how many there were.
+    pub(crate) max_events: u64,
+    /// An answer that does not come in so many seconds is none.
+    pub(crate) timeout_s: u32,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            token_file: PathBuf::new(),
+            settle_s: 300,
+            max_events: 1_000_000,
+            timeout_s: 30,
+        }
+    }
+}
+
 /// How long records that only grow are kept; 0 is for ever. Usage and its readings always stay.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -336,6 +366,7 @@ impl Default for Config {
             checkpoints: Checkpoints::default(),
             metering: Metering::default(),
             billing: Billing::default(),
+            outbox: Outbox::default(),
             retention: Retention::default(),
             log: Log::default(),
         }

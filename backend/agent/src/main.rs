@@ -23,6 +23,7 @@ mod install;
 mod ledger;
 mod metering;
 mod networks;
+mod outbox;
 mod service;
 mod tasks;
 mod telemetry;

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     checkpoints, containers, context, contracts, copy, events, exec, files, focus, host, images, ledger,
-    logs, oci, prices, run, statements, stats, tenants, tokens, usage, users, volumes,
+    logs, oci, outbox, prices, run, statements, stats, tenants, tokens, usage, users, volumes,
 };
 
 /// Runs containers on a host you can bill from.
@@ -113,6 +113,8 @@ pub(crate) enum Command {
     /// Files of FOCUS, the open format of costs.
     #[command(subcommand)]
     Focus(focus::FocusCommand),
+    /// Events of usage on their way to an endpoint outside.
+    Outbox(outbox::OutboxArguments),
     /// The record of everything that was measured, and the proof that it was not altered.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),

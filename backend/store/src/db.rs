@@ -225,6 +225,7 @@ impl Db {
             crate::contracts::STATEMENTS,
             crate::events::STATEMENTS,
             crate::images::STATEMENTS,
+            crate::outbox::STATEMENTS,
             crate::ports::STATEMENTS,
             crate::prices::STATEMENTS,
             crate::sessions::STATEMENTS,

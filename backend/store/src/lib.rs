@@ -19,6 +19,7 @@ mod error;
 pub mod events;
 pub mod images;
 pub mod journal;
+pub mod outbox;
 pub mod pagination;
 pub mod ports;
 pub mod prices;

@@ -141,6 +141,8 @@ struct Inner {
     boot_id: String,
     traffic: Arc<TrafficReader>,
     pricer: Box<Pricer>,
+    /// Most events of usage that wait to be sent; none are made when absent.
+    events_max: Option<u64>,
     targets: Mutex<HashMap<ContainerId, Arc<Target>>>,
     /// Each tenant's whole cgroup: the truth that its containers' sum is compared with.
     tenants: AsyncMutex<HashMap<TenantId, Whole>>,
@@ -222,10 +224,10 @@ impl Metering {
     pub(crate) fn new(
         (journal, key): (Journal, HostKey),
         layout: Layout,
-        clock: Arc<dyn Clock>,
-        boot_id: String,
+        (clock, boot_id): (Arc<dyn Clock>, String),
         traffic: Arc<TrafficReader>,
         pricer: Box<Pricer>,
+        events_max: Option<u64>,
     ) -> Self {
         let (live, _) = broadcast::channel(LIVE_BACKLOG);
         Self(Arc::new(Inner {
@@ -237,6 +239,7 @@ impl Metering {
             boot_id,
             traffic,
             pricer,
+            events_max,
             targets: Mutex::default(),
             tenants: AsyncMutex::default(),
             writing: Arc::default(),

@@ -12,7 +12,7 @@ use wharf_shared::id::{ContainerId, TenantId};
 use wharf_shared::reading::ReadingRecord;
 use wharf_shared::time::Timestamp;
 use wharf_store::usage::Addition;
-use wharf_store::{Db, Scope, StoreError, Tx, containers, tenants, usage};
+use wharf_store::{Db, Scope, StoreError, Tx, containers, outbox, tenants, usage};
 
 use super::Metering;
 use crate::error::{Result, ServiceError, chain};
@@ -50,7 +50,14 @@ impl Metering {
             // Before the journal is read: what comes into it meanwhile is not promised.
             let now = self.0.clock.now();
             let from = usage::watermark(&mut db.one().await?, host).await?;
-            let (to, sums) = self.sums_after(from).await?;
+            // What is summed up anew ends where the outbox does, so that no stretch is in it in part.
+            let until = match self.0.events_max {
+                Some(_) => {
+                    Some(outbox::watermark(&mut db.one().await?, host).await?).filter(|mark| *mark > from)
+                }
+                None => None,
+            };
+            let (to, sums) = self.sums_after(from, until).await?;
             if to == from {
                 let mut tx = db.begin_unsynced().await?;
                 usage::report(&mut tx, host, now).await?;
@@ -71,6 +78,9 @@ impl Metering {
             }
             // `false`: somebody else was faster; look again where the watermark is now.
             if usage::apply(&mut tx, host, from, to, &additions).await? {
+                if let Some(most) = self.0.events_max {
+                    self.gather_events(&mut tx, (from, to), &additions, most).await?;
+                }
                 tx.commit().await?;
             }
         }
@@ -87,12 +97,32 @@ impl Metering {
         Ok(self.0.journal.overlapping(tenant, container, period, limit).await?)
     }
 
-    /// What the readings after this one add to each hour, and which is the last of them. A row is written once
-    /// for all of them, which is what a roll-up costs.
-    async fn sums_after(&self, from: i64) -> Result<(i64, Sums)> {
+    /// Gathers the events of what is added, in the same transaction.
+    async fn gather_events(
+        &self,
+        tx: &mut Tx,
+        stretch: (i64, i64),
+        additions: &[Addition],
+        most: u64,
+    ) -> Result<()> {
+        let dropped = outbox::gather(tx, self.host(), stretch, additions, most, self.0.clock.now()).await?;
+        if dropped > 0 {
+            tracing::error!(
+                dropped,
+                most,
+                "the outbox is full; usage is kept, but events of it are not sent"
+            );
+        }
+        Ok(())
+    }
+
+    /// What the readings after this one add to each hour, and which is the last of them, or `until` if that comes
+    /// before. A row is written once for all of them, which is what a roll-up costs.
+    async fn sums_after(&self, from: i64, until: Option<i64>) -> Result<(i64, Sums)> {
         let (mut to, mut sums) = (from, Sums::default());
         while sums.len() < ROWS {
-            let readings = self.0.journal.read_from(to, BATCH).await?;
+            let mut readings = self.0.journal.read_from(to, BATCH).await?;
+            readings.retain(|(seq, _)| until.is_none_or(|until| *seq <= until));
             let Some((last, _)) = readings.last() else { break };
             to = *last;
             for (_, reading) in &readings {

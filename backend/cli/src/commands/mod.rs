@@ -14,6 +14,7 @@ pub(crate) mod images;
 pub(crate) mod ledger;
 pub(crate) mod logs;
 pub(crate) mod oci;
+pub(crate) mod outbox;
 pub(crate) mod prices;
 pub(crate) mod run;
 pub(crate) mod statements;
@@ -118,6 +119,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Token(command) => tokens::token(shell, command).await,
         Command::Usage(given) => usage::usage(shell, given).await,
         Command::Ledger(command) => ledger::ledger(shell, command).await,
+        Command::Outbox(command) => outbox::outbox(shell, command).await,
         Command::Price(command) => prices::price(shell, command).await,
         Command::Contract(command) => contracts::contract(shell, command).await,
         Command::Statement(command) => statements::statement(shell, command).await,

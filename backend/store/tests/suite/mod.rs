@@ -5,6 +5,7 @@ pub(crate) mod containers;
 pub(crate) mod database;
 pub(crate) mod money;
 pub(crate) mod objects;
+pub(crate) mod outbox;
 pub(crate) mod records;
 pub(crate) mod tenants;
 

@@ -153,6 +153,8 @@ fn operations(things: &Things) -> Vec<Operation> {
         post("/ledger/corrections", Operator, correction),
         get("/ledger/export", Operator),
         get("/live", Socket),
+        get("/outbox", Operator),
+        ask("post", "/outbox/retry", Admin, None),
         get("/networks", SignedIn),
         get("/statements", SignedIn),
         get("/statements/{statement}", Tenant),

@@ -5,6 +5,7 @@ mod doors;
 mod listening;
 mod money;
 mod nouns;
+mod outbox;
 mod refusals;
 mod sign_in;
 mod statements;

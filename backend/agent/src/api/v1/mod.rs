@@ -12,6 +12,7 @@ mod images;
 mod ledger;
 mod live;
 mod networks;
+mod outbox;
 mod statements;
 mod tenants;
 mod tokens;
@@ -45,6 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(ledger::routes())
         .merge(live::routes())
         .merge(networks::routes())
+        .merge(outbox::routes())
         .merge(statements::routes())
         .merge(tenants::routes())
         .merge(tokens::routes())
