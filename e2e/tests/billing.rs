@@ -11,7 +11,7 @@ use wharf_e2e::{Postgres, World, run, run_with};
 use wharf_shared::billing::PriceBookView;
 use wharf_shared::container::{ContainerState, ContainerView};
 use wharf_shared::page::Page;
-use wharf_shared::reading::ReadingKind;
+use wharf_shared::reading::{ReadingKind, ReadingRecord};
 use wharf_shared::usage::{Meter, Quality};
 
 /// Burns CPU in the shell itself and prints what the kernel counted for it.
@@ -122,6 +122,50 @@ fn counted_and_waited(world: &World, view: &ContainerView, starts: usize) -> Res
         Ok(used_ns + 1_000 * starts as u128 >= waited_ns)
     })?;
     Ok((used_ns, waited_ns))
+}
+
+#[test]
+fn the_containers_of_a_tenant_add_up_to_its_own_cgroup() -> Result<()> {
+    let count: usize = if std::env::var_os("WHARF_SOAK").is_some() { 200 } else { 20 };
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let mut all: Vec<ContainerView> = Vec::new();
+        for batch in (1..=count).collect::<Vec<_>>().chunks(5) {
+            let started = batch.iter().map(|number| {
+                let script = spin(u128::try_from(number * 100_000 / count)?);
+                world.start(&tenant, &["sh", "-c", &script], json!({}))
+            });
+            for view in started.collect::<Result<Vec<_>>>()? {
+                all.push(world.ended(view.id.as_str())?);
+            }
+        }
+        let used = |reading: &ReadingRecord| reading.meter(Meter::CpuUsed).map(|used| used.cum);
+        let (mut sum, mut finals, mut ended_ns, mut whole) = (0_u128, 0, 0, None);
+        // The tenant's own cgroup goes on: its next reading is one that all the last ones are in.
+        world.until("the tenant's cgroup was read after its last container", || {
+            (sum, finals, ended_ns, whole) = (0, 0, 0, None);
+            for reading in world.readings()?.iter().filter(|of| of.series.tenant.as_ref() == Some(&tenant.id))
+            {
+                if reading.series.container.is_none() {
+                    whole = Some(reading.clone());
+                } else if reading.kind == ReadingKind::Final {
+                    (sum, finals) = (sum + used(reading).context("CPU time")?, finals + 1);
+                    ended_ns = ended_ns.max(reading.t1_boot_ns);
+                }
+            }
+            Ok(finals == all.len() && whole.as_ref().is_some_and(|of| of.t1_boot_ns > ended_ns))
+        })?;
+        let truth = whole.as_ref().and_then(used).context("the tenant's CPU time")?;
+        let difference_ns = truth.abs_diff(sum);
+        eprintln!(
+            "{count} containers used {sum} ns, their tenant's cgroup {truth}: {difference_ns} ns apart"
+        );
+        ensure!(
+            difference_ns <= 1_000 * all.len() as u128,
+            "{sum} ns in containers, {truth} ns in the cgroup"
+        );
+        Ok(())
+    })
 }
 
 #[test]
