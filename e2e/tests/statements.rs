@@ -147,6 +147,15 @@ fn a_month_of_three_tenants_is_issued_explained_to_the_kernel_and_taken_back() -
         let taxed = line(&blue, "memory_reserved", "t1")?;
         let paper = world.said(&["statement", "show", "S-000002", "--format", "html"])?;
         ensure!(paper.contains("Statement S-000002") && paper.contains("Credit welcome"), "{paper}");
+        // The paper says where the ledger stood.
+        let head = blue.ledger_head.as_ref().context("where the ledger stood")?;
+        ensure!(paper.contains(&format!("{}:{}", head.seq, head.hash)), "{paper}");
+        let copy = world.dir().join("ledger.jsonl");
+        let copy = copy.to_str().context("a path")?;
+        world.said(&["ledger", "export", "-o", copy])?;
+        let text = std::fs::read_to_string(copy)?;
+        let record = format!("\"seq\":{},\"hash\":\"{}\"", head.seq, head.hash);
+        ensure!(text.lines().any(|line| line.contains(&record)), "{record}");
         let price =
             blue.lines.iter().find(|line| line.line == taxed).and_then(|line| line.unit_price.clone());
         assert_eq!(price.as_ref().map(wharf_shared::decimal::Decimal::as_str), Some("50"), "half of 100");

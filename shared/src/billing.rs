@@ -45,6 +45,12 @@ pricing_units! {
     Gb = "GB",
     /// 2³⁰ bytes.
     Gib = "GiB",
+    /// One container for a second.
+    ContainerSeconds = "Container-Seconds",
+    /// One container for an hour.
+    ContainerHours = "Container-Hours",
+    /// One start.
+    Starts = "Starts",
 }
 
 impl PricingUnit {
@@ -52,6 +58,8 @@ impl PricingUnit {
     pub fn of(meter: Meter) -> &'static [Self] {
         match meter.unit() {
             "bytes" => &[Self::Gb, Self::Gib],
+            "container-nanoseconds" => &[Self::ContainerSeconds, Self::ContainerHours],
+            "starts" => &[Self::Starts],
             "byte-nanoseconds" => &[Self::GbSeconds, Self::GbHours, Self::GibHours],
             _ => &[Self::CoreSeconds, Self::CoreHours],
         }

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decimal::Decimal;
-use crate::id::{ContainerId, ContractId, PriceBookId, TenantId};
+use crate::id::{ContainerId, ContractId, HostId, PriceBookId, TenantId};
 use crate::time::Timestamp;
 use crate::usage::{Meter, Quality};
 
@@ -127,6 +127,18 @@ pub struct StatementLine {
     pub rows: u64,
 }
 
+/// Where a host's ledger stood: `wharf ledger verify --head SEQ:HASH` proves that a later copy goes on from there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LedgerHead {
+    /// Whose ledger.
+    pub host: HostId,
+    /// Number of its last record.
+    pub seq: u64,
+    /// The record's hash (BLAKE3), in hexadecimal digits.
+    pub hash: String,
+}
+
 /// A statement, or the credit note that takes one back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -163,8 +175,12 @@ pub struct StatementView {
     pub total: Decimal,
     /// What rounding the lines added: the total less the exact sum of all rows.
     pub adjustment: Decimal,
-    /// SHA-256 of every rated row: rating again gives the same, or something has changed since.
+    /// SHA-256 of every rated row, its quantities and prices: rating again gives the same, or something has
+    /// changed since.
     pub evidence_hash: String,
+    /// The ledger of the host that issued it, as it stood then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_head: Option<LedgerHead>,
     /// Why it was issued although hours were not final; printed on it.
     pub override_reason: Option<String>,
     /// Of a credit note, the statement; of a voided statement, the credit note.

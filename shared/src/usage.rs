@@ -110,6 +110,10 @@ meters! {
     BlockRead = "block_read", "Block read", "bytes", 10^9 = "GB";
     /// Bytes written to block devices.
     BlockWrite = "block_write", "Block write", "bytes", 10^9 = "GB";
+    /// How long a container ran, paused or not.
+    ContainerTime = "container_time", "Container time", "container-nanoseconds", 10^9 = "Container-Seconds";
+    /// How often a start was begun, by hand, by policy or from a checkpoint, however it ended.
+    Starts = "starts", "Starts", "starts", 10^0 = "Starts";
 }
 
 impl Meter {

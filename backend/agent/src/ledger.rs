@@ -13,7 +13,7 @@ use futures_util::stream::{Stream, try_unfold};
 use wharf_billing::ledger::correction::Correction;
 use wharf_billing::ledger::lines::Writer;
 use wharf_billing::ledger::verify::Entry;
-use wharf_billing::window::booked_hour;
+use wharf_billing::window::{self, booked_hour};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
 use wharf_shared::permission::Permission;
@@ -30,6 +30,8 @@ use crate::metering::Metering;
 
 /// Records that an export has in memory at a time.
 const BATCH: u32 = 500;
+/// Most that a corrected hour may hold, in the meter's smallest unit: a million times what a host can use.
+const HOUR_MAX: u128 = 10_u128.pow(30);
 /// Characters of a reason.
 const REASON_MAX: usize = 500;
 
@@ -118,9 +120,11 @@ impl Ledger {
                     let why = format!("the hour has only {has}; it cannot go below 0");
                     return Err(ServiceError::invalid_field("delta", why));
                 }
-                has.checked_add_signed(delta).map(|_| ()).ok_or_else(|| {
-                    ServiceError::invalid_field("delta", "the hour's sum would have more than 128 bits")
-                })
+                // An hour that cannot take another reading would stop everybody's roll-up.
+                match has.checked_add_signed(delta) {
+                    Some(sum) if sum <= HOUR_MAX => Ok(()),
+                    _ => Err(ServiceError::invalid_field("delta", "the hour would have more than 10^30")),
+                }
             })
             .await?;
         self.metering.roll_up_now(&self.db).await?;
@@ -159,13 +163,9 @@ impl Ledger {
     }
 }
 
-/// Whether an hour can have this meter because of this reading.
+/// Whether an hour has this meter because of this reading.
 fn counts(reading: &ReadingRecord, meter: Meter) -> bool {
-    match meter {
-        Meter::CpuReserved => reading.series.container.is_some() && reading.limits.cpu_millis.is_some(),
-        Meter::MemoryReserved => reading.series.container.is_some() && reading.limits.memory_bytes.is_some(),
-        _ => reading.meter(meter).is_some(),
-    }
+    window::parts(reading).iter().any(|part| part.meter == meter)
 }
 
 fn whole_number(delta: &Decimal) -> Result<i128> {

@@ -28,6 +28,8 @@ PRICING = {
     },
     "block_read": ("bytes", "GB", Decimal(10) ** 9),
     "block_write": ("bytes", "GB", Decimal(10) ** 9),
+    "container_time": ("container-nanoseconds", "Container-Seconds", Decimal(10) ** 9),
+    "starts": ("starts", "Starts", Decimal(1)),
 }
 DIGITS = set("0123456789")
 

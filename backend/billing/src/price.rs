@@ -13,6 +13,7 @@ use wharf_shared::usage::Meter;
 
 use crate::amount::Amount;
 use crate::currency;
+use crate::rating::conversion;
 
 /// Digits of a price or a quantity after the point.
 pub const PRICE_FRACTION_DIGITS: u64 = 18;
@@ -268,9 +269,9 @@ impl PriceBooks {
     pub fn has_memory(&self) -> bool {
         let mut skus = self.0.values().flat_map(|book| &book.skus);
         skus.any(|sku| {
-            let usual =
-                matches!(sku.unit, PricingUnit::CoreSeconds | PricingUnit::GbSeconds | PricingUnit::Gb);
-            !usual || sku.steps.len() > 1 || sku.monthly_cap.is_some() || sku.minimum_quantity.is_some()
+            // What is cut off is carried into the next hour.
+            let is_cut = conversion(sku.unit).1 != 1;
+            is_cut || sku.steps.len() > 1 || sku.monthly_cap.is_some() || sku.minimum_quantity.is_some()
         })
     }
 
@@ -327,6 +328,11 @@ fn price_problems(price: &PriceSpec, before: &[PriceSpec], at: &str, found: &mut
         found.push(problem(&format!("{at}.tax_class"), detail));
     }
     tier_problems(price, at, found);
+    // What is missing to a minimum has one price, or nobody could say what it costs.
+    if price.minimum_quantity.is_some() && (price.allowance.is_some() || !price.tiers.is_empty()) {
+        let detail = "goes with one unit_price, not with an allowance or tiers".to_owned();
+        found.push(problem(&format!("{at}.minimum_quantity"), detail));
+    }
 }
 
 /// The meters that a price charges.
@@ -528,6 +534,10 @@ mod tests {
         use serde_json::json;
         for (price, wrong) in [
             (json!({ "meter": "network_internet_out" }), "prices[1].unit_price"),
+            (
+                json!({ "meter": "starts", "unit_price": "1", "allowance": "10", "minimum_quantity": "20" }),
+                "prices[1].minimum_quantity",
+            ),
             (
                 json!({ "meter": "network_internet_out", "unit_price": "1", "unit": "Core-Hours" }),
                 "prices[1].unit",

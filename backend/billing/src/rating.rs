@@ -497,12 +497,16 @@ fn exact_quantity(usage: &UsageHour) -> Amount {
 }
 
 /// By what the usual unit's quantity is multiplied and divided.
-fn conversion(unit: PricingUnit) -> (u64, u64) {
+pub(crate) fn conversion(unit: PricingUnit) -> (u64, u64) {
     const GB: u64 = 1_000_000_000;
     const GIB: u64 = 1 << 30;
     match unit {
-        PricingUnit::CoreSeconds | PricingUnit::GbSeconds | PricingUnit::Gb => (1, 1),
-        PricingUnit::CoreHours | PricingUnit::GbHours => (1, 3_600),
+        PricingUnit::CoreSeconds
+        | PricingUnit::GbSeconds
+        | PricingUnit::Gb
+        | PricingUnit::ContainerSeconds
+        | PricingUnit::Starts => (1, 1),
+        PricingUnit::CoreHours | PricingUnit::GbHours | PricingUnit::ContainerHours => (1, 3_600),
         PricingUnit::GibHours => (GB, GIB.saturating_mul(3_600)),
         PricingUnit::Gib => (GB, GIB),
     }

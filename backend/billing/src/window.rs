@@ -176,6 +176,7 @@ fn used(reading: &ReadingRecord) -> impl Iterator<Item = (Meter, u128, Quality)>
     meters.map(|of| (of.meter, of.delta, of.quality))
 }
 
+/// What follows from a container's limits, and from its being there at all.
 fn reserved(reading: &ReadingRecord) -> impl Iterator<Item = (Meter, u128, Quality)> {
     // Between its end and the last write-back a container reserves nothing.
     let reserves = reading.series.container.is_some() && reading.kind != ReadingKind::FinalBlock;
@@ -183,11 +184,14 @@ fn reserved(reading: &ReadingRecord) -> impl Iterator<Item = (Meter, u128, Quali
     let limits = [
         (Meter::CpuReserved, reading.limits.cpu_millis.map(u128::from)),
         (Meter::MemoryReserved, reading.limits.memory_bytes.map(u128::from)),
+        (Meter::ContainerTime, Some(1)),
     ];
-    limits.into_iter().filter(move |_| reserves).filter_map(move |(meter, limit)| {
-        // The product of two 64-bit numbers fits into 128 bits.
+    // The product of two 64-bit numbers fits into 128 bits.
+    let times = limits.into_iter().filter_map(move |(meter, limit)| {
         Some((meter, limit?.saturating_mul(duration_ns), Quality::Measured))
-    })
+    });
+    let starts = (reading.kind == ReadingKind::Open).then_some((Meter::Starts, 1, Quality::Measured));
+    times.chain(starts).filter(move |_| reserves)
 }
 
 /// Turns the rows of one tenant's hour into what is rated: in place of the whole cgroup's counts, what
@@ -262,9 +266,23 @@ mod tests {
             (Meter::CpuReserved, 500 * 525_250_000_000),
             // BILLING.md's worked example: 140.995723264 GB-s.
             (Meter::MemoryReserved, 140_995_723_264_000_000_000),
+            (Meter::ContainerTime, 525_250_000_000),
         ];
         let expected = expected.map(|(meter, quantity)| ((10, meter), (quantity, Quality::Measured)));
         assert_eq!(sums, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn each_start_counts_once_and_a_tenant_s_whole_group_is_no_container() {
+        let first = |container| {
+            let mut reading = reading(container, 10 * HOUR_US, 10 * HOUR_US, &[(Meter::CpuUsed, 0)]);
+            reading.kind = ReadingKind::Open;
+            reading
+        };
+        let goes_on = reading(true, 10 * HOUR_US, 10 * HOUR_US + SECOND_US, &[]);
+        let sums = sums(&[first(true), goes_on, first(true), first(false)]);
+        assert_eq!(sums[&(10, Meter::Starts)], (2, Quality::Measured));
+        assert_eq!(sums[&(10, Meter::ContainerTime)], (1_000_000_000, Quality::Measured));
     }
 
     #[test]

@@ -15,19 +15,25 @@ import sys
 from fractions import Fraction
 from math import floor
 
-METERS = ["cpu_used", "cpu_reserved", "memory_used", "memory_reserved", "block_read", "block_write"]
+METERS = [
+    "cpu_used", "cpu_reserved", "memory_used", "memory_reserved", "block_read", "block_write", "container_time", "starts",
+]
 PAIRS = {"cpu_used": "cpu", "cpu_reserved": "cpu", "memory_used": "memory", "memory_reserved": "memory"}
-USUAL = {"cpu": "Core-Seconds", "memory": "GB-Seconds", "block": "GB"}
-UNITS = ["Core-Seconds", "Core-Hours", "GB-Seconds", "GB-Hours", "GiB-Hours", "GB", "GiB"]
-# Smallest units in a core-second, a GB-second, a GB.
+USUAL = {"cpu": "Core-Seconds", "memory": "GB-Seconds", "block": "GB", "container": "Container-Seconds", "starts": "Starts"}
+UNITS = [
+    "Core-Seconds", "Core-Hours", "GB-Seconds", "GB-Hours", "GiB-Hours", "GB", "GiB",
+    "Container-Seconds", "Container-Hours", "Starts",
+]
+# Smallest units in a core-second, a GB-second, a GB, a container-second, a start.
 SMALLEST = {
     "cpu_used": 10**9, "cpu_reserved": 10**12, "memory_used": 10**18, "memory_reserved": 10**18,
-    "block_read": 10**9, "block_write": 10**9,
+    "block_read": 10**9, "block_write": 10**9, "container_time": 10**9, "starts": 1,
 }
 # The usual unit's quantity × times / divided.
 CONVERSION = {
     "Core-Seconds": (1, 1), "GB-Seconds": (1, 1), "GB": (1, 1), "Core-Hours": (1, 3600), "GB-Hours": (1, 3600),
     "GiB-Hours": (10**9, 2**30 * 3600), "GiB": (10**9, 2**30),
+    "Container-Seconds": (1, 1), "Container-Hours": (1, 3600), "Starts": (1, 1),
 }
 CUT = 10**12
 RELIEFS = [None, "free_quantity", "cap"]

@@ -28,13 +28,15 @@ use wharf_shared::usage::{Meter, Quality, UsageHour};
 
 /// 2026-11-20T00:00:00Z: random hours reach over a month's end.
 const BEGIN: &str = "2026-11-20T00:00:00Z";
-const METERS: [Meter; 6] = [
+const METERS: [Meter; 8] = [
     Meter::CpuUsed,
     Meter::CpuReserved,
     Meter::MemoryUsed,
     Meter::MemoryReserved,
     Meter::BlockRead,
     Meter::BlockWrite,
+    Meter::ContainerTime,
+    Meter::Starts,
 ];
 
 /// Numbers that follow from a seed (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
@@ -80,6 +82,8 @@ fn price(random: &mut Random, resource: &str) -> Value {
             let units = &["GB-Seconds", "GB-Hours", "GiB-Hours"];
             ("memory_used", units, &["used", "reserved", "max", "blend"])
         }
+        "container_time" => ("container_time", &["Container-Seconds", "Container-Hours"], &["used"]),
+        "starts" => ("starts", &["Starts"], &["used"]),
         other => (other, &["GB", "GiB"], &["used"]),
     };
     let unit = random.one_of(units);
@@ -113,7 +117,7 @@ fn price(random: &mut Random, resource: &str) -> Value {
     if random.is_one_in(3) {
         price["monthly_cap"] = json!(random.decimal(scale, 6));
     }
-    if random.is_one_in(3) {
+    if price.get("allowance").is_none() && price.get("tiers").is_none() && random.is_one_in(3) {
         price["minimum_quantity"] = json!(random.decimal(8 * scale, 6));
     }
     if random.is_one_in(3) {
@@ -131,7 +135,7 @@ fn books(random: &mut Random, hours: u64) -> Vec<PriceBookView> {
     let begins: BTreeSet<_> = (0..4).map(|_| random.below(hours)).collect();
     let book = |(number, begin): (usize, u64)| {
         let mut prices = Vec::new();
-        for resource in ["cpu", "memory", "block_read", "block_write"] {
+        for resource in ["cpu", "memory", "block_read", "block_write", "container_time", "starts"] {
             if !random.is_one_in(6) {
                 prices.push(price(random, resource));
             }
@@ -157,7 +161,7 @@ fn contracts(random: &mut Random, tenants: u64, hours: u64) -> Vec<ContractView>
         for _ in 0..random.below(3) {
             let end = begin + 1 + random.below(hours);
             let mut terms = Vec::new();
-            for sku in ["cpu", "memory_used", "memory", "block_read"] {
+            for sku in ["cpu", "memory_used", "memory", "block_read", "starts"] {
                 match random.below(4) {
                     0 => terms.push(json!({ "sku": sku, "discount_percent": random.decimal(100, 4) })),
                     1 => terms.push(json!({ "sku": sku, "unit_price": random.decimal(2, 18) })),

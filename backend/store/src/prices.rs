@@ -32,6 +32,8 @@ pub async fn insert(
     created_at: Timestamp,
     created_by: &str,
 ) -> Result<PriceBookView, StoreError> {
+    // One at a time, so that what is seen of the others stays true.
+    tx.count_up("price books", 1).await?;
     if tx.row(OTHER_CURRENCY, args![&book.currency]).await?.is_some() {
         return Err(StoreError::Refused("another version of the price book has another currency"));
     }

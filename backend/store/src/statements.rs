@@ -39,7 +39,7 @@ statements! {
         AND (s.seq < $3 OR $3 IS NULL) ORDER BY s.seq DESC LIMIT $4");
     USED_CREDITS = "SELECT contract, name, amount FROM statement_credits AS used WHERE tenant = $1 \
         AND NOT EXISTS (SELECT 1 FROM statement_marks AS mark WHERE mark.number = used.number \
-            AND mark.kind = 'voided')";
+            AND mark.kind = 'voided') ORDER BY number, contract, name";
 }
 
 /// What happens to a statement after it was issued.

@@ -49,6 +49,7 @@ impl Billing {
             }
             found => found?.name,
         };
+        contracts::lock(&mut tx).await?;
         if let Some(problem) = read_contracts(&mut tx).await?.overlap(&spec) {
             return Err(ServiceError::invalid(vec![problem]));
         }

@@ -64,7 +64,7 @@ impl Billing {
         let (mut seen, mut wanted) = (0_usize, Vec::new());
         let mut take = |rows: Vec<RatedRow>| {
             again.add(&rows);
-            for row in rows.into_iter().filter(|row| is_row_of(&line, row)) {
+            for row in rows.into_iter().filter(|row| is_row_of(&line, row, &terms.books)) {
                 if seen >= skip && wanted.len() < limit {
                     wanted.push(row);
                 }
@@ -168,6 +168,8 @@ fn origin(meter: Meter, reading: &ReadingRecord) -> String {
             let limit = reading.limits.memory_bytes.unwrap_or(0);
             format!("limit of {limit} bytes x {duration_ns} ns by CLOCK_BOOTTIME")
         }
+        Meter::ContainerTime => format!("one container x {duration_ns} ns by CLOCK_BOOTTIME"),
+        Meter::Starts => "one reading of kind open for each start".to_owned(),
         Meter::BlockRead => "cgroup v2 io.stat rbytes, all devices".to_owned(),
         Meter::BlockWrite => "cgroup v2 io.stat wbytes, all devices".to_owned(),
         _ => format!("the kernel's counter of {} of this container's network", meter.as_str()),

@@ -307,6 +307,7 @@ fn flows(point: &MetricsPoint, limits: ReadingLimits, traffic: &[(Meter, u64)]) 
         (Meter::CpuReserved, limits.cpu_millis.map(u64::from), CPU_NS_PER_MILLI),
         (Meter::MemoryUsed, point.memory_current_bytes.value(), SECOND_NS),
         (Meter::MemoryReserved, limits.memory_bytes, SECOND_NS),
+        (Meter::ContainerTime, Some(1), SECOND_NS),
         (Meter::BlockRead, point.io_read_bytes_per_s.value(), 1),
         (Meter::BlockWrite, point.io_write_bytes_per_s.value(), 1),
     ];
@@ -396,7 +397,12 @@ mod tests {
             .map(|flow| (flow.meter, flow.quantity))
             .collect();
         // Half a CPU for a second is half a second of CPU.
-        let cpu = [(Meter::CpuUsed, 250_000_000), (Meter::CpuReserved, 500_000_000)];
-        assert_eq!(seen, [cpu[0], cpu[1], (Meter::NetworkCrossOut, 9)]);
+        let expected = [
+            (Meter::CpuUsed, 250_000_000),
+            (Meter::CpuReserved, 500_000_000),
+            (Meter::ContainerTime, 1_000_000_000),
+            (Meter::NetworkCrossOut, 9),
+        ];
+        assert_eq!(seen, expected);
     }
 }

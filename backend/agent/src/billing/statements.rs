@@ -12,7 +12,9 @@ use wharf_billing::statement::{self, Made, StatementBuilder};
 use wharf_shared::id::TenantId;
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
-use wharf_shared::statement::{IssueSpec, StatementKind, StatementStatus, StatementView, VoidSpec};
+use wharf_shared::statement::{
+    IssueSpec, LedgerHead, StatementKind, StatementStatus, StatementView, VoidSpec,
+};
 use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
 use wharf_store::pagination::PageRequest;
 use wharf_store::statements::{self, Mark, StatementRecord, UsedCredit};
@@ -24,6 +26,7 @@ use super::{Billing, read_terms, too_long};
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError};
 use crate::events::Change;
+use crate::metering::Metering;
 
 /// Statements on a page that have to be computed, when the client does not say, and at most.
 const LIVE_LIMIT: (u32, u32) = (20, 100);
@@ -108,6 +111,7 @@ impl Billing {
         ctx: &Ctx,
         id: &str,
         spec: &IssueSpec,
+        metering: &Metering,
     ) -> Result<StatementView> {
         ctx.require(Permission::TenantManage)?;
         let StatementId::Live(tenant, period) = StatementId::parse(id)? else {
@@ -123,6 +127,8 @@ impl Billing {
         let used = statements::used_credits(&mut tx, &tenant).await?;
         let made = self.make(&mut tx, &terms, &tenant, period, &used).await?;
         drop(tx);
+        // After the hours were read: everything in them is in the ledger up to here.
+        let ledger = metering.ledger().await?;
         if made.view.lines.is_empty() {
             let detail = "the tenant has used nothing in this period; there is nothing to issue";
             return Err(ServiceError::conflict(detail));
@@ -147,6 +153,7 @@ impl Billing {
             id: number,
             status: StatementStatus::Issued,
             override_reason: spec.override_reason.clone(),
+            ledger_head: Some(LedgerHead { host: ledger.host, seq: ledger.head_seq, hash: ledger.head_hash }),
             issued_at: Some(now),
             issued_by: Some(ctx.actor.clone()),
             due_at: Some(Timestamp(now.0.saturating_add(i64::from(days).saturating_mul(DAY_US)))),

@@ -241,6 +241,8 @@ impl Metering {
                 "the stop is not in the ledger; it will look like a crash"
             );
         }
+        // Whoever copies the file now has everything in it: the write-ahead log is moved into it.
+        self.0.journal.close().await;
         drop(order);
     }
 

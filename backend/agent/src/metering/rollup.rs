@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use wharf_billing::window::Sums;
 use wharf_shared::id::{ContainerId, TenantId};
+use wharf_shared::problem::ProblemKind;
 use wharf_shared::reading::ReadingRecord;
 use wharf_shared::time::Timestamp;
 use wharf_store::usage::Addition;
@@ -59,6 +60,15 @@ impl Metering {
             };
             let (to, sums) = self.sums_after(from, until).await?;
             if to == from {
+                // A journal from a backup would have its next readings taken for known ones.
+                let (head, _) = self.0.journal.head().await?;
+                if head < from {
+                    let what = format!(
+                        "the journal ends at record {head}, but usage was rolled up to record {from}: it is an \
+                         older copy; put the newer one back"
+                    );
+                    return Err(ServiceError::new(ProblemKind::Unavailable, what));
+                }
                 let mut tx = db.begin_unsynced().await?;
                 usage::report(&mut tx, host, now).await?;
                 return Ok(tx.commit().await?);

@@ -9,7 +9,7 @@ use crate::amount::Amount;
 pub(super) const COLUMNS: [&str; 4] = ["x_HostId", "x_MeteredQuantity", "x_MeteredUnit", "x_Quality"];
 
 /// What there is one row for.
-pub(super) fn key<'a>(row: &Row<'a>) -> [Option<&'a str>; 9] {
+pub(super) fn key<'a>(row: &Row<'a>) -> [Option<&'a str>; 10] {
     [
         "SubAccountId",
         "ResourceId",
@@ -20,6 +20,7 @@ pub(super) fn key<'a>(row: &Row<'a>) -> [Option<&'a str>; 9] {
         "ChargeDescription",
         "ContractedUnitPrice",
         "x_HostId",
+        "x_Relief",
     ]
     .map(|column| row.get(column))
 }

@@ -174,7 +174,7 @@ impl<'a> StatementBuilder<'a> {
             return;
         }
         let partial = u64::from(quality == Quality::Partial);
-        let tax_class = self.tax_class(row, charge);
+        let tax_class = tax_class(self.books, row, charge);
         let known = self.sums.iter_mut().find(|sum| is_same(&sum.key, charge, tax_class));
         if let Some(sum) = known {
             sum.quantity = sum.quantity.plus(&charge.quantity);
@@ -202,11 +202,6 @@ impl<'a> StatementBuilder<'a> {
         };
         let quantity = charge.quantity.clone();
         self.sums.push(Sum { key, title, quantity, quality, partial_rows: partial, rows: 1 });
-    }
-
-    fn tax_class(&self, row: &RatedRow, charge: &UsageCharge) -> &'a str {
-        let book = if charge.policy == "none" { None } else { self.books.at(row.from) };
-        book.and_then(|book| book.sku(charge.usage.meter)).map_or(STANDARD_TAX_CLASS, |sku| &sku.tax_class)
     }
 
     /// Rounds the lines, uses credits, adds tax and closes the sum.
@@ -304,6 +299,7 @@ impl<'a> StatementBuilder<'a> {
             total: total.to_decimal()?,
             adjustment: adjustment.to_decimal()?,
             evidence_hash: hex(&self.evidence.finalize()),
+            ledger_head: None,
             override_reason: None,
             refers_to: None,
             void_reason: None,
@@ -330,14 +326,20 @@ impl<'a> StatementBuilder<'a> {
     }
 }
 
+fn tax_class<'a>(books: &'a PriceBooks, row: &RatedRow, charge: &UsageCharge) -> &'a str {
+    let book = if charge.policy == "none" { None } else { books.at(row.from) };
+    book.and_then(|book| book.sku(charge.usage.meter)).map_or(STANDARD_TAX_CLASS, |sku| &sku.tax_class)
+}
+
 /// Whether a rated row is one of a line's.
-pub fn is_row_of(line: &StatementLine, row: &RatedRow) -> bool {
+pub fn is_row_of(line: &StatementLine, row: &RatedRow, books: &PriceBooks) -> bool {
     let Some(charge) = row.usage() else { return false };
     let text = |text: &Option<String>, word: &str| text.as_deref() == Some(word);
     let price = |decimal: &Option<wharf_shared::decimal::Decimal>, amount: &Amount| {
         decimal.as_ref().is_some_and(|decimal| Amount::from(decimal) == *amount)
     };
     text(&line.sku, charge.sku)
+        && text(&line.tax_class, tax_class(books, row, charge))
         && text(&line.unit, charge.unit.as_str())
         && text(&line.tier, &charge.tier.to_string())
         && text(&line.policy, charge.policy)
@@ -441,6 +443,11 @@ fn digest(evidence: &mut Sha256, row: &RatedRow, charge: &UsageCharge) {
         charge.sku,
         row.price_book.as_ref().map_or("", |id| id.as_str()),
         row.contract.as_ref().map_or("", |id| id.as_str()),
+        charge.policy,
+        charge.relief.map_or("", Relief::as_str),
+        &charge.quantity.to_string(),
+        &charge.list_unit_price.to_string(),
+        &charge.contracted_unit_price.to_string(),
     ] {
         evidence.update(part);
         evidence.update("\n");

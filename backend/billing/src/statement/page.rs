@@ -151,6 +151,17 @@ pub fn html(view: &StatementView) -> String {
     if let Some(hash) = &view.content_hash {
         push(&mut page, format_args!(" Content (SHA-256): {}.", escaped(hash)));
     }
+    if let Some(head) = &view.ledger_head {
+        push(
+            &mut page,
+            format_args!(
+                " Ledger of {} (BLAKE3): {}:{}.",
+                escaped(head.host.as_str()),
+                head.seq,
+                escaped(&head.hash)
+            ),
+        );
+    }
     page.push_str("</small></p></body></html>\n");
     page
 }

@@ -198,14 +198,15 @@ fn a_credit_note_takes_back_to_the_last_digit_and_a_changed_statement_has_anothe
 }
 
 #[test]
-fn another_reading_is_another_evidence() {
-    let books = book(json!([{ "meter": "block_read", "unit_price": "0" }]), false);
-    let hash = |quantity| {
+fn another_reading_or_price_is_another_evidence() {
+    let hash = |quantity, price: &str| {
+        let books = book(json!([{ "meter": "block_read", "unit_price": price }]), false);
         let hours = vec![vec![usage(Some(1), Meter::BlockRead, quantity)]];
         made(&books, &Contracts::default(), hours, &BTreeMap::new()).0.view.evidence_hash
     };
-    assert_eq!(hash(5), hash(5));
-    assert_ne!(hash(5), hash(6));
+    assert_eq!(hash(5, "0"), hash(5, "0"));
+    assert_ne!(hash(5, "0"), hash(6, "0"));
+    assert_ne!(hash(5, "0"), hash(5, "0.1"));
 }
 
 proptest! {
@@ -214,10 +215,13 @@ proptest! {
         rows in proptest::collection::vec((0_i64..5, 1_u32..4, 0_u128..10_000_000_000), 1..30),
         price in 0_u64..1_000_000, discount in 0_u32..100, tax in 0_u32..30, credit in 0_u32..20, half_up: bool
     ) {
-        let mut spec = json!([{ "meter": "network_internet_out", "allowance": "3", "unit_price": format!("0.{price:06}"),
-            "minimum_quantity": "2.5", "monthly_cap": "1.5" }]);
+        let mut spec = json!([{ "meter": "network_internet_out", "unit_price": format!("0.{price:06}"),
+            "monthly_cap": "1.5" }]);
         if half_up {
             spec[0]["unit"] = json!("GiB");
+            spec[0]["allowance"] = json!("3");
+        } else {
+            spec[0]["minimum_quantity"] = json!("2.5");
         }
         let books = book(spec, false);
         let said = json!({ "discount_percent": discount.to_string(), "taxes": { "standard": tax.to_string() },
@@ -237,7 +241,7 @@ proptest! {
         prop_assert_eq!(made.view.lines.iter().map(|line| Amount::from(&line.amount)).sum::<Amount>(), total.clone());
         prop_assert!(!total.is_negative());
         for line in made.view.lines.iter().filter(|line| line.category == LineCategory::Usage) {
-            let of_line: Vec<_> = rows.iter().filter(|row| is_row_of(line, row)).collect();
+            let of_line: Vec<_> = rows.iter().filter(|row| is_row_of(line, row, &books)).collect();
             prop_assert_eq!(of_line.len() as u64, line.rows);
             let sum: Amount = of_line.iter().map(|row| row.billed_cost()).sum();
             prop_assert_eq!(sum, Amount::from(&line.exact_amount));

@@ -180,13 +180,14 @@ fn walk_journal(path: &Path, given: &VerifyArguments) -> Result<(Summary, String
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("start {} to read a journal", program.display()))?;
-    let out = agent.stdout.take().context("read what it says")?;
-    let walked = walk(out, given);
+    let mut out = agent.stdout.take().context("read what it says")?;
+    let walked = walk(&mut out, given);
+    // Where the walk stopped first, the program fails for want of a reader: that is no failure of its own.
+    let stopped_first = walked.is_err() && out.read(&mut [0]).is_ok_and(|more| more > 0);
+    drop(out);
     let ended = agent.wait().context("wait for it")?;
-    // When the walk stopped first, the program writes into a closed pipe: that is no failure of its own.
     match walked {
-        Err(error) if ended.success() || ended.code().is_none() => Err(error),
-        Err(_) if ended.code() == Some(1) => bail!("the journal cannot be read"),
+        Err(_) if !stopped_first && ended.code() == Some(1) => bail!("the journal cannot be read"),
         Err(error) => Err(error),
         Ok(found) => {
             ensure!(ended.success(), "the journal cannot be read to its end");

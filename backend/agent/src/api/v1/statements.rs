@@ -123,7 +123,10 @@ async fn issue_statement(
     Json(spec): Json<IssueSpec>,
 ) -> Result<(StatusCode, Json<StatementView>)> {
     app.metering.roll_up_now(&app.db).await?;
-    app.billing.issue_statement(&ctx, &id, &spec).await.map(|view| (StatusCode::CREATED, Json(view)))
+    app.billing
+        .issue_statement(&ctx, &id, &spec, &app.metering)
+        .await
+        .map(|view| (StatusCode::CREATED, Json(view)))
 }
 
 /// Note that a statement was paid.
