@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::BufRead as _;
+use std::io::{BufRead as _, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -211,6 +212,64 @@ fn what_is_piped_into_run_comes_out_whole() -> Result<()> {
             text.len()
         );
         world.no_container_is_left()
+    })
+}
+
+#[test]
+fn what_a_run_that_removes_itself_printed_comes_whole_to_a_slow_reader() -> Result<()> {
+    const COUNT: usize = 2_500_000;
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        let count = COUNT.to_string();
+        let mut child = world
+            .wharf_command(&["run", "--rm", "--name", "slow", &image, "seq", "1", &count])?
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("run wharf")?;
+        let mut stdout = child.stdout.take().context("no output")?;
+        world.until("it has ended and is being removed", || {
+            Ok(world
+                .said(&["ps", "-a"])?
+                .lines()
+                .any(|line| line.contains("slow") && line.contains("removing")))
+        })?;
+        let refused = world.wharf(&["start", "slow"])?;
+        let why = String::from_utf8_lossy(&refused.stderr);
+        ensure!(!refused.status.success() && why.contains("being removed"), "{why}");
+        let mut seen = Vec::new();
+        while (&mut stdout).take(128 << 10).read_to_end(&mut seen)? > 0 {
+            world.pause(Duration::from_millis(25));
+        }
+        ensure!(child.wait()?.success(), "it did not end as its process did");
+        let wanted = (1..=COUNT).fold(String::new(), |text, number| text + &number.to_string() + "\n");
+        ensure!(seen == wanted.as_bytes(), "{} of {} bytes came", seen.len(), wanted.len());
+        world.no_container_is_left()
+    })
+}
+
+/// Attacks: F4.
+#[test]
+fn a_reader_that_takes_nothing_does_not_keep_a_container_from_being_removed() -> Result<()> {
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        let mut child = world
+            .wharf_command(&["run", "--rm", "--name", "stuck", &image, "seq", "1", "2500000"])?
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("run wharf")?;
+        world.until("it has ended and is being removed", || {
+            Ok(world
+                .said(&["ps", "-a"])?
+                .lines()
+                .any(|line| line.contains("stuck") && line.contains("removing")))
+        })?;
+        world.said(&["rm", "stuck"])?;
+        world.no_container_is_left()?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
     })
 }
 

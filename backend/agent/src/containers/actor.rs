@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use wharf_shared::checkpoint::CheckpointView;
 use wharf_shared::container::{ContainerState, ContainerUpdate, Limits, NetworkMode};
@@ -40,6 +40,7 @@ use self::ending::Ending;
 use self::health::{Due, Health};
 use super::exec::{ExecAsk, Running, Stdin};
 use super::launch::{self, Prepared};
+use super::readers::Readers;
 use super::{Deps, filter, label, plan};
 use crate::ctx::Ctx;
 use crate::engine::{Session, SessionError, ShimNotice};
@@ -160,7 +161,7 @@ pub(super) struct Actor {
     /// From the end of a run to what follows it.
     goes_on: bool,
     done: bool,
-    readers: Arc<RwLock<()>>,
+    readers: Arc<Readers>,
 }
 
 /// What woke the actor.
@@ -180,7 +181,7 @@ impl Actor {
         row: ContainerRecord,
         mailbox: mpsc::Receiver<Box<Command>>,
         seen: watch::Sender<Seen>,
-        readers: Arc<RwLock<()>>,
+        readers: Arc<Readers>,
     ) -> Self {
         Self {
             readers,

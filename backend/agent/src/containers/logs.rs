@@ -22,6 +22,8 @@ use crate::error::ServiceError;
 const POLL: Duration = Duration::from_millis(40);
 /// A batch has at most this many lines: a reader on a bad line gets on by whole batches.
 const BATCH_LINES: usize = 512;
+/// And is made of so much of the log, and a chunk: a slow reader that gets on is seen to get on.
+const BATCH_BYTES: usize = 256 * 1024;
 /// A line that is complete at a cursor began at most so far before it.
 const LOOK_BACK_BYTES: u64 = 64 * LINE_MAX_BYTES as u64;
 
@@ -136,9 +138,10 @@ impl LogTail {
         new(Start::Oldest)
     }
 
-    /// Reads on until `enough` items are ready; `false` at the log's present end.
+    /// Reads on until `enough` items are ready or a batch's bytes were read; `false` at the log's present end.
     fn read(&mut self, enough: usize) -> Result<bool, LogError> {
-        while self.ready.len() < enough {
+        let mut bytes = 0;
+        while self.ready.len() < enough && bytes < BATCH_BYTES {
             match self.reader.next()? {
                 None => return Ok(false),
                 Some(Item::Gap(gap)) => {
@@ -148,6 +151,7 @@ impl LogTail {
                     }
                 }
                 Some(Item::Record(record)) => {
+                    bytes += record.bytes.len();
                     let dropped = record.dropped_bytes();
                     let payload = record.next_cursor - record.bytes.len() as u64;
                     if let Some(bytes) = dropped {

@@ -18,6 +18,7 @@ pub(crate) mod logs;
 mod names;
 pub(crate) mod orphans;
 mod plan;
+mod readers;
 mod restart;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,7 +30,8 @@ use create::check_quota;
 use futures_util::Stream;
 use logs::{LogItem, LogQuery, TailError};
 pub(crate) use names::Names;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
+use readers::Readers;
+use tokio::sync::{mpsc, oneshot, watch};
 use wharf_network::{Desired as DesiredNetwork, TenantNetwork};
 use wharf_shared::container::{
     ContainerSpec, ContainerState, ContainerUpdate, ContainerView, ExecSpec, ExitView, HostNamespace,
@@ -85,8 +87,8 @@ pub(crate) struct Deps {
 pub(crate) struct Handle {
     mailbox: mpsc::Sender<Box<Command>>,
     seen: watch::Receiver<Seen>,
-    /// Held shared by whoever reads the log, so that its end is read before it is removed.
-    readers: Arc<RwLock<()>>,
+    /// Whoever reads the log, so that its end is read before it is removed.
+    readers: Arc<Readers>,
 }
 
 impl Deps {
@@ -176,7 +178,7 @@ impl Containers {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let (seen, receiver) =
             watch::channel(Seen { row: Arc::new(row.clone()), gone: false, goes_on: false, health: None });
-        let readers = Arc::new(RwLock::new(()));
+        let readers = Arc::new(Readers::default());
         let handle = Handle { mailbox: sender, seen: receiver, readers: Arc::clone(&readers) };
         let id = row.id.clone();
         self.actors().insert(id.clone(), handle.clone());
@@ -295,11 +297,12 @@ impl Containers {
             .state_dir(row.id.as_str())
             .ok_or_else(|| ServiceError::not_found("container", container))?;
         let handle = self.actors().get(&row.id).cloned();
-        // A log that is being removed right now is read without waiting for it.
-        let reading: Option<OwnedRwLockReadGuard<()>> =
-            handle.as_ref().and_then(|handle| Arc::clone(&handle.readers).try_read_owned().ok());
+        // A log that is being removed right now is read without its removal waiting for it.
+        let reading = handle.as_ref().and_then(|handle| handle.readers.enter());
+        // Asked each time that the reader comes back for more.
         let is_live = move || {
-            handle.as_ref().filter(|_| reading.is_some()).is_some_and(|handle| {
+            handle.as_ref().zip(reading.as_ref()).is_some_and(|(handle, reading)| {
+                reading.took();
                 let seen = handle.seen.borrow();
                 let state = seen.row.observed.state;
                 !seen.gone
@@ -326,11 +329,21 @@ impl Containers {
         let row = self.locate(ctx, container).await?;
         let handle = self.actors().get(&row.id).cloned();
         let gone = || ServiceError::not_found("container", container);
-        let handle = handle.ok_or_else(gone)?;
+        let Handle { mailbox, seen, .. } = handle.ok_or_else(gone)?;
         let (answer, outcome) = oneshot::channel();
-        handle.mailbox.send(Box::new(command(answer))).await.map_err(|_closed| gone())?;
+        mailbox.send(Box::new(command(answer))).await.map_err(|_closed| gone())?;
         outcome.await.map_err(|_dropped| {
-            ServiceError::new(ProblemKind::Unavailable, "the agent is stopping; ask again when it is back")
+            let seen = seen.borrow();
+            if seen.gone {
+                gone()
+            } else if seen.row.observed.state == ContainerState::Removing {
+                ServiceError::conflict("the container is being removed")
+            } else {
+                ServiceError::new(
+                    ProblemKind::Unavailable,
+                    "the agent is stopping; ask again when it is back",
+                )
+            }
         })?
     }
 
