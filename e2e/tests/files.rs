@@ -237,3 +237,50 @@ fn files_are_copied_in_and_out_whether_it_runs_or_not() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_file_s_capabilities_are_copied_in_and_hold_there() -> Result<()> {
+    // cap_net_bind_service, which is number 10, permitted and effective.
+    const BIND_SERVICE: &[u8; 20] = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    run(|world| {
+        world.tenant("acme")?;
+        let image = world.busybox()?;
+        let dir = world.dir().join("tools");
+        std::fs::create_dir(&dir)?;
+        std::fs::copy(world.busybox_root()?.join("bin/busybox"), dir.join("cat"))?;
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(dir.join("cat"), "security.capability", BIND_SERVICE, flags)?;
+        let user =
+            ["run", "-d", "--name", "box", "-u", "1000:1000", "--security-opt", "no-new-privileges=false"];
+        world.said(&[&user[..], &[&image, "sleep", "1000"]].concat())?;
+        let source = dir.to_str().context("a name")?;
+        world.said(&["cp", source, "box:/running"])?;
+        world.said(&[
+            "create",
+            "--name",
+            "next",
+            "-u",
+            "1000:1000",
+            "--security-opt",
+            "no-new-privileges=false",
+            &image,
+            "/made/cat",
+            "/proc/self/status",
+        ])?;
+        world.said(&["cp", source, "next:/made"])?;
+        let effective = "CapEff:\t0000000000000400";
+        let status = world.said(&["exec", "box", "/running/cat", "/proc/self/status"])?;
+        ensure!(status.contains(effective), "copied while it runs: {status}");
+        world.said(&["start", "next"])?;
+        world.logged("next", "CapEff")?;
+        let status = world.said(&["logs", "next"])?;
+        ensure!(status.contains(effective), "copied before it ran: {status}");
+        // Out of it they stay behind.
+        let out = world.dir().join("out");
+        world.said(&["cp", "-a", "box:/running/cat", out.to_str().context("a name")?])?;
+        let found = rustix::fs::getxattr(&out, "security.capability", &mut [0; 32]);
+        ensure!(found == Err(rustix::io::Errno::NODATA), "{found:?}");
+        world.said(&["rm", "-f", "box", "next"])?;
+        world.no_container_is_left()
+    })
+}

@@ -344,6 +344,49 @@ fn a_path_is_packed_under_its_last_name_and_links_stay_inside() {
     }
 }
 
+/// Attacks: C1.
+#[test]
+fn capabilities_of_a_file_that_is_unpacked_hold_for_the_container_s_root_only() {
+    const ATTRIBUTE: &str = "security.capability";
+    const KEY: &str = "SCHILY.xattr.security.capability";
+    let container = Container::new().used();
+    let plain = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0".as_slice();
+    // As the host's root, says the archive.
+    let host = [b"\x01\0\0\x03", &plain[4..], &[0; 4]].concat();
+    let packed = |value: &[u8]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_pax_extensions([(KEY, value)]).expect("attribute");
+        let mut header = tar::Header::new_ustar();
+        header.set_size(4);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        builder.append_data(&mut header, "tool", &b"tool"[..]).expect("member");
+        builder.into_inner().expect("archive")
+    };
+    let root = container.root();
+    for value in [plain, &host] {
+        let archive = packed(value);
+        root.place(Path::new("/usr"), &archive[..], &Limits::default(), false).expect("placed");
+        let mut found = [0; 32];
+        let length = rustix::fs::getxattr(container.path("upper", "usr/tool"), ATTRIBUTE, &mut found);
+        let wanted = [b"\x01\0\0\x03", &plain[4..], &BASE.to_le_bytes()].concat();
+        assert_eq!(&found[..length.expect("kept")], wanted);
+        let mut archive = Vec::new();
+        root.pack_path(Path::new("/usr/tool"), None, &mut archive).expect("packed");
+        let mut archive = tar::Archive::new(&archive[..]);
+        let mut entry = archive.entries().expect("archive").next().expect("a member").expect("whole");
+        let records = entry.pax_extensions().expect("records").expect("some");
+        let values: Vec<_> =
+            records.filter_map(Result::ok).filter(|record| record.key() == Ok(KEY)).collect();
+        assert_eq!(values.iter().map(tar::PaxExtension::value_bytes).collect::<Vec<_>>(), [plain]);
+    }
+    let strange = packed(b"\x01\0\0\x01\0\x20\0\0\0\0\0\0");
+    let refused = root.place(Path::new("/usr"), &strange[..], &Limits::default(), false);
+    assert!(refused.is_err_and(|error| format!("{error:?}").contains("capabilities")));
+}
+
 #[test]
 fn an_archive_is_unpacked_as_overlayfs_would_have_it() {
     use tar::EntryType::{Directory, Link, Regular, Symlink};

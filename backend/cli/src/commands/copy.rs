@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use futures_util::TryStreamExt as _;
 use reqwest::{Body, Method};
+use rustix::io::Errno;
 use tar::EntryType;
 use tokio_util::io::ReaderStream;
 use wharf_shared::container::{CopiedView, FileKind, FileView};
@@ -20,6 +21,11 @@ use wharf_shared::problem::ProblemKind;
 
 use super::{Shell, save};
 use crate::client::{Client, read};
+
+/// Where an archive has a file's capabilities, as GNU tar and docker write them.
+const CAPABILITY_RECORD: &str = "SCHILY.xattr.security.capability";
+/// With the owner (`vfs_ns_cap_data` of `linux/capability.h`).
+const CAPABILITY_MAX_BYTES: usize = 24;
 
 /// A large directory takes a while.
 const TIMEOUT: Duration = Duration::from_hours(6);
@@ -230,16 +236,48 @@ fn pack(source: &str, name: &str, follow: bool) -> Result<File> {
     archive.follow_symlinks(false);
     let path =
         if follow { std::fs::canonicalize(source).with_context(failed)? } else { PathBuf::from(source) };
-    if std::fs::symlink_metadata(&path).with_context(failed)?.is_dir() {
-        archive.append_dir_all(name, &path).with_context(failed)?;
-    } else {
-        archive.append_path_with_name(&path, name).with_context(failed)?;
-    }
+    append(&mut archive, &path, Path::new(name)).with_context(failed)?;
     let mut file = archive.into_inner().with_context(failed)?;
     file.rewind().context("read the temporary file")?;
     Ok(file)
 }
 
+/// Adds what is at `path`, and all below it, with the capabilities of its files.
+fn append(archive: &mut tar::Builder<File>, path: &Path, name: &Path) -> std::io::Result<()> {
+    let kind = std::fs::symlink_metadata(path)?.file_type();
+    if !kind.is_dir() {
+        if kind.is_file()
+            && let Some(value) = capability(path)?
+        {
+            archive.append_pax_extensions([(CAPABILITY_RECORD, value.as_slice())])?;
+        }
+        return archive.append_path_with_name(path, name);
+    }
+    // The contents of a directory go without it.
+    if !name.as_os_str().is_empty() {
+        archive.append_dir(name, path)?;
+    }
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        append(archive, &entry.path(), &name.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// A file's capabilities as the kernel keeps them.
+fn capability(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut value = vec![0; CAPABILITY_MAX_BYTES];
+    match rustix::fs::lgetxattr(path, "security.capability", value.as_mut_slice()) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// What comes out of a container gets no capabilities: they would be rights on this machine, given by a stranger.
 fn unpack(mut file: File, directory: &Path, owners: bool) -> Result<()> {
     file.rewind().context("read the temporary file")?;
     let mut archive = tar::Archive::new(std::io::BufReader::new(file));

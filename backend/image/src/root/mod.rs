@@ -8,6 +8,7 @@
 //! layer, with the volumes that are mounted there ([`Root::live`]).
 //! Sources: the kernel's `filesystems/overlayfs.rst` ("whiteouts and opaque directories"), openat2(2).
 
+mod capability;
 mod changes;
 mod mounts;
 mod pack;

@@ -20,16 +20,12 @@ use wharf_sys::landlock::Allowed;
 use super::mounts::told;
 use super::resolve::Links;
 use super::{
-    Root, RootError, check_depth, descend, is_directory, is_opaque, is_whiteout, look, merged, names, refused,
+    Root, RootError, capability, check_depth, descend, is_directory, is_opaque, is_whiteout, look, merged,
+    names, refused,
 };
 
 /// Attributes of one file that come along.
 const ATTRIBUTES_MAX_BYTES: usize = 64 << 10;
-const CAPABILITY: &[u8] = b"security.capability";
-/// The mark of `struct vfs_ns_cap_data` (`linux/capability.h`), and of the form without an owner.
-const CAPABILITY_OF_A_NAMESPACE: u8 = 3;
-const CAPABILITY_OF_THE_HOST: u8 = 2;
-const CAPABILITY_BYTES: usize = 20;
 
 impl Root {
     /// Writes all that the container sees of its root as one archive. What is mounted in it is not part of it.
@@ -288,7 +284,7 @@ impl<'a, W: Write> Archive<'a, W> {
         for key in list.get(..length).unwrap_or_default().split(|byte| *byte == 0) {
             let user = key.starts_with(b"user.") && !key.starts_with(b"user.overlay.");
             let Ok(text) = std::str::from_utf8(key) else { continue };
-            if !user && key != CAPABILITY {
+            if !user && key != capability::ATTRIBUTE {
                 continue;
             }
             let mut value = vec![0; ATTRIBUTES_MAX_BYTES];
@@ -297,22 +293,13 @@ impl<'a, W: Write> Archive<'a, W> {
                 Err(Errno::NODATA) => continue,
                 Err(errno) => return Err(refused("read an attribute of", path)(errno)),
             }
-            if key == CAPABILITY {
-                value = capability(value);
+            if key == capability::ATTRIBUTE {
+                value = capability::for_archive(value);
             }
             found.push((format!("SCHILY.xattr.{text}"), value));
         }
         Ok(found)
     }
-}
-
-/// A capability that holds in the container's namespace is one without an owner in the archive.
-fn capability(mut value: Vec<u8>) -> Vec<u8> {
-    if let Some(revision @ &mut CAPABILITY_OF_A_NAMESPACE) = value.get_mut(3) {
-        *revision = CAPABILITY_OF_THE_HOST;
-        value.truncate(CAPABILITY_BYTES);
-    }
-    value
 }
 
 fn prefixed(prefix: &[u8], name: &OsStr) -> std::ffi::OsString {

@@ -21,7 +21,8 @@ use wharf_sys::landlock::Allowed;
 use super::mounts::told;
 use super::resolve::Links;
 use super::{
-    DIRECTORY, Found, OPAQUE, Root, RootError, clones, is_directory, is_whiteout, look, refused, uppermost,
+    DIRECTORY, Found, OPAQUE, Root, RootError, capability, clones, is_directory, is_whiteout, look, refused,
+    uppermost,
 };
 use crate::unpack::{Kind, Limits, Member, Members, UnpackError, check_name, decompress};
 
@@ -234,7 +235,7 @@ impl Placing<'_> {
             };
             let Some(made) = opened.into_iter().next() else { return Ok(()) };
             self.root.check_owned(made.as_fd(), &name)?;
-            finish(made.as_fd(), member, owner)?;
+            finish(made.as_fd(), member, owner, None)?;
             if self.times.len() < TIMES_MAX {
                 self.times.push((made, timestamps(member)));
             }
@@ -351,7 +352,7 @@ impl Placing<'_> {
             file.write_all(self.buffer.get(..count).unwrap_or_default())
                 .map_err(|source| UnpackError::write("write", &member.name, source))?;
         }
-        finish(file.as_fd(), member, owner)?;
+        finish(file.as_fd(), member, owner, Some(self.root.id_base))?;
         rustix::fs::futimens(&file, &timestamps(member))
             .map_err(|errno| UnpackError::write("set the time of", &member.name, errno).into())
     }
@@ -407,13 +408,26 @@ fn make_part<T>(make: impl Fn(&str) -> Result<T, Errno>) -> Result<(String, T), 
     Err(Errno::EXIST)
 }
 
-/// Owner, mode and attributes, in this order: a change of owner clears set-id bits.
-fn finish(node: BorrowedFd<'_>, member: &Member, (uid, gid): (Uid, Gid)) -> Result<(), UnpackError> {
+/// Owner, mode and attributes, in this order: a change of owner clears set-id bits and capabilities, which only a
+/// file has. `root` is the container's, in which they hold.
+fn finish(
+    node: BorrowedFd<'_>,
+    member: &Member,
+    (uid, gid): (Uid, Gid),
+    root: Option<u32>,
+) -> Result<(), UnpackError> {
     let failed = |call| move |errno: Errno| UnpackError::write(call, &member.name, errno);
     rustix::fs::fchown(node, Some(uid), Some(gid)).map_err(failed("set the owner of"))?;
     rustix::fs::fchmod(node, Mode::from_raw_mode(member.mode)).map_err(failed("set the mode of"))?;
     for (attribute, value) in &member.xattrs {
-        // Capabilities would need the container's own root in them; overlayfs obeys the others.
+        if let (capability::ATTRIBUTE, Some(root)) = (attribute.as_slice(), root) {
+            let value = capability::for_disk(value.clone(), root).ok_or_else(|| {
+                UnpackError::refused(&member.name, "its capabilities are in a form that is not known")
+            })?;
+            rustix::fs::fsetxattr(node, OsStr::from_bytes(attribute), &value, XattrFlags::empty())
+                .map_err(failed("set the capabilities of"))?;
+        }
+        // What overlayfs obeys is its own.
         let ours = attribute.starts_with(b"user.") && !attribute.starts_with(b"user.overlay.");
         if ours && !attribute.contains(&0) {
             rustix::fs::fsetxattr(node, OsStr::from_bytes(attribute), value, XattrFlags::empty())
