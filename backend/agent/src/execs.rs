@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::oneshot;
 use wharf_shared::container::{ContainerState, ExecSpec, ExecView};
 use wharf_shared::id::{ContainerId, UserId};
 use wharf_shared::permission::Permission;
@@ -26,6 +27,8 @@ struct Waiting {
     user: Option<UserId>,
     spec: ExecSpec,
     until: Timestamp,
+    /// Told when the audit trail has it on disk: the caller opens its socket meanwhile.
+    audited: oneshot::Receiver<Result<()>>,
 }
 
 /// The waiting ones.
@@ -61,7 +64,6 @@ impl Execs {
         }
         // Its arguments may hold secrets.
         let detail = BTreeMap::from([("program".to_owned(), program.clone())]);
-        containers.audit(ctx, "container.exec", &row, detail).await?;
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|error| ServiceError::internal("no random numbers", error))?;
         let exec_id = hex::encode(secret);
@@ -72,9 +74,10 @@ impl Execs {
             return Err(ServiceError::new(ProblemKind::RateLimited, "too many execs wait for their socket"));
         }
         let until = Timestamp(now.0 + WAIT_US);
+        let audited = containers.audit_beside(ctx, "container.exec", &row, detail);
         waiting.insert(
             exec_id.clone(),
-            Waiting { container: row.id.clone(), user: ctx.user.clone(), spec, until },
+            Waiting { container: row.id.clone(), user: ctx.user.clone(), spec, until, audited },
         );
         Ok(ExecView { exec_id })
     }
@@ -97,6 +100,10 @@ impl Execs {
             if fits { waiting.remove(exec_id) } else { None }
         };
         let exec = found.ok_or_else(|| ServiceError::not_found("exec", exec_id))?;
+        // Nothing runs that is not in the trail.
+        exec.audited.await.map_err(|_dropped| {
+            ServiceError::new(ProblemKind::Unavailable, "the agent is stopping; ask again when it is back")
+        })??;
         let running = containers.exec(ctx, row.id.as_str(), exec_id.to_owned(), exec.spec).await?;
         Ok((row.id.clone(), running))
     }

@@ -498,6 +498,23 @@ impl Containers {
         Ok(tx.commit().await?)
     }
 
+    /// As [`Self::audit`], beside what the caller goes on with. Whatever is audited waits for the answer.
+    pub(crate) fn audit_beside(
+        &self,
+        ctx: &Ctx,
+        action: &'static str,
+        row: &Arc<ContainerRecord>,
+        detail: BTreeMap<String, String>,
+    ) -> oneshot::Receiver<Result<()>> {
+        let (told, audited) = oneshot::channel();
+        let (containers, ctx, row) = (self.clone(), ctx.clone(), Arc::clone(row));
+        self.deps.tasks.spawn("audit", OnEnd::Fine, async move {
+            // Who asked may have gone; the trail has it all the same.
+            drop(told.send(containers.audit(&ctx, action, &row, detail).await));
+        });
+        audited
+    }
+
     /// Starts a further process in the container.
     pub(crate) async fn exec(
         &self,
