@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod billing;
+pub mod budget;
 pub mod checkpoint;
 pub mod container;
 pub mod decimal;

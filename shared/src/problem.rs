@@ -63,6 +63,8 @@ kinds! {
     Invalid = "invalid", 422, "A value is not acceptable";
     /// The tenant's quota does not allow it.
     QuotaExceeded = "quota-exceeded", 422, "The quota does not allow this";
+    /// The tenant's budget does not allow it.
+    BudgetExceeded = "budget-exceeded", 422, "The budget does not allow this";
     /// Too many requests.
     RateLimited = "rate-limited", 429, "Too many requests";
     /// A bug; details are in the agent's log under the request id.

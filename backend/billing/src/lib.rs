@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod amount;
+pub mod budget;
 pub mod check;
 pub mod contract;
 mod csv;

@@ -149,6 +149,11 @@ impl Sku {
         (step, self.steps.get(next).map(|step| &step.from))
     }
 
+    /// The price of each tier, by the book.
+    pub(crate) fn prices(&self) -> impl Iterator<Item = &Amount> {
+        self.steps.iter().map(|step| &step.unit_price)
+    }
+
     /// The price of a unit, for showing what it will cost: that of the first that is not free.
     pub fn first_price(&self) -> Amount {
         let price = self.steps.iter().map(|step| &step.unit_price).find(|price| !price.is_zero());

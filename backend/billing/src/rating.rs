@@ -259,6 +259,13 @@ struct TenantState {
     with_minimum: BTreeMap<SkuKey, UsageHour>,
 }
 
+/// What a rater knows of the hours that it has rated: another goes on from there.
+#[derive(Debug, Clone, Default)]
+pub struct RaterState {
+    period: Option<Timestamp>,
+    tenants: BTreeMap<TenantId, TenantState>,
+}
+
 /// Rates hours in the order of hour and tenant. The same hours, books and contracts give the same rows.
 #[derive(Debug, Clone)]
 pub struct Rater<'a> {
@@ -274,6 +281,17 @@ impl<'a> Rater<'a> {
     /// Begins with nothing used.
     pub const fn new(books: &'a PriceBooks, contracts: &'a Contracts) -> Self {
         Self { books, contracts, period: None, tenants: BTreeMap::new(), scanned: BTreeMap::new() }
+    }
+
+    /// Goes on where a rater with the same books and contracts was. Nothing is known of what that one scanned.
+    pub fn resume(books: &'a PriceBooks, contracts: &'a Contracts, state: RaterState) -> Self {
+        let RaterState { period, tenants } = state;
+        Self { period, tenants, ..Self::new(books, contracts) }
+    }
+
+    /// Where it is now.
+    pub fn state(&self) -> RaterState {
+        RaterState { period: self.period, tenants: self.tenants.clone() }
     }
 
     /// Takes notice of one tenant's hour before any is rated: volume tiers depend on the whole period.
@@ -621,6 +639,24 @@ pub struct Flow {
 /// What these flows cost in an hour by the book's first prices if they go on like this, rounded for
 /// showing. Tiers, caps and contracts depend on the whole period and are not looked at.
 pub fn rate_per_hour(book: &PriceBook, flows: &[Flow]) -> Amount {
+    per_hour(book, flows, Sku::first_price)
+}
+
+/// The same by what this tenant pays for a unit.
+pub fn contracted_rate_per_hour(book: &PriceBook, contract: Option<&Contract>, flows: &[Flow]) -> Amount {
+    per_hour(book, flows, |sku| contracted(contract, sku.id, &sku.first_price()))
+}
+
+/// What these flows cost this tenant in an hour at most: by the highest price that any of their tiers has.
+/// Allowances, free quantities and caps are not looked at.
+pub fn highest_rate_per_hour(book: &PriceBook, contract: Option<&Contract>, flows: &[Flow]) -> Amount {
+    per_hour(book, flows, |sku| {
+        let prices = sku.prices().map(|price| contracted(contract, sku.id, price));
+        prices.max().unwrap_or_else(Amount::zero)
+    })
+}
+
+fn per_hour(book: &PriceBook, flows: &[Flow], price: impl Fn(&Sku) -> Amount) -> Amount {
     let cost = |flow: &Flow| {
         let sku = book.sku(flow.meter)?;
         let counted = |flow: &Flow| Amount::from_units(flow.quantity, flow.meter.pricing_unit_exponent());
@@ -631,7 +667,7 @@ pub fn rate_per_hour(book: &PriceBook, flows: &[Flow]) -> Amount {
         let (times, divisor) = conversion(sku.unit);
         let quantity =
             counted(flow).times(sku.factor(flow.meter)?).times(&Amount::from_units(times.into(), 0));
-        let cost = rounding::per_hour(&quantity.times(&sku.first_price()), flow.duration_ns)?;
+        let cost = rounding::per_hour(&quantity.times(&price(sku)), flow.duration_ns)?;
         let divisor = Amount::from_units(divisor.into(), 0);
         Some(if divisor == Amount::one() { cost } else { rounding::quotient(&cost, &divisor) })
     };

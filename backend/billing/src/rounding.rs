@@ -26,6 +26,11 @@ pub(crate) fn to_payable_down(amount: &Amount, currency: &str) -> Amount {
     Amount(amount.0.with_scale_round(i64::from(currency::digits(currency)), RoundingMode::Down))
 }
 
+/// A number that is not negative, cut after so many digits. For showing only.
+pub(crate) fn cut(number: &Amount, digits: i64) -> Amount {
+    Amount(number.0.with_scale_round(digits, RoundingMode::Down))
+}
+
 /// `number / divisor`, cut after [`QUANTITY_DIGITS`]; both are positive, or the number is zero.
 #[expect(
     clippy::arithmetic_side_effects,

@@ -336,6 +336,23 @@ fn the_live_rate_sums_what_each_flow_costs_in_an_hour() {
     assert_eq!(rate, "2", "two cores");
 }
 
+#[test]
+fn the_highest_rate_is_that_of_the_dearest_tier_or_of_the_contract() {
+    let tiers = json!([{ "from": "0", "to": "10", "unit_price": "2" }, { "from": "10", "unit_price": "5" }]);
+    let books = book(json!([{ "meter": "cpu_used", "tiers": tiers }]), false);
+    let in_force = books.at(Timestamp(0)).expect("in force");
+    let flows = [Flow { meter: Meter::CpuUsed, quantity: 1_000_000_000, duration_ns: 1_000_000_000 }];
+    let rates = |contract: Option<&Contract>| {
+        let first = contracted_rate_per_hour(in_force, contract, &flows);
+        [first, highest_rate_per_hour(in_force, contract, &flows)].map(|rate| rate.to_string())
+    };
+    assert_eq!(rates(None), ["7200", "18000"]);
+    let said = json!({ "from": Timestamp(0), "terms": [{ "sku": "cpu_used", "unit_price": "7" }] });
+    let contracts = Contracts::new(&[contract(1, said)]).expect("well-formed");
+    let tenant = crate::contract::tests::TENANT.parse().expect("an id");
+    assert_eq!(rates(contracts.at(&tenant, Timestamp(0))), ["25200", "25200"]);
+}
+
 /// A book of every kind of price, from small numbers, so that borders are crossed.
 fn any_book() -> impl Strategy<Value = PriceBooks> {
     let number = |most: u32| (0..most).prop_map(|tenths| format!("{}.{}", tenths / 10, tenths % 10));
@@ -400,6 +417,28 @@ proptest! {
         }
         let total = totals.0.values().next().expect("one tenant");
         prop_assert_eq!((&total.amount, total.rows), (&sum, parts.len() as u64));
+    }
+
+    /// What a budget keeps of the hours that are over.
+    #[test]
+    fn going_on_from_a_state_is_the_same_as_never_having_stopped(
+        books in any_book(), hours in any_hours(), at in 0_usize..20
+    ) {
+        let contracts = Contracts::default();
+        let interrupted = |mut rater: Rater<'_>| -> Vec<RatedRow> {
+            for hour in &hours {
+                rater.scan(hour.clone());
+            }
+            let (before, after) = hours.split_at(at.min(hours.len()));
+            let mut rows: Vec<_> = before.iter().flat_map(|hour| rater.rate_hour(hour.clone())).collect();
+            let mut again = Rater::resume(&books, &contracts, rater.state());
+            for hour in &hours {
+                again.scan(hour.clone());
+            }
+            rows.extend(after.iter().flat_map(|hour| again.rate_hour(hour.clone())));
+            rows
+        };
+        prop_assert_eq!(interrupted(Rater::new(&books, &contracts)), rated(&books, &hours));
     }
 
     #[test]
