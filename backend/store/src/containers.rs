@@ -104,6 +104,8 @@ pub struct Observed {
     pub finished_at: Option<Timestamp>,
     /// How it is, while it runs and is checked.
     pub health: Option<HealthStatus>,
+    /// Its tenant's budget has paused it, or is about to, and lets it go on.
+    pub held: bool,
 }
 
 impl Default for Observed {
@@ -124,6 +126,7 @@ impl Default for Observed {
             started_at: None,
             finished_at: None,
             health: None,
+            held: false,
         }
     }
 }
@@ -144,7 +147,7 @@ macro_rules! select {
         concat!(
             "SELECT c.id, c.tenant, t.name AS tenant_name, c.name, c.spec, c.desired, c.state, c.generation, ",
             "c.error, c.exit, c.restart_count, c.image_digest, c.command_line, c.pid, c.address, c.ports, ",
-            "c.cgroup_path, c.created_at, c.started_at, c.finished_at, c.health, c.version ",
+            "c.cgroup_path, c.created_at, c.started_at, c.finished_at, c.health, c.held, c.version ",
             "FROM containers c JOIN tenants t ON t.id = c.tenant WHERE (c.tenant = $1 OR $1 IS NULL) ",
             $rest
         )
@@ -154,8 +157,8 @@ macro_rules! select {
 statements! {
     INSERT = "INSERT INTO containers (id, tenant, name, spec, cpu_millis, memory_bytes, desired, created_at, \
         version, state, generation, error, exit, restart_count, image_digest, command_line, pid, address, \
-        ports, cgroup_path, started_at, finished_at, health) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, \
-        $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) ON CONFLICT DO NOTHING";
+        ports, cgroup_path, started_at, finished_at, health, held) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, \
+        $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT DO NOTHING";
     INSERT_LABEL = "INSERT INTO container_labels (container, name, value) VALUES ($1, $2, $3)";
     INSERT_VOLUME = "INSERT INTO container_volumes (container, volume) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     GET = select!("AND c.id = $2");
@@ -173,7 +176,8 @@ statements! {
         version = version + 1 WHERE id = $1 AND version = $2 RETURNING version";
     OBSERVE = "UPDATE containers SET state = $2, generation = $3, error = $4, exit = $5, restart_count = $6, \
         image_digest = $7, command_line = $8, pid = $9, address = $10, ports = $11, cgroup_path = $12, \
-        started_at = $13, finished_at = $14, health = $15, version = version + 1 WHERE id = $1 RETURNING version";
+        started_at = $13, finished_at = $14, health = $15, held = $16, \
+        version = version + 1 WHERE id = $1 RETURNING version";
     DELETE = "DELETE FROM containers WHERE id = $1";
 }
 
@@ -218,6 +222,7 @@ fn record(row: &Row) -> Result<ContainerRecord, StoreError> {
             health: row
                 .optional_text("health")?
                 .and_then(|word| HealthStatus::ALL.into_iter().find(|known| known.as_str() == word)),
+            held: row.integer("held")? != 0,
         },
     })
 }
@@ -239,6 +244,7 @@ fn observed_values(observed: &Observed) -> Result<Vec<Value>, StoreError> {
         observed.started_at,
         observed.finished_at,
         observed.health.map(HealthStatus::as_str),
+        i64::from(observed.held),
     ])
 }
 

@@ -221,6 +221,7 @@ impl Db {
         let modules = [
             crate::addresses::STATEMENTS,
             crate::audit::STATEMENTS,
+            crate::budgets::STATEMENTS,
             crate::containers::STATEMENTS,
             crate::contracts::STATEMENTS,
             crate::events::STATEMENTS,

@@ -12,6 +12,7 @@
 
 pub mod addresses;
 pub mod audit;
+pub mod budgets;
 pub mod containers;
 pub mod contracts;
 mod db;

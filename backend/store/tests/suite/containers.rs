@@ -129,6 +129,7 @@ pub(crate) async fn wanted_and_seen_do_not_overwrite_each_other(db: Db) {
         started_at: Some(Timestamp(1)),
         finished_at: Some(Timestamp(2)),
         health: Some(HealthStatus::Unhealthy),
+        held: true,
     };
     assert_eq!(containers::observe(&mut tx, &made.id, &observed).await.expect("there"), 2);
     let stale = ContainerRecord { desired: Desired::Stopped, ..read };

@@ -1,6 +1,7 @@
 //! The cases, by noun, and the databases they run on.
 
 pub(crate) mod access;
+pub(crate) mod budgets;
 pub(crate) mod containers;
 pub(crate) mod database;
 pub(crate) mod money;
