@@ -19,6 +19,7 @@ use wharf_store::journal::Journal;
 
 use crate::auth::{Auth, Passwords};
 use crate::billing::Billing;
+use crate::budgets::{self, Budgets};
 use crate::checkpoints::{Archives, Checkpoints, Criu, Tools};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -26,7 +27,7 @@ use crate::containers::{Containers, Deps};
 use crate::engine::{Engine, HostProfile};
 use crate::events::EventBus;
 use crate::execs::Execs;
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::images::Images;
 use crate::ledger::Ledger;
 use crate::metering::{self, HostKey, Metering};
@@ -54,6 +55,7 @@ pub(crate) struct App {
     pub(crate) users: Users,
     pub(crate) tenants: Tenants,
     pub(crate) billing: Billing,
+    pub(crate) budgets: Budgets,
     pub(crate) images: Images,
     pub(crate) volumes: Volumes,
     pub(crate) containers: Containers,
@@ -126,6 +128,7 @@ impl App {
         let from = (host_id.clone(), boot_id.as_str());
         let outbox = Outbox::new(&config.outbox, from, db.clone(), Arc::clone(&clock), events.clone())?;
         let archives = Archives::new(&config.state_dir);
+        let gate = budgets::Gate::default();
         let deps = Arc::new(Deps {
             config: Arc::clone(&config),
             clock: Arc::clone(&clock),
@@ -137,6 +140,7 @@ impl App {
             volumes: volumes.clone(),
             network: Arc::new(network),
             metering: metering.clone(),
+            budgets: gate.clone(),
             checkpoints: Tools {
                 criu: Arc::new(Criu::new(&config.checkpoints.criu)),
                 archives: archives.clone(),
@@ -145,6 +149,14 @@ impl App {
             names: crate::containers::Names::default(),
         });
         let containers = Containers::new(Arc::clone(&deps));
+        let budgets = Budgets::new(
+            (db.clone(), Arc::clone(&clock), events.clone()),
+            Arc::clone(&config),
+            (billing.clone(), metering.clone(), containers.clone()),
+            (gate, tasks.clone()),
+            host::capacity(),
+            &boot_id,
+        )?;
         let host = Host::new(host_id, Arc::clone(&config), engine, containers.clone(), &clock);
         let ledger = Ledger::new(metering.clone(), db.clone(), events.clone());
         Ok(Arc::new(Self {
@@ -159,6 +171,7 @@ impl App {
             users,
             tenants,
             billing,
+            budgets,
             images,
             volumes,
             checkpoints: Checkpoints::new(containers.clone(), archives),
@@ -190,6 +203,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     app.metering.close_lost(&app.db).await?;
     app.volumes.recover().await?;
     app.checkpoints.recover().await?;
+    app.budgets.recover().await?;
     let booted = is_new_boot(&app.config.run_dir).context("compare boots")?;
     app.containers.recover(booted).await?;
     app.containers.guard_network();
@@ -198,6 +212,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     app.events.retain(app.config.retention, &tasks);
     metering::roll_up(&app.metering, app.db.clone(), &tasks);
     app.outbox.run(&tasks);
+    app.budgets.run();
     let millis = |millis: u32| Duration::from_millis(u64::from(millis.max(100)));
     let intervals = &app.config.metering;
     app.metering.run(&tasks, millis(intervals.live_interval_ms), millis(intervals.journal_interval_ms));

@@ -43,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) metering: Metering,
     pub(crate) billing: Billing,
     pub(crate) outbox: Outbox,
+    pub(crate) budgets: Budgets,
     pub(crate) retention: Retention,
     pub(crate) log: Log,
 }
@@ -302,6 +303,15 @@ impl Default for Outbox {
     }
 }
 
+/// What budgets may do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Budgets {
+    /// Hosts that webhooks may be sent to, as they are written in addresses; any when empty. Whoever may set a
+    /// budget has the agent ask what they name, from where it stands.
+    pub(crate) webhook_hosts: Vec<String>,
+}
+
 /// How long records that only grow are kept; 0 is for ever. Usage and its readings always stay.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -367,6 +377,7 @@ impl Default for Config {
             metering: Metering::default(),
             billing: Billing::default(),
             outbox: Outbox::default(),
+            budgets: Budgets::default(),
             retention: Retention::default(),
             log: Log::default(),
         }

@@ -11,6 +11,7 @@ use wharf_shared::id::HostId;
 use wharf_shared::permission::Permission;
 use wharf_shared::time::Timestamp;
 
+use crate::billing::Capacity;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::containers::Containers;
@@ -61,8 +62,7 @@ impl Host {
             version: crate::VERSION.to_owned(),
             kernel: names.release().to_string_lossy().into_owned(),
             cgroup_layout: self.engine.layout_name().to_owned(),
-            cpus: std::thread::available_parallelism()
-                .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+            cpus: cpus(),
             memory_bytes: memory_total_bytes(&meminfo).unwrap_or(0),
             agent_started_at: self.started_at,
             disk_free_bytes: disk.blocks_available().saturating_mul(disk.fragment_size()),
@@ -211,6 +211,20 @@ fn forwarding() -> CheckView {
             format!("the firewall cannot be looked at: {}", chain(&error)),
             Some("install the package nftables, and run the agent as root"),
         ),
+    }
+}
+
+/// CPUs that this process may use, at least one.
+fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+}
+
+/// What containers without limits have together.
+pub(crate) fn capacity() -> Capacity {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    Capacity {
+        cpu_millis: u64::from(cpus()).saturating_mul(1_000),
+        memory_bytes: memory_total_bytes(&meminfo).unwrap_or(0),
     }
 }
 

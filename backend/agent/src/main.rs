@@ -6,6 +6,7 @@ mod api;
 mod app;
 mod auth;
 mod billing;
+mod budgets;
 mod checkpoints;
 mod clock;
 mod config;

@@ -8,7 +8,7 @@
 //! The events are `CloudEvents` 1.0 in `OpenMeter`'s shape, one a request. All events of a container's hour and
 //! meter add up to it; there is a second one only where a reading came later than the first was made.
 
-mod event;
+pub(crate) mod event;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,14 +90,7 @@ impl Endpoint {
             matches!(url.scheme(), "http" | "https") && url.host().is_some(),
             "outbox.url is no address of an endpoint; write http://HOST/PATH or https://HOST/PATH"
         );
-        let client = Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(u64::from(said.timeout_s.max(1))))
-            // A token goes where it was meant to go.
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("wharfd/", env!("CARGO_PKG_VERSION")))
-            .build()
+        let client = client(Duration::from_secs(u64::from(said.timeout_s.max(1))))
             .context("set up the HTTP client of the outbox")?;
         Ok(Some(Self { client, url, authorization: authorization(&said.token_file)? }))
     }
@@ -114,21 +107,44 @@ impl Endpoint {
     }
 
     async fn send(&self, event: &Queued) -> Verdict {
-        let mut request = self.client.post(self.url.clone()).body(event.body.clone());
-        request = request.header(CONTENT_TYPE, event::MEDIA_TYPE);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
+        let (url, authorization) = (self.url.clone(), self.authorization.clone());
+        post(&self.client, url, authorization, event::MEDIA_TYPE, event.body.clone()).await
+    }
+}
+
+/// A client that goes where it is told and nowhere else.
+pub(crate) fn client(timeout: Duration) -> reqwest::Result<Client> {
+    Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(timeout)
+        // A token goes where it was meant to go.
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("wharfd/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Sends an event once.
+pub(crate) async fn post(
+    client: &Client,
+    url: Url,
+    authorization: Option<HeaderValue>,
+    media_type: &'static str,
+    body: String,
+) -> Verdict {
+    let mut request = client.post(url).body(body).header(CONTENT_TYPE, media_type);
+    if let Some(authorization) = authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    match request.send().await {
+        Ok(mut answer) => {
+            let status = answer.status();
+            // Why is only for people; an answer that breaks off was still given.
+            let body = answer.chunk().await.ok().flatten().unwrap_or_default();
+            let why = String::from_utf8_lossy(body.get(..ANSWER_BYTES).unwrap_or(&body)).into_owned();
+            verdict(status.as_u16(), &why)
         }
-        match request.send().await {
-            Ok(mut answer) => {
-                let status = answer.status();
-                // Why is only for people; an answer that breaks off was still given.
-                let body = answer.chunk().await.ok().flatten().unwrap_or_default();
-                let why = String::from_utf8_lossy(body.get(..ANSWER_BYTES).unwrap_or(&body)).into_owned();
-                verdict(status.as_u16(), &why)
-            }
-            Err(error) => Verdict::Trouble(chain(&error.without_url())),
-        }
+        Err(error) => Verdict::Trouble(chain(&error.without_url())),
     }
 }
 
@@ -327,7 +343,7 @@ impl Outbox {
 }
 
 /// How long to wait after so many failures: twice as long each time.
-fn pause(failures: u32) -> Duration {
+pub(crate) fn pause(failures: u32) -> Duration {
     EVERY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(PAUSE_MAX)
 }
 

@@ -48,6 +48,8 @@ pub const POINTS: &[&str] = &[
     "agent.recover.adopted",
     "agent.sweep.ended",
     "agent.sweep.booked",
+    "agent.budget.decided",
+    "agent.budget.held",
     "forge.start.asked",
     "forge.start.halfway",
     "forge.start.forked",

@@ -10,6 +10,7 @@ mod contracts;
 mod explain;
 mod rated;
 mod simulate;
+mod spend;
 mod statements;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ use wharf_store::usage::UsageQuery;
 use wharf_store::{Db, Scope, StoreError, Tx, containers as stored_containers, prices};
 
 use self::rated::{RatedHour, RatedStream, Terms};
+pub(crate) use self::spend::{Burn, Capacity, Known, Spent};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ctx::Ctx;

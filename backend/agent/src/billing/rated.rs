@@ -11,7 +11,7 @@ use wharf_store::{Scope, Tx};
 use crate::error::Result;
 
 /// What prices follow from, as it was at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) books: PriceBooks,
     pub(crate) contracts: Contracts,

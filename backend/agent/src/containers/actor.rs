@@ -12,6 +12,7 @@
 //! killed at any instant finds in the row what it was about to do, and on the host what came of it.
 //! What was used up to the end of a run is in the journal before its cgroup is removed.
 
+mod budget;
 mod checkpoint;
 mod ending;
 mod health;
@@ -82,6 +83,14 @@ pub(super) enum Command {
         answer: Answer<CheckpointView>,
     },
     Resume(Ctx, Answer<()>),
+    /// Pause for the tenant's budget.
+    Hold {
+        ctx: Ctx,
+        why: String,
+        answer: Answer<()>,
+    },
+    /// Go on after that.
+    Release(Ctx, Answer<()>),
     Update {
         ctx: Ctx,
         update: Box<ContainerUpdate>,
@@ -323,7 +332,10 @@ impl Actor {
                 self.stop(&ctx, grace, answer).await;
             }
             Command::Restart { ctx, grace, answer } => {
-                if self.live.is_some() {
+                // Before it is stopped.
+                if let Err(refused) = self.deps.budgets.require_start(&self.row.tenant) {
+                    reply(answer, Err(refused));
+                } else if self.live.is_some() {
                     self.restart_after_stop = true;
                     self.starting.push(answer);
                     let (ignored, _) = oneshot::channel();
@@ -338,6 +350,8 @@ impl Actor {
                 reply(answer, self.checkpoint(&ctx, id, keep_running).await);
             }
             Command::Resume(ctx, answer) => reply(answer, self.resume(&ctx).await),
+            Command::Hold { ctx, why, answer } => reply(answer, self.pause_for_budget(&ctx, why).await),
+            Command::Release(ctx, answer) => reply(answer, self.release(&ctx).await),
             Command::Update { ctx, update, answer } => reply(answer, self.update(&ctx, *update).await),
             Command::Remove { ctx, force, volumes, answer } => self.remove(ctx, force, volumes, answer).await,
             Command::Exec(ask, answer) => reply(answer, self.exec(ask).await),
@@ -539,6 +553,11 @@ impl Actor {
     }
 
     async fn resume(&mut self, ctx: &Ctx) -> Result<()> {
+        self.deps.budgets.require_resume(&self.row.tenant)?;
+        self.go_on(ctx).await
+    }
+
+    async fn go_on(&mut self, ctx: &Ctx) -> Result<()> {
         let cgroup = self.running()?.cgroup.clone();
         if self.row.observed.state != ContainerState::Paused {
             return Err(ServiceError::conflict("the container is not paused"));
@@ -546,7 +565,11 @@ impl Actor {
         self.deps.metering.mark(self.id(), crate::metering::Mark::Thaw).await?;
         self.deps.engine.thaw(cgroup).await.map_err(launch::engine_failed)?;
         self.resume_health();
-        self.save(Some((ctx, "container.resume")), |row| row.observed.state = ContainerState::Running).await
+        self.save(Some((ctx, "container.resume")), |row| {
+            row.observed.state = ContainerState::Running;
+            budget::clear(&mut row.observed);
+        })
+        .await
     }
 
     async fn update(&mut self, ctx: &Ctx, update: ContainerUpdate) -> Result<()> {

@@ -84,6 +84,9 @@ impl Containers {
         if !problems.is_empty() {
             return Err(ServiceError::invalid(problems));
         }
+        if start {
+            self.deps.budgets.require_start(&tenant)?;
+        }
         filter::of(&spec).map_err(|error| launch::no_filter(&error))?;
         let host_access = self.check_host_access(ctx, &spec)?;
         label::of(&spec, self.deps.engine.apparmor())?;

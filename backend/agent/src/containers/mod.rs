@@ -50,6 +50,7 @@ use wharf_store::pagination::PageRequest;
 use wharf_store::tenants::{self, TenantRecord};
 use wharf_store::{Db, Scope, StoreError};
 
+use crate::budgets::Gate;
 use crate::checkpoints::Tools;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -77,6 +78,8 @@ pub(crate) struct Deps {
     pub(crate) volumes: Volumes,
     pub(crate) network: Arc<wharf_network::Network>,
     pub(crate) metering: Metering,
+    /// What budgets refuse.
+    pub(crate) budgets: Gate,
     pub(crate) checkpoints: Tools,
     pub(crate) actors: Mutex<HashMap<ContainerId, Handle>>,
     pub(crate) names: Names,
@@ -386,6 +389,16 @@ impl Containers {
 
     pub(crate) async fn resume(&self, ctx: &Ctx, container: &str) -> Result<ContainerView> {
         self.ask_and_view(ctx, container, |answer| Command::Resume(ctx.clone(), answer)).await
+    }
+
+    /// Pauses a container for its tenant's budget, and says why. One that is paused already stays as it is.
+    pub(crate) async fn hold(&self, ctx: &Ctx, container: &ContainerId, why: String) -> Result<()> {
+        self.ask(ctx, container.as_str(), |answer| Command::Hold { ctx: ctx.clone(), why, answer }).await
+    }
+
+    /// Lets a container go on that was paused for its tenant's budget.
+    pub(crate) async fn release(&self, ctx: &Ctx, container: &ContainerId) -> Result<()> {
+        self.ask(ctx, container.as_str(), |answer| Command::Release(ctx.clone(), answer)).await
     }
 
     pub(crate) async fn kill(&self, ctx: &Ctx, container: &str, signo: i32) -> Result<()> {

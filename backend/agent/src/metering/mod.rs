@@ -75,6 +75,15 @@ const ADDRESS: &str = "address";
 pub(crate) type Pricer =
     dyn Fn(&MetricsPoint, ReadingLimits, &[(Meter, u64)]) -> (Decimal, String) + Send + Sync;
 
+/// What a container does: what its price follows from.
+#[derive(Debug, Clone)]
+pub(crate) struct Doing {
+    pub(crate) point: MetricsPoint,
+    pub(crate) limits: ReadingLimits,
+    /// Bytes a second.
+    pub(crate) traffic: Vec<(Meter, u64)>,
+}
+
 /// Why a reading is taken besides start, end and the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mark {
@@ -502,6 +511,15 @@ impl Metering {
     pub(crate) fn latest(&self, id: &ContainerId) -> Option<MetricsPoint> {
         let target = self.target(id)?;
         self.0.point(&target.id, &target.state())
+    }
+
+    /// What a container does now; `None` before its second reading.
+    pub(crate) fn doing(&self, id: &ContainerId) -> Option<Doing> {
+        let target = self.target(id)?;
+        let state = target.state();
+        let point = self.0.point(&target.id, &state)?;
+        let traffic = rates::traffic(state.before.as_ref()?, &state.look);
+        Some(Doing { point, limits: state.series.limits(), traffic })
     }
 
     /// The last readings of all, for Prometheus.

@@ -8,7 +8,7 @@ use wharf_shared::usage::Quality;
 use wharf_store::outbox::{EventKey, Gathered};
 
 /// Of one event in JSON.
-pub(super) const MEDIA_TYPE: &str = "application/cloudevents+json";
+pub(crate) const MEDIA_TYPE: &str = "application/cloudevents+json";
 
 /// `CloudEvents` 1.0 as `OpenMeter` takes it.
 #[derive(Serialize)]
@@ -76,7 +76,7 @@ fn id(host: &HostId, key: &EventKey) -> String {
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The endpoint has the event.
     Taken,
     /// It will never have this event.

@@ -91,6 +91,7 @@ fn operations(things: &Things) -> Vec<Operation> {
     let image = "busybox:1.36";
     let correction = json!({ "refers_to": 1, "meter": "cpu_used", "delta": "1", "reason": "x" });
     let prices = json!({ "currency": "EUR", "effective_from": "2030-01-01", "prices": [] });
+    let budget = json!({ "amount": "5", "currency": "EUR", "thresholds": [{ "percent": 100 }] });
     vec![
         get("/openapi.json", SignedIn),
         get("/audit", Admin),
@@ -104,6 +105,10 @@ fn operations(things: &Things) -> Vec<Operation> {
         get("/billing/price-books", SignedIn),
         post("/billing/price-books", Admin, prices.clone()),
         post("/billing/price-books/simulate", Admin, json!({ "book": prices, "period": "2026-11" })),
+        get("/budgets", SignedIn),
+        get("/budgets/{tenant}", Tenant),
+        ask("put", "/budgets/{tenant}", Operator, Some(budget)),
+        ask("delete", "/budgets/{tenant}", Operator, None),
         get("/checkpoints", Operator),
         get("/checkpoints/{checkpoint}", Operator),
         ask("delete", "/checkpoints/{checkpoint}", Operator, None),
@@ -183,7 +188,8 @@ fn operations(things: &Things) -> Vec<Operation> {
 }
 
 /// Lists that take a tenant: another one's is not found, rather than empty.
-const FILTERED: [&str; 9] = [
+const FILTERED: [&str; 10] = [
+    "budgets",
     "containers",
     "contracts",
     "events",

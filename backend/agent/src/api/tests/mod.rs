@@ -1,6 +1,7 @@
 //! The API from outside: requests to the whole router, a database of their own, a clock set by hand.
 
 mod authorisation;
+mod budgets;
 mod doors;
 mod listening;
 mod money;

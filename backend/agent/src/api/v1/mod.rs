@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod billing;
+mod budgets;
 mod checkpoints;
 mod containers;
 mod contracts;
@@ -37,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(audit::routes())
         .merge(auth::routes())
         .merge(billing::routes())
+        .merge(budgets::routes())
         .merge(checkpoints::routes())
         .merge(containers::routes())
         .merge(contracts::routes())

@@ -274,6 +274,7 @@ impl Actor {
                 row.observed.started_at = started;
             }
             row.observed.state = ContainerState::Exited;
+            row.observed.held = false;
             row.observed.exit = Some(exit);
             row.observed.error = unstarted.map(|unstarted| unstarted.why);
             row.observed.finished_at = Some(at);

@@ -34,6 +34,9 @@ impl Actor {
             | ContainerState::Failed
             | ContainerState::Restarting => {}
         }
+        if let Err(refused) = self.deps.budgets.require_start(&self.row.tenant) {
+            return reply(answer, Err(refused));
+        }
         self.starting.push(answer);
         if self.preparing.is_none() {
             self.restarts_in_a_row = 0;
@@ -44,6 +47,10 @@ impl Actor {
     /// Writes down that it shall run, and has its image and mounts made ready.
     pub(super) async fn begin(&mut self, ctx: &Ctx) {
         self.deadline = None;
+        // A policy's or a boot's own start is asked for here only.
+        if let Err(refused) = self.deps.budgets.require_start(&self.row.tenant) {
+            return self.refuse_start(refused).await;
+        }
         let kind = (ctx.user.is_some()).then_some((ctx, "container.start"));
         let saved = self
             .save(kind, |row| {
@@ -109,6 +116,7 @@ impl Actor {
             row.observed.command_line = line;
             row.observed.cgroup_path = Some(path);
             row.observed.exit = None;
+            row.observed.held = false;
         })
         .await?;
         failpoint::reach("agent.start.numbered");
