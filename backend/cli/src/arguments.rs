@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    checkpoints, containers, context, contracts, copy, events, exec, files, focus, host, images, ledger,
-    logs, oci, outbox, prices, run, statements, stats, tenants, tokens, usage, users, volumes,
+    budgets, checkpoints, containers, context, contracts, copy, events, exec, files, focus, host, images,
+    ledger, logs, oci, outbox, prices, run, statements, stats, tenants, tokens, usage, users, volumes,
 };
 
 /// Runs containers on a host you can bill from.
@@ -124,6 +124,9 @@ pub(crate) enum Command {
     /// Contracts: what one tenant pays in place of what the price book says.
     #[command(subcommand, visible_alias = "contracts")]
     Contract(contracts::ContractCommand),
+    /// Budgets: what a tenant may spend in a month, and what happens when it has.
+    #[command(subcommand, visible_alias = "budgets")]
+    Budget(budgets::BudgetCommand),
     /// Statements: what tenants owe for a month.
     #[command(subcommand, visible_alias = "statements")]
     Statement(statements::StatementCommand),

@@ -1,5 +1,6 @@
 //! What each command does, one file a noun.
 
+pub(crate) mod budgets;
 pub(crate) mod checkpoints;
 pub(crate) mod containers;
 pub(crate) mod context;
@@ -122,6 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
         Command::Outbox(command) => outbox::outbox(shell, command).await,
         Command::Price(command) => prices::price(shell, command).await,
         Command::Contract(command) => contracts::contract(shell, command).await,
+        Command::Budget(command) => budgets::budget(shell, command).await,
         Command::Statement(command) => statements::statement(shell, command).await,
         Command::Explain(given) => statements::explain(shell, given).await,
         Command::Events(given) => events::events(shell, given).await,
