@@ -18,6 +18,7 @@ pub mod image;
 pub mod kernel;
 pub mod ledger;
 pub mod live;
+pub mod metering;
 pub mod name;
 pub mod network;
 pub mod outbox;

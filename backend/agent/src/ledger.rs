@@ -16,6 +16,7 @@ use wharf_billing::ledger::verify::Entry;
 use wharf_billing::window::{self, booked_hour};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
+use wharf_shared::metering::MeteringView;
 use wharf_shared::permission::Permission;
 use wharf_shared::reading::ReadingRecord;
 use wharf_shared::usage::Meter;
@@ -32,6 +33,8 @@ use crate::metering::Metering;
 const BATCH: u32 = 500;
 /// Most that a corrected hour may hold, in the meter's smallest unit: a million times what a host can use.
 const HOUR_MAX: u128 = 10_u128.pow(30);
+/// Faults that are shown one by one.
+const FAULTS: u32 = 50;
 /// Characters of a reason.
 const REASON_MAX: usize = 500;
 
@@ -52,6 +55,14 @@ impl Ledger {
     pub(crate) async fn view(&self, ctx: &Ctx) -> Result<LedgerView> {
         ctx.require(Permission::HostRead)?;
         self.metering.ledger().await
+    }
+
+    /// How metering stands: what is on its way into the hours, and what the journal says is missing.
+    pub(crate) async fn metering(&self, ctx: &Ctx) -> Result<MeteringView> {
+        ctx.require(Permission::HostRead)?;
+        // Looked at before the journal: what comes into it meanwhile looks like a lag and never hides one.
+        let rolled_up = usage::rolled_up(&mut self.db.one().await?, self.metering.host()).await?;
+        self.metering.view(rolled_up, FAULTS).await
     }
 
     /// All of it as lines, until where it is now.

@@ -16,7 +16,7 @@
 //!
 //! Some room on the disk is kept free for the last readings of what runs: see [`Journal::has_room`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -60,6 +60,15 @@ impl Appended {
     }
 }
 
+/// What a journal says is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults {
+    /// Gaps, resets and settings of the clock: how many there are of each kind that there is.
+    pub counts: BTreeMap<ReadingKind, u64>,
+    /// The last of them with their numbers, the newest first.
+    pub last: Vec<(i64, ReadingRecord)>,
+}
+
 /// A host's journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -97,6 +106,9 @@ statements! {
         ORDER BY seq DESC LIMIT 1");
     LAST_OF_CONTAINER = select!("WHERE container = $1 AND incarnation = $2 ORDER BY seq DESC LIMIT 1");
     LAST_CHECKPOINT = select!("WHERE kind = 'checkpoint' ORDER BY seq DESC LIMIT 1");
+    COUNT_FAULTS = "SELECT kind, COUNT(*) AS readings FROM readings \
+        WHERE kind IN ('gap', 'reset', 'clock_step') GROUP BY kind";
+    LAST_FAULTS = select!("WHERE kind IN ('gap', 'reset', 'clock_step') ORDER BY seq DESC LIMIT $1");
     OPENED = select!("WHERE kind = 'open' AND seq > $1 ORDER BY seq LIMIT $2");
     OF_HOUR = select!("WHERE tenant = $1 AND container = $2 AND t0_utc_us < $4 AND t1_utc_us >= $3 \
         ORDER BY seq LIMIT $5");
@@ -372,6 +384,21 @@ impl Journal {
     /// The last checkpoint.
     pub async fn last_checkpoint(&self) -> Result<Option<(i64, ReadingRecord)>, StoreError> {
         self.file.one().await?.row(LAST_CHECKPOINT, args![]).await?.as_ref().map(record).transpose()
+    }
+
+    /// How many records of each kind say that something is missing, went down or was set, and the last of them,
+    /// the newest first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn faults(&self, limit: u32) -> Result<Faults, StoreError> {
+        let mut tx = self.file.read().await?;
+        let count = |row: &Row| Ok((row.word("kind", ReadingKind::from_name)?, row.number("readings")?));
+        let counts =
+            tx.rows(COUNT_FAULTS, args![]).await?.iter().map(count).collect::<Result<_, StoreError>>()?;
+        let last = tx.rows(LAST_FAULTS, args![limit]).await?.iter().map(record).collect::<Result<_, _>>()?;
+        Ok(Faults { counts, last })
     }
 
     /// The reading of this number.

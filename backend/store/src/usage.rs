@@ -109,6 +109,7 @@ macro_rules! select {
 
 statements! {
     WATERMARK = "SELECT seq FROM usage_watermarks WHERE host = $1";
+    ROLLED_UP = "SELECT seq, reported_at FROM usage_watermarks WHERE host = $1";
     BEGIN_WATERMARK = "INSERT INTO usage_watermarks (host, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING";
     MOVE_WATERMARK = "UPDATE usage_watermarks SET seq = $3 WHERE host = $1 AND seq = $2";
     GET = select!("WHERE hour = $1 AND tenant = $2 AND container = $3 AND meter = $4");
@@ -148,6 +149,17 @@ fn record(row: &Row) -> Result<UsageHour, StoreError> {
 /// Up to which reading this host's journal is in the sums; 0 before the first.
 pub async fn watermark(tx: &mut Tx, host: &HostId) -> Result<i64, StoreError> {
     Ok(tx.row(WATERMARK, args![host]).await?.map(|row| row.integer("seq")).transpose()?.unwrap_or(0))
+}
+
+/// The watermark, and the moment before which everything in the journal is in the sums; 0 and `None` before the
+/// first roll-up.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn rolled_up(tx: &mut Tx, host: &HostId) -> Result<(i64, Option<Timestamp>), StoreError> {
+    let Some(row) = tx.row(ROLLED_UP, args![host]).await? else { return Ok((0, None)) };
+    Ok((row.integer("seq")?, Some(row.time("reported_at")?).filter(|at| at.0 > 0)))
 }
 
 /// Adds what readings `(from, to]` of a host's journal counted. `false`, and nothing changed, if

@@ -88,6 +88,25 @@ async fn appends_once_in_order_and_survives_reopening() {
     assert_eq!(journal.head().await.expect("reads"), (4, whole.head));
 }
 
+#[tokio::test]
+async fn what_is_missing_is_counted_and_the_last_of_it_comes_first() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(&directory.path().join("journal.db"), &host(1)).await.expect("a new journal");
+    let none = journal.faults(9).await.expect("reads");
+    assert!(none.counts.is_empty() && none.last.is_empty(), "{none:?}");
+    let batch = [
+        reading(1, 1, ReadingKind::Open, 5),
+        reading(1, 1, ReadingKind::Reset, 6),
+        reading(1, 1, ReadingKind::Reset, 7),
+        reading(1, 1, ReadingKind::Periodic, 8),
+        reading(1, 1, ReadingKind::Gap, 9),
+    ];
+    journal.append_batch(&batch).await.expect("appended");
+    let found = journal.faults(2).await.expect("reads");
+    assert_eq!(found.counts, BTreeMap::from([(ReadingKind::Reset, 2), (ReadingKind::Gap, 1)]));
+    assert_eq!(found.last, [(5, batch[4].clone()), (3, batch[2].clone())]);
+}
+
 /// A file system of its own, taken away again whatever happens.
 struct SmallDisk(tempfile::TempDir);
 

@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use wharf_billing::ledger::checkpoint::{Moment, PublicKey};
@@ -16,9 +17,10 @@ use wharf_billing::ledger::correction::Correction;
 use wharf_billing::ledger::verify::Entry;
 use wharf_shared::id::ContainerId;
 use wharf_shared::ledger::{LedgerCheckpointView, LedgerView};
+use wharf_shared::metering::{FaultView, MeteringView};
 use wharf_shared::reading::{ReadingKind, ReadingRecord, SeriesKey};
 use wharf_shared::time::Timestamp;
-use wharf_store::journal::Appended;
+use wharf_store::journal::{Appended, Faults};
 use wharf_store::{Db, Scope, StoreError, containers};
 
 use super::Metering;
@@ -276,6 +278,30 @@ impl Metering {
         })
     }
 
+    /// How metering stands, given how far the journal is in the hours; with so many faults, the newest first.
+    pub(crate) async fn view(
+        &self,
+        (rolled_up_seq, rolled_up_at): (i64, Option<Timestamp>),
+        faults: u32,
+    ) -> Result<MeteringView> {
+        let journal = &self.0.journal;
+        let Faults { counts, last } = journal.faults(faults).await?;
+        let count = |kind| counts.get(&kind).copied().unwrap_or(0);
+        let containers = self.targets().len();
+        Ok(MeteringView {
+            host: journal.host().clone(),
+            containers: u32::try_from(containers).unwrap_or(u32::MAX),
+            is_storing: !self.0.failing.load(Ordering::Relaxed),
+            head_seq: unsigned(journal.last_seq().await?),
+            rolled_up_seq: unsigned(rolled_up_seq),
+            rolled_up_at,
+            gaps: count(ReadingKind::Gap),
+            resets: count(ReadingKind::Reset),
+            clock_steps: count(ReadingKind::ClockStep),
+            last_faults: last.into_iter().map(fault).collect(),
+        })
+    }
+
     /// The key that the ledger is signed with.
     pub(crate) fn public_key(&self) -> PublicKey {
         self.0.key.public()
@@ -314,6 +340,17 @@ impl Metering {
             Some(Appended::New(seq)) => Ok(unsigned(*seq)),
             _ => Err(ServiceError::conflict("another correction was made at the same instant; try again")),
         }
+    }
+}
+
+fn fault((seq, reading): (i64, ReadingRecord)) -> FaultView {
+    FaultView {
+        seq: unsigned(seq),
+        kind: reading.kind.as_str().to_owned(),
+        tenant: reading.series.tenant,
+        container: reading.series.container,
+        from: reading.t0_utc,
+        to: reading.t1_utc,
     }
 }
 

@@ -157,6 +157,7 @@ fn operations(things: &Things) -> Vec<Operation> {
         get("/ledger", Operator),
         post("/ledger/corrections", Operator, correction),
         get("/ledger/export", Operator),
+        get("/metering", Operator),
         get("/live", Socket),
         get("/outbox", Operator),
         ask("post", "/outbox/retry", Admin, None),

@@ -1,4 +1,4 @@
-//! `/api/v1/ledger`: where it stands, all of it, corrections.
+//! `/api/v1/ledger`: where it stands, all of it, corrections; `/api/v1/metering`: what is on its way into it.
 
 use std::sync::Arc;
 
@@ -10,19 +10,30 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
+use wharf_shared::metering::MeteringView;
 
 use crate::api::extract::{Caller, Json};
 use crate::app::App;
 use crate::error::Result;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(show)).routes(routes!(export)).routes(routes!(correct))
+    OpenApiRouter::new()
+        .routes(routes!(show))
+        .routes(routes!(export))
+        .routes(routes!(correct))
+        .routes(routes!(show_metering))
 }
 
 /// Where the host's ledger stands: its head, the last checkpoint, the key that signs.
 #[utoipa::path(get, path = "/ledger", tag = "ledger", responses((status = 200, body = LedgerView)))]
 async fn show(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Result<Json<LedgerView>> {
     app.ledger.view(&ctx).await.map(Json)
+}
+
+/// How metering stands: what the hours lack yet, and gaps, resets and settings of the clock in the journal.
+#[utoipa::path(get, path = "/metering", tag = "ledger", responses((status = 200, body = MeteringView)))]
+async fn show_metering(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Result<Json<MeteringView>> {
+    app.ledger.metering(&ctx).await.map(Json)
 }
 
 /// All records with their hashes as JSON lines, for `wharf ledger verify`. One that breaks off lacks the last
