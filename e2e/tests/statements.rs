@@ -1,76 +1,20 @@
 //! A month is closed for three tenants, explained down to the kernel, and taken back.
-//!
-//! Containers run now, and a month that is over is needed. So their readings are put into the journal once
-//! more as those of another boot, two months ago, and everything from there on is the agent's own work.
 #![expect(clippy::tests_outside_test_module, reason = "a test crate is one test module")]
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-use wharf_e2e::{World, run};
+use serde_json::json;
+use wharf_e2e::{World, move_back, past_month, run};
 use wharf_shared::container::ContainerView;
 use wharf_shared::page::Page;
-use wharf_shared::reading::ReadingRecord;
 use wharf_shared::statement::{Explanation, StatementStatus, StatementView};
 use wharf_shared::tenant::TenantView;
-use wharf_shared::time::Timestamp;
-use wharf_store::journal::Journal;
-use wharf_store::{Db, contracts, prices};
 
 /// Burns CPU in the shell itself and prints what the kernel counted for it.
 const BURN: &str = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; times";
 /// Start and end of the process, which `times` cannot see.
 const TOLERANCE_NS: u128 = 40_000_000;
-
-/// The tenth of the month before last, and that month's name.
-fn past(now: Timestamp) -> Result<(Timestamp, String)> {
-    let (year, month, _) = now.date();
-    let (year, month) = if month > 2 { (year, month - 2) } else { (year - 1, month + 10) };
-    let begin = Timestamp::from_date(year, month, 10).context("a date")?;
-    Ok((begin, format!("{year:04}-{month:02}")))
-}
-
-/// A reading as it would have been so much earlier, after another boot.
-fn earlier(reading: ReadingRecord, by_us: i64) -> ReadingRecord {
-    let mut moved = reading;
-    moved.series.boot_id = format!("{}-before", moved.series.boot_id);
-    moved.t0_utc.0 -= by_us;
-    moved.t1_utc.0 -= by_us;
-    moved
-}
-
-/// Puts books, contracts and the readings into the stopped agent's state as of the tenth of that month.
-fn move_back(world: &World, begin: Timestamp, contract: &Value) -> Result<()> {
-    let of_tenants: Vec<_> =
-        world.readings()?.into_iter().filter(|reading| reading.series.tenant.is_some()).collect();
-    let first = of_tenants.iter().map(|reading| reading.t0_utc).min().context("a reading")?;
-    let by_us = first.hour_start().0 - begin.0;
-    let moved: Vec<_> = of_tenants.into_iter().map(|reading| earlier(reading, by_us)).collect();
-    let month = Timestamp(begin.0 - 9 * wharf_shared::time::DAY_US);
-    let book = json!({ "currency": "EUR", "effective_from": month, "price_unattributed": true, "prices": [
-        { "meter": "cpu_used", "policy": "max", "unit": "Core-Hours", "unit_price": "3600" },
-        { "meter": "memory_reserved", "unit": "GiB-Hours", "allowance": "0.0000001", "unit_price": "100" },
-    ] });
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
-        let nobody = "hst_00000000-0000-7000-8000-000000000000".parse().context("a host id")?;
-        let journal = Journal::open(&world.state_dir().join("journal.db"), &nobody).await?;
-        journal.append_batch(&moved).await.context("append the readings")?;
-        journal.close().await;
-        let db = Db::connect(&format!("sqlite:{}", world.state_dir().join("wharf.db").display())).await?;
-        let mut tx = db.begin().await?;
-        let id = "prb_00000000-0000-7000-8000-000000000001".parse().context("an id")?;
-        prices::insert(&mut tx, &id, &serde_json::from_value(book)?, month, "test").await?;
-        let mut spec = contract.clone();
-        spec["from"] = json!(month);
-        let id = "ctr_00000000-0000-7000-8000-000000000001".parse().context("an id")?;
-        contracts::insert(&mut tx, &id, &serde_json::from_value(spec)?, month, "test").await?;
-        tx.commit().await?;
-        db.close().await;
-        Ok(())
-    })
-}
 
 /// The line of this SKU and tier.
 fn line(view: &StatementView, sku: &str, tier: &str) -> Result<u32> {
@@ -98,11 +42,11 @@ fn a_month_of_three_tenants_is_issued_explained_to_the_kernel_and_taken_back() -
         }
         world.until("all is in the journal", || Ok(world.every_reading_is_there().is_ok()))?;
         let blue = tenants.iter().find(|tenant| tenant.name == "blue").context("blue")?;
-        let (begin, month) = past(blue.created_at)?;
+        let (begin, month) = past_month(blue.created_at)?;
         world.stop_agent()?;
         let contract = json!({ "tenant": blue.id, "discount_percent": "50", "taxes": { "standard": "20" },
             "credits": [{ "name": "welcome", "amount": "0.01" }] });
-        move_back(world, begin, &contract)?;
+        move_back(&world.state_dir(), begin, &contract)?;
         world.start_agent()?;
 
         let drafts: Page<StatementView> = world.api().get(&format!("/statements?period={month}"))?;
