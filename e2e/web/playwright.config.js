@@ -31,7 +31,8 @@ export default defineConfig({
   projects: [
     { name: 'journey', testMatch: 'journey.spec.js' },
     { name: 'pages', testMatch: 'pages.spec.js', dependencies: ['journey'] },
+    { name: 'money', testMatch: 'money.spec.js', dependencies: ['pages'] },
     // Last: it kills the agent.
-    { name: 'faults', testMatch: 'faults.spec.js', dependencies: ['pages'] },
+    { name: 'faults', testMatch: 'faults.spec.js', dependencies: ['money'] },
   ],
 });

@@ -86,6 +86,9 @@ fn Shell() -> impl IntoView {
                         <Route path=path!("/tenants") view=Later(lazy::tenant_list)/>
                         <Route path=path!("/tenants/:tenant") view=Later(lazy::tenant_page)/>
                         <Route path=path!("/usage") view=Later(lazy::usage_page)/>
+                        <Route path=path!("/statements") view=Later(lazy::statement_list)/>
+                        <Route path=path!("/statements/:statement/:month?") view=Later(lazy::statement_page)/>
+                        <Route path=path!("/metering") view=Later(lazy::metering_health)/>
                         <Route path=path!("/price-books") view=Later(lazy::price_books)/>
                         <Route path=path!("/events") view=Later(lazy::event_list)/>
                         <Route path=path!("/audit") view=Later(lazy::audit_trail)/>
@@ -138,7 +141,9 @@ fn Rail() -> impl IntoView {
                 <ul aria-labelledby="nav-money">
                     {link("/tenants", "Tenants")}
                     {link("/usage", "Usage")}
+                    {link("/statements", "Statements")}
                     {if_may(Permission::PriceManage, "/price-books", "Price books")}
+                    {if_may(Permission::HostRead, "/metering", "Metering health")}
                 </ul>
                 <h2 id="nav-platform">"Platform"</h2>
                 <ul aria-labelledby="nav-platform">

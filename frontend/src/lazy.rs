@@ -8,7 +8,9 @@ use leptos::prelude::*;
 use leptos::wasm_split::wasm_split;
 use leptos_router::ChooseView;
 
-use crate::pages::{access, containers, events, host, images, prices, tenants, usage, volumes};
+use crate::pages::{
+    access, containers, events, host, images, metering, prices, statements, tenants, usage, volumes,
+};
 
 /// A route's view that is fetched first.
 #[derive(Clone, Copy)]
@@ -79,6 +81,21 @@ pub(crate) fn usage_page() -> AnyView {
 #[wasm_split(money, wasm_split_path = ::leptos::wasm_split)]
 pub(crate) fn price_books() -> AnyView {
     prices::PriceBooks().into_any()
+}
+
+#[wasm_split(money, wasm_split_path = ::leptos::wasm_split)]
+pub(crate) fn statement_list() -> AnyView {
+    statements::Statements().into_any()
+}
+
+#[wasm_split(money, wasm_split_path = ::leptos::wasm_split)]
+pub(crate) fn statement_page() -> AnyView {
+    statements::StatementPage().into_any()
+}
+
+#[wasm_split(money, wasm_split_path = ::leptos::wasm_split)]
+pub(crate) fn metering_health() -> AnyView {
+    metering::MeteringHealth().into_any()
 }
 
 #[wasm_split(platform, wasm_split_path = ::leptos::wasm_split)]

@@ -15,6 +15,9 @@ pub(crate) fn Modal(
     /// Called when it is to go.
     #[prop(into)]
     close: Callback<()>,
+    /// `wide` for tables and texts; `drawer` at the side, as high as the window.
+    #[prop(optional)]
+    shape: &'static str,
     /// What it holds.
     children: Children,
 ) -> impl IntoView {
@@ -28,7 +31,7 @@ pub(crate) fn Modal(
     });
     let label = title.clone();
     view! {
-        <dialog node_ref=dialog aria-label=label on:close=move |_| close.run(())>
+        <dialog node_ref=dialog class=shape aria-label=label on:close=move |_| close.run(())>
             <h2>{title}</h2>
             {children()}
         </dialog>

@@ -21,7 +21,7 @@ pub(crate) use field::{Check, Choice, Choose, Field, Lines};
 pub(crate) use log::LogView;
 pub(crate) use notices::NoticeList;
 pub(crate) use page::{Empty, PageHead};
-pub(crate) use remote::{FailureBox, FormFailure, show};
+pub(crate) use remote::{FailureBox, FormFailure, Skeleton, show};
 pub(crate) use spark::{Spark, spark_colour};
 pub(crate) use state::StateChip;
 pub(crate) use terminal::Terminal;

@@ -8,6 +8,7 @@ use wharf_shared::permission::Permission;
 use wharf_shared::problem::FieldProblem;
 use wharf_shared::tenant::{Quota, TenantSpec, TenantUpdate, TenantView};
 
+use super::contracts::Contracts;
 use crate::api::{Api, Failure};
 use crate::browser;
 use crate::components::{Empty, Field, FormFailure, Modal, PageHead, Working, show};
@@ -258,8 +259,12 @@ pub(crate) fn TenantPage() -> impl IntoView {
 
 fn tenant_content(here: Signal<TenantView>, remote: Remote<TenantView>, may_manage: bool) -> AnyView {
     let fact = move |read: fn(&TenantView) -> String| move || here.with(read);
+    let tenant_id = Memo::new(move |_| here.with(|tenant| tenant.id.to_string()));
     let containers =
         move || format!("/containers{}", route::query(&[("search", &format!("tenant:{}", here.get().name))]));
+    let statements = move || {
+        format!("/statements{}", route::query(&[("period", "issued"), ("tenant", here.get().id.as_str())]))
+    };
     let usage = move || format!("/usage{}", route::query(&[("tenant", here.get().id.as_str())]));
     view! {
         <div class="columns">
@@ -276,9 +281,11 @@ fn tenant_content(here: Signal<TenantView>, remote: Remote<TenantView>, may_mana
                     <dd>{fact(|tenant| format!("from {}, 65536 of them", tenant.id_base))}</dd>
                     <dt>"Since"</dt><dd>{fact(|tenant| browser::zone().date_time(tenant.created_at))}</dd>
                 </dl>
-                <p><a class="button" href=containers>"Its containers"</a>" "<a class="button" href=usage>"Its usage"</a></p>
+                <p><a class="button" href=containers>"Its containers"</a>" "<a class="button" href=usage>"Its usage"</a>" "
+                    <a class="button" href=statements>"Its statements"</a></p>
             </section>
             {may_manage.then(|| view! { <section class="card"><EditQuota here remote/></section> })}
+            <Contracts tenant=tenant_id/>
         </div>
     }
     .into_any()

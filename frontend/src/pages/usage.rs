@@ -1,4 +1,4 @@
-//! Usage of a period: lines, totals, and the export of exactly that.
+//! Usage of a period: lines, totals, a table by time, and the export of exactly that.
 
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
@@ -11,10 +11,9 @@ use crate::api::Api;
 use crate::browser;
 use crate::components::{Choice, Choose, Empty, PageHead, show};
 use crate::state::{Auth, Remote};
-use crate::view::moment;
-use crate::view::money;
-use crate::view::route;
+use crate::view::pivot::{self, Across, By, Show as Cells};
 use crate::view::usage::{self, Line};
+use crate::view::{moment, money, route};
 
 /// Periods to choose from; their ends are full hours of UTC, as bills have them.
 const PERIODS: [(&str, &str); 5] = [
@@ -97,6 +96,7 @@ pub(crate) fn Usage() -> impl IntoView {
         });
         format!("{shown} from {from} to {to}, by UTC hours")
     });
+    let shape = Shape::new();
     let custom_problem = Signal::derive(move || span.get().err());
     view! {
         <PageHead title="Usage" sentence>
@@ -110,14 +110,71 @@ pub(crate) fn Usage() -> impl IntoView {
                 <label class="inline">"to "<input type="text" bind:value=to/></label>
             </Show>
             {with_tenants.then(|| view! { <Choose label="Tenant" value=tenant choices=tenant_choices/> })}
+            {shape.fields()}
             <button type="button" on:click=move |_| rows.reload()>"Refresh"</button>
         </div>
-        {show(rows, usage_content)}
+        {show(rows, move |here| usage_content(here, shape))}
     }
     .into_any()
 }
 
-fn usage_content(rows: Signal<Vec<UsageRow>>) -> AnyView {
+/// How the table is laid out.
+#[derive(Clone, Copy)]
+struct Shape {
+    rows: RwSignal<String>,
+    columns: RwSignal<String>,
+    cells: RwSignal<String>,
+}
+
+impl Shape {
+    fn new() -> Self {
+        let begin = |key: &str| RwSignal::new(key.to_owned());
+        Self { rows: begin("line"), columns: begin("day"), cells: begin("amount") }
+    }
+
+    /// One line for each container and meter, without columns of time.
+    fn is_lines(self) -> bool {
+        self.rows.with(|rows| rows == "line")
+    }
+
+    fn axes(self) -> (By, Across, Cells) {
+        let by = self.rows.with(|rows| match rows.as_str() {
+            "tenant" => By::Tenant,
+            "meter" => By::Meter,
+            _ => By::Container,
+        });
+        let across = if self.columns.with(|columns| columns == "hour") { Across::Hour } else { Across::Day };
+        let cells =
+            if self.cells.with(|cells| cells == "quantity") { Cells::Quantity } else { Cells::Amount };
+        (by, across, cells)
+    }
+
+    fn fields(self) -> AnyView {
+        let choices = |all: &[(&str, &str)]| -> Signal<Vec<Choice>> {
+            Signal::stored(all.iter().map(|(key, name)| ((*key).to_owned(), (*name).to_owned())).collect())
+        };
+        let rows = choices(&[
+            ("line", "Container and meter, in all"),
+            ("tenant", "Tenant, over time"),
+            ("container", "Container, over time"),
+            ("meter", "Meter, over time"),
+        ]);
+        let (columns, cells) = (
+            choices(&[("day", "Days"), ("hour", "Hours")]),
+            choices(&[("amount", "Amounts"), ("quantity", "Quantities")]),
+        );
+        view! {
+            <Choose label="By" value=self.rows choices=rows/>
+            <Show when=move || !self.is_lines()>
+                <Choose label="Columns" value=self.columns choices=columns/>
+                <Choose label="Show" value=self.cells choices=cells/>
+            </Show>
+        }
+        .into_any()
+    }
+}
+
+fn usage_content(rows: Signal<Vec<UsageRow>>, shape: Shape) -> AnyView {
     let totals = move || {
         rows.with(|rows| usage::totals(rows))
             .into_iter()
@@ -144,6 +201,7 @@ fn usage_content(rows: Signal<Vec<UsageRow>>) -> AnyView {
             fallback=|| view! { <Empty text="Nothing was measured in this period."/> }>
             <dl class="figures" data-testid="usage-totals">{totals}</dl>
             {partial}
+            <Show when=move || shape.is_lines() fallback=move || pivot_table(rows, shape)>
             <div class="table-frame" tabindex="0" role="region" aria-label="Usage">
             <table data-testid="usage">
                 <thead><tr>
@@ -154,7 +212,61 @@ fn usage_content(rows: Signal<Vec<UsageRow>>) -> AnyView {
                 <tbody>{move || lines.with(|lines| lines.iter().map(line_row).collect_view())}</tbody>
             </table>
             </div>
+            </Show>
         </Show>
+    }
+    .into_any()
+}
+
+/// Usage over time.
+fn pivot_table(rows: Signal<Vec<UsageRow>>, shape: Shape) -> AnyView {
+    (move || {
+        let (by, across, cells) = shape.axes();
+        let table = match rows.with(|rows| pivot::pivot(rows, by, across, cells)) {
+            Ok(table) => table,
+            Err(detail) => return view! { <div class="box tone-info" role="status">{detail}</div> }.into_any(),
+        };
+        let first = match by {
+            By::Tenant => "Tenant",
+            By::Container => "Container",
+            By::Meter => "Meter",
+        };
+        let has_gaps = table.totals.iter().any(|line| line.total.is_partial);
+        let heads = table.columns.iter().map(|name| view! { <th scope="col" class="number">{name.clone()}</th> });
+        view! {
+            <div class="table-frame" tabindex="0" role="region" aria-label="Usage over time">
+            <table class="compact pivot" data-testid="pivot">
+                <thead><tr>
+                    <th scope="col">{first}", UTC"</th>{heads.collect_view()}<th scope="col" class="number">"Total"</th>
+                </tr></thead>
+                <tbody>{table.lines.iter().map(pivot_row).collect_view()}</tbody>
+                <tfoot>{table.totals.iter().map(pivot_row).collect_view()}</tfoot>
+            </table>
+            </div>
+            {has_gaps.then(|| view! { <p class="muted">"▲ readings are missing, and what is missing is not billed"</p> })}
+        }
+        .into_any()
+    })
+    .into_any()
+}
+
+fn pivot_row(line: &pivot::Line) -> AnyView {
+    let cell = |cell: &pivot::Cell| {
+        let gap = cell.is_partial.then(|| {
+            view! { <span class="tone-warn gap" title="readings are missing">"▲"<span class="hidden">" partial"</span></span>" " }
+        });
+        view! { {gap}{cell.text.clone()} }
+    };
+    let cells = line.cells.iter().map(|found| {
+        view! { <td class="number">{found.as_ref().map_or_else(|| "".into_any(), |found| cell(found).into_any())}</td> }
+    });
+    let more = (!line.more.is_empty()).then(|| view! { " "<span class="muted">{line.more.clone()}</span> });
+    view! {
+        <tr>
+            <th scope="row">{line.name.clone()}{more}</th>
+            {cells.collect_view()}
+            <td class="number"><strong>{cell(&line.total)}</strong></td>
+        </tr>
     }
     .into_any()
 }

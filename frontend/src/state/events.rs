@@ -22,7 +22,18 @@ pub(crate) struct Events {
 }
 
 /// Nouns that pages follow.
-const NOUNS: [&str; 7] = ["container", "image", "pull", "volume", "tenant", "user", "token"];
+const NOUNS: [&str; 10] = [
+    "container",
+    "image",
+    "pull",
+    "volume",
+    "tenant",
+    "user",
+    "token",
+    "statement",
+    "price_book",
+    "contract",
+];
 
 impl Events {
     /// Listens until it is disposed of.

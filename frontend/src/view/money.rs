@@ -150,10 +150,9 @@ impl Sum {
         format!("{}\u{202f}{least}", if self.negative { '>' } else { '<' })
     }
 
-    /// As the wire has it, for sorting and for tests.
-    #[cfg(test)]
-    fn exact(&self) -> String {
-        self.show(self.scale).replace('\u{202f}', "").replace('\u{2212}', "-")
+    /// All of its places, thousands grouped.
+    pub(crate) fn exact(&self) -> String {
+        self.show(self.scale)
     }
 }
 
@@ -181,6 +180,20 @@ pub(crate) fn price(sum: &Sum, currency: &str) -> String {
         shown.pop();
     }
     format!("{shown}\u{202f}{currency}")
+}
+
+/// An amount with every place that it has, and two at least: `4.11873 EUR`, `0.40 EUR`.
+pub(crate) fn exact(amount: &Decimal, currency: &str) -> String {
+    if currency == NO_CURRENCY {
+        return UNPRICED.to_owned();
+    }
+    let sum = Sum::of([amount]);
+    format!("{}\u{202f}{currency}", sum.show(sum.scale.max(TOTAL_PLACES)))
+}
+
+/// A number with every place that it has, thousands grouped.
+pub(crate) fn number(number: &Decimal) -> String {
+    Sum::of([number]).exact()
 }
 
 /// What an hour costs: `0.021 EUR/h`.
@@ -262,12 +275,13 @@ mod tests {
 
     #[test]
     fn sums_are_exact_where_a_float_is_not() {
-        assert_eq!(sum(&["0.1", "0.2"]).exact(), "0.3");
+        let exact = |texts: &[&str]| sum(texts).exact().replace('\u{202f}', "").replace('\u{2212}', "-");
+        assert_eq!(exact(&["0.1", "0.2"]), "0.3");
         assert_eq!(
-            sum(&["99999999999999999999999999999999999999", "0.000000000000000001"]).exact(),
+            exact(&["99999999999999999999999999999999999999", "0.000000000000000001"]),
             "99999999999999999999999999999999999999.000000000000000001"
         );
-        assert_eq!(sum(&["1", "-3.5", "0.25"]).exact(), "-2.25");
+        assert_eq!(exact(&["1", "-3.5", "0.25"]), "-2.25");
         assert_eq!(sum(&["-1", "1"]).show(2), "0.00");
     }
 
@@ -279,6 +293,16 @@ mod tests {
         assert_eq!(sum(&["1234567.899"]).show(2), "1\u{202f}234\u{202f}567.90");
         assert_eq!(sum(&["9.999"]).show(2), "10.00");
         assert_eq!(sum(&[]).show(2), "0.00");
+    }
+
+    #[test]
+    fn an_amount_on_paper_has_two_places_at_least_and_loses_none() {
+        let shown = |text: &str| exact(&text.parse().expect("a decimal"), "EUR");
+        assert_eq!(
+            [shown("0.4"), shown("0"), shown("4.11873")],
+            ["0.40\u{202f}EUR", "0.00\u{202f}EUR", "4.11873\u{202f}EUR"]
+        );
+        assert_eq!(number(&"1234.5".parse().expect("a decimal")), "1\u{202f}234.5");
     }
 
     #[test]

@@ -42,13 +42,27 @@ pub(crate) fn tenant(id: &TenantId) -> String {
     format!("/tenants/{id}")
 }
 
+/// A statement's page. Before it has a number it is named by tenant and month, with a dot between them; a path
+/// whose last part has a dot is a file's.
+pub(crate) fn statement(id: &str) -> String {
+    match id.split_once('.') {
+        Some((tenant, month)) => format!("/statements/{}/{}", encode(tenant), encode(month)),
+        None => format!("/statements/{}", encode(id)),
+    }
+}
+
+/// The statement that such a page is of.
+pub(crate) fn statement_id(first: &str, month: &str) -> String {
+    if month.is_empty() { first.to_owned() } else { format!("{first}.{month}") }
+}
+
 /// Where the key after `g` leads.
 pub(crate) fn shortcut(key: &str) -> Option<&'static str> {
     GO_TO.iter().find(|(shortcut, ..)| *shortcut == key).map(|(_, path, _)| *path)
 }
 
 /// Keys after `g`, where they lead, and its name.
-pub(crate) const GO_TO: [(&str, &str, &str); 10] = [
+pub(crate) const GO_TO: [(&str, &str, &str); 12] = [
     ("o", "/", "Overview"),
     ("c", "/containers", "Containers"),
     ("i", "/images", "Images"),
@@ -57,7 +71,9 @@ pub(crate) const GO_TO: [(&str, &str, &str); 10] = [
     ("e", "/events", "Events"),
     ("t", "/tenants", "Tenants"),
     ("u", "/usage", "Usage"),
+    ("s", "/statements", "Statements"),
     ("p", "/price-books", "Price books"),
+    ("m", "/metering", "Metering health"),
     ("a", "/access", "Users and tokens"),
 ];
 
@@ -72,6 +88,17 @@ mod tests {
             "?reference=r.example%2Fa%20b%3A1%40x&all=true"
         );
         assert_eq!(query(&[]), "");
+    }
+
+    #[test]
+    fn a_statement_is_found_by_its_page() {
+        for (id, path) in
+            [("S-000001", "/statements/S-000001"), ("tnt_1.2026-11", "/statements/tnt_1/2026-11")]
+        {
+            assert_eq!(statement(id), path);
+            let parts: Vec<_> = path.split('/').skip(2).collect();
+            assert_eq!(statement_id(parts[0], parts.get(1).unwrap_or(&"")), id);
+        }
     }
 
     #[test]

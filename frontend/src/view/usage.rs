@@ -123,7 +123,7 @@ pub(crate) fn quantity(line: &Line) -> String {
 }
 
 /// The unit as people write it.
-const fn unit(meter: Meter) -> &'static str {
+pub(crate) const fn unit(meter: Meter) -> &'static str {
     match meter {
         Meter::CpuUsed | Meter::CpuReserved => "core-s",
         Meter::MemoryUsed | Meter::MemoryReserved => "GB-s",
@@ -132,11 +132,11 @@ const fn unit(meter: Meter) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use wharf_shared::time::{HOUR_US, Timestamp};
 
-    fn row(hour: i64, meter: Meter, quantity: &str, amount: &str, quality: Quality) -> UsageRow {
+    pub(crate) fn row(hour: i64, meter: Meter, quantity: &str, amount: &str, quality: Quality) -> UsageRow {
         UsageRow {
             tenant: "tnt_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b".parse().expect("an id"),
             tenant_name: "acme".to_owned(),

@@ -1,17 +1,17 @@
-//! Price books: the versions, what each unit costs, and a new version.
+//! Price books: the versions, what each unit costs and on what conditions, and a new version.
+
+mod create;
 
 use leptos::prelude::*;
-use wharf_shared::billing::{PriceBookSpec, PriceBookView, PriceSpec, Rounding};
-use wharf_shared::decimal::Decimal;
+use wharf_shared::billing::{PriceBookView, PriceSpec, Rounding};
 use wharf_shared::permission::Permission;
-use wharf_shared::usage::Meter;
 
-use crate::api::{Api, Failure};
+use crate::api::Api;
 use crate::browser;
-use crate::components::{Check, Empty, Field, FormFailure, Modal, PageHead, Working, show};
-use crate::state::{Auth, Notices, Remote};
-use crate::view::create::of_field;
-use crate::view::quantity;
+use crate::components::{Copy, Empty, PageHead, show};
+use crate::state::{Auth, Remote};
+use crate::view::{price, quantity};
+use create::CreateBook;
 
 /// The page.
 #[component]
@@ -19,12 +19,19 @@ pub(crate) fn PriceBooks() -> impl IntoView {
     let api = Api::expect();
     let may_change = Auth::expect().may(Permission::PriceManage);
     let is_creating = RwSignal::new(false);
-    let books = Remote::new(move || api.list::<PriceBookView>("/billing/price-books".to_owned()));
+    let books = Remote::new(move || api.list::<PriceBookView>("/billing/price-books".to_owned()))
+        .follow("price_book");
     let content = move |here: Signal<Vec<PriceBookView>>| {
         view! {
             <Show when=move || here.with(|here| !here.is_empty())
                 fallback=|| view! { <Empty text="No price book yet: everything costs nothing until there is one."/> }>
-                {move || here.get().iter().map(book).collect_view()}
+                {move || {
+                    let here = here.get();
+                    let now = browser::now();
+                    // The last to take effect comes first; of those that have, the first is in force.
+                    let current = here.iter().position(|view| view.book.effective_from <= now);
+                    here.iter().enumerate().map(|(at, view)| book(view, current.map(|current| at.cmp(&current)))).collect_view()
+                }}
             </Show>
         }
     };
@@ -52,131 +59,62 @@ pub(crate) fn PriceBooks() -> impl IntoView {
     .into_any()
 }
 
-fn book(view: &PriceBookView) -> AnyView {
-    let prices = view
-        .book
-        .prices
-        .iter()
-        .map(|price| {
-            let prices: Vec<_> = match &price.unit_price {
-                Some(unit_price) => vec![unit_price.to_string()],
-                None => price.tiers.iter().map(|tier| tier.unit_price.to_string()).collect(),
-            };
-            view! {
-                <tr>
-                    <th scope="row">{price.meter.title()}</th>
-                    <td class="number">{prices.join(", ")}" "{view.book.currency.clone()}</td>
-                    <td>"per "{price.pricing_unit().as_str()}</td>
-                </tr>
-            }
-        })
-        .collect_view();
+/// A version, and whether it comes before, is, or comes after the one in force.
+fn book(view: &PriceBookView, place: Option<std::cmp::Ordering>) -> AnyView {
+    let (tone, word) = match place {
+        Some(std::cmp::Ordering::Equal) => ("tone-ok", "in force"),
+        Some(std::cmp::Ordering::Greater) => ("tone-muted", "over"),
+        Some(std::cmp::Ordering::Less) | None => ("tone-info", "to come"),
+    };
+    let currency = view.book.currency.clone();
+    let rows = view.book.prices.iter().map(|price| price_row(price, &currency)).collect_view();
+    let json = serde_json::to_string_pretty(&view.book).unwrap_or_default();
+    let rounding = match view.book.rounding {
+        Rounding::HalfEven => "a half is rounded to the even neighbour",
+        Rounding::HalfUp => "a half is rounded away from zero",
+    };
     view! {
-        <section class="card">
-            <h2>"From "{view.book.effective_from.to_string()}</h2>
+        <section class="card" data-testid="book">
+            <div class="section-head">
+                <h2>"From "{view.book.effective_from.to_string()}</h2>
+                <span class=format!("chip {tone}")>{word}</span>
+            </div>
             <p class="muted">
-                "Made "{browser::zone().date_time(view.created_at)}
+                "Made "{browser::zone().date_time(view.created_at)}" · "{rounding}
                 {if view.book.price_unattributed { " · what is used outside of containers is charged too" } else { "" }}
             </p>
-            <table class="compact"><tbody>{prices}</tbody></table>
+            <div class="table-frame" tabindex="0" role="region" aria-label=format!("Prices from {}", view.book.effective_from)>
+            <table class="compact">
+                <thead><tr>
+                    <th scope="col">"Meter"</th><th scope="col">"Charged"</th>
+                    <th scope="col" class="number">"Price"</th><th scope="col">"Per"</th>
+                    <th scope="col">"Conditions"</th>
+                </tr></thead>
+                <tbody>{rows}</tbody>
+            </table>
+            </div>
+            <details>
+                <summary>"As JSON"</summary>
+                <p><code class="break">{view.id.to_string()}</code>" "<Copy text=json.clone() label="Copy the book"/></p>
+                <pre tabindex="0">{json}</pre>
+            </details>
         </section>
     }
     .into_any()
 }
 
-#[component]
-fn CreateBook(close: Callback<()>, books: Remote<Vec<PriceBookView>>) -> impl IntoView {
-    let (api, notices) = (Api::expect(), Notices::expect());
-    let latest = books.peek().and_then(|books| books.into_iter().max_by_key(|book| book.book.effective_from));
-    let price_of = |meter: Meter| {
-        let book = latest.as_ref().map(|view| &view.book);
-        let found = book.and_then(|book| book.prices.iter().find(|price| price.meter == meter));
-        found.and_then(|price| price.unit_price.as_ref()).map_or_else(String::new, ToString::to_string)
-    };
-    let prices = Meter::ALL.map(|meter| (meter, RwSignal::new(price_of(meter))));
-    let currency =
-        RwSignal::new(latest.as_ref().map_or_else(|| "EUR".to_owned(), |view| view.book.currency.clone()));
-    let effective_from = RwSignal::new(browser::now().hour_start().to_string());
-    let unattributed = RwSignal::new(latest.as_ref().is_some_and(|view| view.book.price_unattributed));
-    let typed_problem = RwSignal::new(None::<String>);
-    let failure = RwSignal::new(None::<Failure>);
-    let is_working = RwSignal::new(false);
-    let read = move || -> Result<PriceBookSpec, String> {
-        let mut specs = Vec::new();
-        for (meter, typed) in prices {
-            let typed = typed.get_untracked();
-            if !typed.trim().is_empty() {
-                let unit_price: Decimal =
-                    typed.trim().parse().map_err(|error| format!("{}: {error}", meter.title()))?;
-                specs.push(PriceSpec::flat(meter, unit_price));
-            }
-        }
-        let effective_from = effective_from.get_untracked();
-        Ok(PriceBookSpec {
-            currency: currency.get_untracked().trim().to_owned(),
-            effective_from: effective_from
-                .trim()
-                .parse()
-                .map_err(|error| format!("In force from: {error}"))?,
-            prices: specs,
-            price_unattributed: unattributed.get_untracked(),
-            rounding: Rounding::default(),
-        })
-    };
-    let submit = move |event: web_sys::SubmitEvent| {
-        event.prevent_default();
-        let spec = match read() {
-            Ok(spec) => spec,
-            Err(detail) => return typed_problem.set(Some(detail)),
-        };
-        typed_problem.set(None);
-        is_working.set(true);
-        leptos::task::spawn_local(async move {
-            let answer =
-                api.send::<_, PriceBookView>("POST", "/billing/price-books".to_owned(), Some(&spec)).await;
-            is_working.try_set(false);
-            match answer {
-                Ok(_) => {
-                    notices.confirm("The new version was made");
-                    books.reload();
-                    close.run(());
-                }
-                Err(error) => {
-                    failure.try_set(Some(error));
-                }
-            }
-        });
-    };
-    let problem = move |field: &'static str| {
-        Signal::derive(move || {
-            failure.with(|failure| failure.as_ref().and_then(|failure| of_field(&failure.fields(), field)))
-        })
-    };
-    let fields = prices
-        .into_iter()
-        .map(|(meter, typed)| {
-            let label = format!("{} per {}", meter.title(), meter.pricing_unit());
-            view! { <Field label value=typed/> }
-        })
-        .collect_view();
+fn price_row(price: &PriceSpec, currency: &str) -> AnyView {
+    let prices = price::prices(price, currency);
+    let conditions = price::conditions(price, currency);
+    let each = |texts: Vec<String>| texts.into_iter().map(|text| view! { <div>{text}</div> }).collect_view();
     view! {
-        <Modal title="New version of the price book" close>
-            <form on:submit=submit>
-                <FormFailure failure beside=&["currency", "effective_from"]/>
-                <p class="problem" role="alert">{typed_problem}</p>
-                <div class="row">
-                    <Field label="Currency" value=currency problem=problem("currency") required=true/>
-                    <Field label="In force from" value=effective_from problem=problem("effective_from")
-                        required=true help="A full hour of UTC, the present one or later."/>
-                </div>
-                <div class="row wrap">{fields}</div>
-                <Check label="Charge what is used outside of containers too" value=unattributed/>
-                <div class="dialog-actions">
-                    <button type="button" on:click=move |_| close.run(())>"Cancel"</button>
-                    <Working working=is_working verb="Make the version"/>
-                </div>
-            </form>
-        </Modal>
+        <tr>
+            <th scope="row">{price.meter.title()}</th>
+            <td>{price::policy(price)}</td>
+            <td class="number">{each(prices)}</td>
+            <td>{price.pricing_unit().as_str()}</td>
+            <td>{each(conditions)}</td>
+        </tr>
     }
     .into_any()
 }
