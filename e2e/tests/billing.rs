@@ -293,7 +293,9 @@ fn exports_agree_with_the_oracle_and_do_not_change() -> Result<()> {
             world.quantity(&view, Meter::CpuUsed)?;
             world.api().delete(&format!("/containers/{}", view.id))?;
         }
-        let export = |format: &str| world.api().text(&format!("/usage/export?format={format}&tenant=acme"));
+        let export = |format: &str| {
+            world.api().text(&format!("/usage/export?provisional=true&format={format}&tenant=acme"))
+        };
         let lines = export("jsonl")?;
         assert_eq!(lines, export("jsonl")?, "a second export differs");
         let csv = export("csv")?;
@@ -319,7 +321,7 @@ fn exports_agree_with_the_oracle_and_do_not_change() -> Result<()> {
 
         let usage = world.dir().join("usage.jsonl");
         let books = world.dir().join("books.json");
-        fs::write(&usage, world.api().text("/usage/export?format=jsonl")?)?;
+        fs::write(&usage, world.api().text("/usage/export?provisional=true&format=jsonl")?)?;
         fs::write(&books, world.api().text("/billing/price-books")?)?;
         let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backend/billing/oracle/oracle.py");
         let output = Command::new("python3").arg(oracle).arg(&usage).arg(&books).output()?;
@@ -385,7 +387,7 @@ fn an_agent_on_postgresql_does_the_same() -> Result<()> {
             used >= counted && used - counted < TOLERANCE_NS,
             "times says {counted} ns, the bill {used} ns"
         );
-        let export = world.api().text("/usage/export?format=csv&tenant=acme")?;
+        let export = world.api().text("/usage/export?provisional=true&format=csv&tenant=acme")?;
         ensure!(export.contains("burner"), "{export}");
         ensure!(!world.state_dir().join("wharf.db").exists(), "it wrote to a file of its own too");
         world.api().delete(&format!("/containers/{}", view.id))?;

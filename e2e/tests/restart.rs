@@ -147,7 +147,7 @@ fn containers_that_a_restored_store_does_not_know_are_ended_billed_and_removed()
         ensure!(!rules.contains(orphan.address.as_deref().context("an address")?), "{rules}");
         // What it used is billed all the same.
         world.until("the orphan's usage is rolled up", || {
-            Ok(world.api().text("/usage/export?format=jsonl")?.contains(orphan.id.as_str()))
+            Ok(world.api().text("/usage/export?provisional=true&format=jsonl")?.contains(orphan.id.as_str()))
         })?;
         world.api().delete(&format!("/containers/{}?force=true", kept.id))?;
         world.no_container_is_left()

@@ -230,6 +230,8 @@ pub enum ExportFormat {
     Csv,
     /// One JSON object a line.
     Jsonl,
+    /// FOCUS 1.2 columns as Parquet, with exact decimals and times of UTC.
+    Parquet,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! pricing quantity to the last digit. Names that people give begin with a letter or digit (`shared::name`), so
 //! no field is taken for a formula by a spreadsheet; values are never rewritten.
 
+pub mod metadata;
 pub mod schema;
 pub mod value;
 pub(crate) mod words;

@@ -4,6 +4,7 @@
 //! totals also show that a download is whole.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use serde::Serialize;
 use wharf_shared::id::{ContainerId, ContractId, PriceBookId, TenantId};
@@ -58,15 +59,15 @@ enum Line<'a> {
     },
 }
 
-/// The line of a row, with its line end; empty for what is no usage.
+/// Writes the line of a row, with its line end; nothing for what is no usage.
 ///
 /// # Errors
 ///
-/// None but what `serde_json` has for values of other types than these.
-pub fn line(row: &RatedRow) -> Result<String, serde_json::Error> {
-    let Some(charge) = row.usage() else { return Ok(String::new()) };
+/// Those of `out`, and none but what `serde_json` has for values of other types than these.
+pub fn write_line(out: &mut impl Write, row: &RatedRow) -> Result<(), serde_json::Error> {
+    let Some(charge) = row.usage() else { return Ok(()) };
     let usage = &charge.usage;
-    write(&Line::Usage {
+    let line = Line::Usage {
         schema: SCHEMA,
         tenant: &usage.tenant,
         tenant_name: &usage.tenant_name,
@@ -90,22 +91,19 @@ pub fn line(row: &RatedRow) -> Result<String, serde_json::Error> {
         currency: &row.currency,
         price_book: row.price_book.as_ref(),
         contract: row.contract.as_ref(),
-    })
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"\n").map_err(serde_json::Error::io)
 }
 
 /// The last lines: what each tenant's rows sum up to.
 pub fn totals(totals: &Totals) -> Result<String, serde_json::Error> {
     let line = |(tenant, total): (&TenantId, &crate::rating::Total)| {
         let (total_amount, currency) = (total.amount.to_string(), total.currency.as_str());
-        write(&Line::Total { schema: SCHEMA, tenant, total_amount, currency, rows: total.rows })
+        let line = Line::Total { schema: SCHEMA, tenant, total_amount, currency, rows: total.rows };
+        serde_json::to_string(&line).map(|text| text + "\n")
     };
     totals.0.iter().map(line).collect()
-}
-
-fn write(line: &Line<'_>) -> Result<String, serde_json::Error> {
-    let mut text = serde_json::to_string(line)?;
-    text.push('\n');
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -117,7 +115,9 @@ mod tests {
     fn every_number_is_text_but_counts_of_rows() {
         let rated =
             rate(&books(&[(Meter::MemoryUsed, "0.5")], false), usage(None, Meter::MemoryUsed, u128::MAX));
-        let text = line(&rated).expect("serializes");
+        let mut text = Vec::new();
+        write_line(&mut text, &rated).expect("serializes");
+        let text = String::from_utf8(text).expect("text");
         let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(value["quantity"], "340282366920938463463374607431768211455");
         assert_eq!((&value["type"], &value["amount"]), (&"usage".into(), &"0".into()));

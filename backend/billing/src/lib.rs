@@ -2,7 +2,7 @@
 //!
 //! The way of a number: a reading of the host's journal → [`window`] (whole numbers per meter and UTC
 //! hour) → [`rating`] (price book and contract of the hour × quantity, exact decimals) → [`statement`]
-//! (what a tenant owes for a month), [`focus`] and [`jsonl`] (files), which [`check`] reads back.
+//! (what a tenant owes for a month), [`focus`] and [`jsonl`] (rows of files), [`export`] (the files), which [`check`] reads back.
 //! [`ledger`] proves that no reading was altered.
 //! Quantities are integers, amounts are decimals of any length; a float does not occur and nothing is
 //! rounded but in [`rounding`].
@@ -16,6 +16,7 @@ pub mod check;
 pub mod contract;
 mod csv;
 pub mod currency;
+pub mod export;
 pub mod focus;
 pub mod jsonl;
 pub mod ledger;

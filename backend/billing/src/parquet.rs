@@ -37,7 +37,7 @@ use crate::focus::value::Value;
 /// Rows that are in memory at a time.
 pub const GROUP_ROWS: usize = 8_192;
 /// Digits of a decimal of 128 bits.
-const DIGITS: i32 = 38;
+pub(crate) const DIGITS: i32 = 38;
 /// Digits after the point of quantities and unit prices.
 pub const NUMBER_SCALE: u32 = 18;
 /// Digits after the point of costs.

@@ -89,18 +89,18 @@ fn export(views: &[PriceBookView], rows: &[UsageHour]) -> (String, String) {
         region: "eu-1".to_owned(),
         host: "host-1".to_owned(),
     };
-    let (mut lines, mut csv, mut totals) = (String::new(), focus::header(), Totals::default());
+    let (mut lines, mut csv, mut totals) = (Vec::new(), focus::header(), Totals::default());
     let contracts = Contracts::default();
     let mut rater = Rater::new(&books, &contracts);
     for hour in rows.chunk_by(|a, b| (a.hour, &a.tenant) == (b.hour, &b.tenant)) {
         for row in rater.rate_hour(hour.to_vec()) {
             totals.add(&row);
-            lines.push_str(&jsonl::line(&row).expect("serializes"));
+            jsonl::write_line(&mut lines, &row).expect("serializes");
             csv.push_str(&focus::line(&row, &context));
         }
     }
-    lines.push_str(&jsonl::totals(&totals).expect("serializes"));
-    (lines, csv)
+    lines.extend(jsonl::totals(&totals).expect("serializes").bytes());
+    (String::from_utf8(lines).expect("text"), csv)
 }
 
 fn oracle(directory: &Path, lines: &str, views: &[PriceBookView]) -> Output {

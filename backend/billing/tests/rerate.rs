@@ -259,7 +259,7 @@ impl<'a> Product<'a> {
             let charge = row.usage().expect("usage only");
             let relief = charge.relief.map_or("none", wharf_billing::rating::Relief::as_str);
             self.seen.extend([charge.tier.to_string(), charge.policy.to_owned(), relief.to_owned()]);
-            self.rated.write_all(jsonl::line(row).expect("serializes").as_bytes()).expect("writes");
+            jsonl::write_line(&mut self.rated, row).expect("writes");
         }
     }
 

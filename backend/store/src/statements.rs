@@ -37,6 +37,7 @@ statements! {
         AND voided.number IS NULL ORDER BY s.seq DESC LIMIT 1");
     LIST = select!("WHERE (s.tenant = $1 OR $1 IS NULL) AND (s.from_us = $2 OR $2 IS NULL) \
         AND (s.seq < $3 OR $3 IS NULL) ORDER BY s.seq DESC LIMIT $4");
+    CREDITS_OF = "SELECT contract, name, amount FROM statement_credits WHERE number = $1 ORDER BY contract, name";
     USED_CREDITS = "SELECT contract, name, amount FROM statement_credits AS used WHERE tenant = $1 \
         AND NOT EXISTS (SELECT 1 FROM statement_marks AS mark WHERE mark.number = used.number \
             AND mark.kind = 'voided') ORDER BY number, contract, name";
@@ -188,13 +189,18 @@ pub async fn list(
 ///
 /// Those of the database.
 pub async fn used_credits(tx: &mut Tx, tenant: &TenantId) -> Result<Vec<UsedCredit>, StoreError> {
-    let rows = tx.rows(USED_CREDITS, args![tenant]).await?;
-    let credit = |row: &Row| {
-        Ok(UsedCredit {
-            contract: row.parsed("contract")?,
-            name: row.text("name")?,
-            amount: row.text("amount")?,
-        })
-    };
-    rows.iter().map(credit).collect()
+    tx.rows(USED_CREDITS, args![tenant]).await?.iter().map(credit).collect()
+}
+
+/// What one statement has used of its tenant's credits, also if it was taken back.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn credits_of(tx: &mut Tx, number: &str) -> Result<Vec<UsedCredit>, StoreError> {
+    tx.rows(CREDITS_OF, args![number]).await?.iter().map(credit).collect()
+}
+
+fn credit(row: &Row) -> Result<UsedCredit, StoreError> {
+    Ok(UsedCredit { contract: row.parsed("contract")?, name: row.text("name")?, amount: row.text("amount")? })
 }

@@ -84,7 +84,11 @@ pub(crate) fn Usage() -> impl IntoView {
     let periods: Vec<Choice> =
         PERIODS.iter().map(|(key, name)| ((*key).to_owned(), (*name).to_owned())).collect();
     let export = move |format: &'static str| {
-        move || asked(&[("format", format)]).map(|query| format!("/api/v1/usage/export{query}"))
+        // The period may go on until now.
+        move || {
+            asked(&[("format", format), ("provisional", "true")])
+                .map(|query| format!("/api/v1/usage/export{query}"))
+        }
     };
     let sentence = Signal::derive(move || {
         let Ok((from, to)) = span.get() else { return String::new() };
@@ -101,6 +105,7 @@ pub(crate) fn Usage() -> impl IntoView {
     view! {
         <PageHead title="Usage" sentence>
             <a class="button primary" href=export("csv") download="usage.csv" rel="external">"Export CSV"</a>
+            <a class="button" href=export("parquet") download="usage.parquet" rel="external">"Export Parquet"</a>
             <a class="button" href=export("jsonl") download="usage.jsonl" rel="external">"Export JSON lines"</a>
         </PageHead>
         <div class="bar fields">

@@ -1,31 +1,24 @@
 //! Prices and what usage costs: price books, contracts, rated usage, exports, statements, the rate of live
 //! views.
 //!
-//! All arithmetic is the billing crate's; here is who may ask and where the rows come from. An
-//! export is first written whole into an unnamed file, in one transaction, and then sent: a slow
-//! download holds none of the store's few readers, and a failure is a problem and not a file that
-//! ends in the middle.
+//! All arithmetic is the billing crate's; here is who may ask and where the rows come from.
 
 mod contracts;
 mod explain;
+mod export;
 mod rated;
 mod simulate;
 mod spend;
 mod statements;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use tokio::fs::File;
-use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::sync::Semaphore;
 use wharf_billing::amount::{Amount, TooLong};
-use wharf_billing::focus::{self, FocusContext};
-use wharf_billing::jsonl;
+use wharf_billing::focus::FocusContext;
 use wharf_billing::price::{self, PriceBooks};
-use wharf_billing::rating::{self, Flow, RatedRow, Totals};
+use wharf_billing::rating::{self, Flow};
 use wharf_shared::billing::{PriceBookSpec, PriceBookView};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::id::{ContainerId, HostId, TenantId};
@@ -35,11 +28,12 @@ use wharf_shared::permission::Permission;
 use wharf_shared::problem::{FieldProblem, ProblemKind};
 use wharf_shared::reading::ReadingLimits;
 use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
-use wharf_shared::usage::{ExportFormat, Meter, UsageRow};
+use wharf_shared::usage::{Meter, UsageRow};
 use wharf_store::pagination::PageRequest;
 use wharf_store::usage::UsageQuery;
 use wharf_store::{Db, Scope, StoreError, Tx, containers as stored_containers, prices};
 
+pub(crate) use self::export::{Export, ExportFilter};
 use self::rated::{RatedHour, RatedStream, Terms};
 pub(crate) use self::spend::{Burn, Capacity, Known, Spent};
 use crate::clock::Clock;
@@ -198,43 +192,6 @@ impl Billing {
         Ok(Page { items, next_cursor })
     }
 
-    /// Writes an export and returns it ready to be read, with its length.
-    pub(crate) async fn export(
-        &self,
-        ctx: &Ctx,
-        filter: &UsageFilter,
-        format: ExportFormat,
-    ) -> Result<(File, u64)> {
-        let _turn = self.0.exports.try_acquire().map_err(|error| {
-            ServiceError::new(ProblemKind::RateLimited, "other exports are being written; try again")
-                .because(error)
-        })?;
-        let mut tx = self.0.db.read().await?;
-        let (scope, query) = self.period(&mut tx, ctx, filter).await?;
-        let terms = read_terms(&mut tx).await?;
-        let mut out = BufWriter::new(unnamed_file(&self.0.state_dir).map_err(unwritten)?);
-        let mut stream = RatedStream::open(&mut tx, scope, query, &terms).await?;
-        let mut totals = Totals::default();
-        if format == ExportFormat::Csv {
-            out.write_all(focus::header().as_bytes()).await.map_err(unwritten)?;
-        }
-        while let Some(RatedHour { rows, .. }) = stream.next(&mut tx).await? {
-            for row in rows {
-                totals.add(&row);
-                out.write_all(self.line(&row, format)?.as_bytes()).await.map_err(unwritten)?;
-            }
-        }
-        drop(tx);
-        if format == ExportFormat::Jsonl {
-            out.write_all(jsonl::totals(&totals).map_err(unwritable)?.as_bytes()).await.map_err(unwritten)?;
-        }
-        out.flush().await.map_err(unwritten)?;
-        let mut file = out.into_inner();
-        let length_bytes = file.metadata().await.map_err(unwritten)?.len();
-        file.rewind().await.map_err(unwritten)?;
-        Ok((file, length_bytes))
-    }
-
     /// Prices live views by the book in force at their moment.
     pub(crate) fn pricer(&self) -> Box<Pricer> {
         let billing = self.clone();
@@ -252,13 +209,6 @@ impl Billing {
         let amount = books.at(point.at).map_or_else(Amount::zero, rate);
         // A rate of more than 60 digits is not one that anybody is shown.
         (amount.to_decimal().unwrap_or_else(|_| Decimal::zero()), books.currency().to_owned())
-    }
-
-    fn line(&self, row: &RatedRow, format: ExportFormat) -> Result<String> {
-        match format {
-            ExportFormat::Csv => Ok(focus::line(row, &self.0.context)),
-            ExportFormat::Jsonl => jsonl::line(row).map_err(unwritable),
-        }
     }
 
     async fn period(&self, tx: &mut Tx, ctx: &Ctx, filter: &UsageFilter) -> Result<(Scope, UsageQuery)> {
@@ -342,31 +292,12 @@ fn parse_cursor(cursor: &str) -> Result<(Timestamp, TenantId)> {
     parsed.ok_or_else(|| ServiceError::invalid_field("cursor", "the cursor is not one of this list"))
 }
 
-/// A file that is gone as soon as nobody reads it (open(2), `O_TMPFILE`).
-fn unnamed_file(dir: &Path) -> std::io::Result<File> {
-    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let file = nix::fcntl::open(dir, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    Ok(File::from_std(std::fs::File::from(file)))
-}
-
 fn field(name: &str, detail: String) -> FieldProblem {
     FieldProblem { field: name.to_owned(), detail }
 }
 
 fn too_long(error: TooLong) -> ServiceError {
     ServiceError::internal("an amount has too many digits", error)
-}
-
-fn unwritable(error: serde_json::Error) -> ServiceError {
-    ServiceError::internal("a line of the export could not be written", error)
-}
-
-fn unwritten(error: std::io::Error) -> ServiceError {
-    if error.kind() == std::io::ErrorKind::StorageFull {
-        return ServiceError::new(ProblemKind::InsufficientStorage, "the disk is full; free some space")
-            .because(error);
-    }
-    ServiceError::internal("the export could not be written", error)
 }
 
 #[cfg(test)]

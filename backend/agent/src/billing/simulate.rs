@@ -80,7 +80,7 @@ impl Billing {
         tenant: &TenantId,
         period: (Timestamp, Timestamp),
     ) -> Result<Amount> {
-        let builder = self.rated_period(tx, terms, tenant, period).await?;
+        let builder = self.rated_period(tx, terms, tenant, period, None).await?;
         let made = builder.finish(String::new(), Vec::new()).map_err(too_long)?;
         Ok(Amount::from(&made.view.net))
     }

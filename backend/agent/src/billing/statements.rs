@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use wharf_billing::amount::Amount;
 use wharf_billing::rating::{period, period_of};
-use wharf_billing::statement::{self, Made, StatementBuilder};
+use wharf_billing::statement::{self, CreditLeft, Made, StatementBuilder};
 use wharf_shared::id::TenantId;
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
@@ -21,6 +21,7 @@ use wharf_store::statements::{self, Mark, StatementRecord, UsedCredit};
 use wharf_store::usage::{self, UsageQuery};
 use wharf_store::{Scope, StoreError, Tx, tenants};
 
+use super::export::Sink;
 use super::rated::{RatedHour, RatedStream, Terms};
 use super::{Billing, read_terms, too_long};
 use crate::ctx::Ctx;
@@ -244,26 +245,19 @@ impl Billing {
         period: (Timestamp, Timestamp),
         used: &[UsedCredit],
     ) -> Result<Made> {
-        let builder = self.rated_period(tx, terms, tenant, period).await?;
-        let mut spent = BTreeMap::new();
-        for UsedCredit { contract, name, amount } in used {
-            let amount: Amount = amount
-                .parse()
-                .map_err(|error| ServiceError::internal("a used credit's amount cannot be read", error))?;
-            let sum = spent.entry((contract.clone(), name.clone())).or_insert_with(Amount::zero);
-            *sum = sum.plus(&amount);
-        }
-        let credits = statement::credits_left(&terms.contracts, tenant, period, &spent);
+        let builder = self.rated_period(tx, terms, tenant, period, None).await?;
+        let credits = credits_left(terms, tenant, period, used)?;
         builder.finish(self.0.context.provider_name.clone(), credits).map_err(too_long)
     }
 
-    /// A statement in the making with all of the period's usage.
+    /// A statement in the making with all of the period's usage, whose rows go to the sink too.
     pub(super) async fn rated_period<'a>(
         &self,
         tx: &mut Tx,
         terms: &'a Terms,
         tenant: &TenantId,
         (from, to): (Timestamp, Timestamp),
+        sink: Option<&Sink>,
     ) -> Result<StatementBuilder<'a>> {
         let name = match tenants::get(tx, tenant).await {
             Err(StoreError::NotFound(_)) => tenant.to_string(),
@@ -275,8 +269,15 @@ impl Billing {
         let mut stream = RatedStream::open(tx, Scope::Tenant(tenant.clone()), query, terms).await?;
         while let Some(RatedHour { rows, .. }) = stream.next(tx).await? {
             builder.add(&rows);
+            if let Some(sink) = sink {
+                sink.send(rows).await?;
+            }
         }
-        builder.add(&stream.minimums(tenant));
+        let minimums = stream.minimums(tenant);
+        builder.add(&minimums);
+        if let Some(sink) = sink {
+            sink.send(minimums).await?;
+        }
         Ok(builder)
     }
 
@@ -313,6 +314,24 @@ impl Billing {
 /// The period of a month such as `2026-01`.
 pub(super) fn parse_month(text: &str) -> Result<(Timestamp, Timestamp)> {
     period_of(text).ok_or_else(|| ServiceError::invalid_field("period", "a month is written like 2026-01"))
+}
+
+/// What is left of a tenant's credits for a period, if `used` is what statements have used.
+pub(super) fn credits_left(
+    terms: &Terms,
+    tenant: &TenantId,
+    period: (Timestamp, Timestamp),
+    used: &[UsedCredit],
+) -> Result<Vec<CreditLeft>> {
+    let mut spent = BTreeMap::new();
+    for UsedCredit { contract, name, amount } in used {
+        let amount: Amount = amount
+            .parse()
+            .map_err(|error| ServiceError::internal("a used credit's amount cannot be read", error))?;
+        let sum = spent.entry((contract.clone(), name.clone())).or_insert_with(Amount::zero);
+        *sum = sum.plus(&amount);
+    }
+    Ok(statement::credits_left(&terms.contracts, tenant, period, &spent))
 }
 
 /// A statement that was issued and can be paid or taken back.

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use wharf_shared::statement::{ExplainedRow, Explanation, IssueSpec, StatementLine, StatementView, VoidSpec};
 
+use super::usage::{FileArguments, export};
 use super::{Shell, save};
 use crate::client::{Client, read};
 use crate::output::{self, Table};
@@ -59,6 +60,13 @@ pub(crate) enum StatementCommand {
         /// Why; printed on the credit note.
         #[arg(long, value_name = "TEXT")]
         reason: String,
+    },
+    /// Write all rows that statements are made of, in FOCUS columns: they add up to what is owed.
+    Export {
+        /// A statement's number, a tenant and a month (blue.2026-01), or a month: all of its statements.
+        statement: String,
+        #[command(flatten)]
+        file: FileArguments,
     },
     /// Explain a line: its formula, its hours, their readings, and where the kernel said so.
     Explain(ExplainArguments),
@@ -126,6 +134,11 @@ pub(crate) async fn statement(shell: &Shell, command: StatementCommand) -> Resul
             let note: StatementView =
                 client.post(&["statements", &statement, "void"], &[], &VoidSpec { reason }).await?;
             shell.output.outcome(&note, &note.id)
+        }
+        StatementCommand::Export { statement, file } => {
+            let id = id(&client, &statement).await?;
+            let is_month = id.starts_with(|first: char| first.is_ascii_digit()) && !id.contains('.');
+            export(&client, vec![(if is_month { "period" } else { "statement" }, id)], &file).await
         }
         StatementCommand::Explain(arguments) => explain(shell, arguments).await,
     }

@@ -1,6 +1,6 @@
 //! `wharf usage`: what was used, what it costs, and the export that a bill is made from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -10,6 +10,7 @@ use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::{Quality, UsageRow};
 
 use super::{Shell, save};
+use crate::client::Client;
 use crate::output::Table;
 use crate::{clock, quantity};
 
@@ -30,24 +31,58 @@ pub(crate) struct UsageArguments {
 
 #[derive(Debug, Subcommand)]
 enum UsageCommand {
-    /// Write every hour's usage with its price, in FOCUS columns.
+    /// Write every hour's usage with its price, in FOCUS columns; what is billed is exported by
+    /// `wharf statement export`.
     Export {
         #[command(flatten)]
         period: PeriodArguments,
-        /// Form of the file.
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-        /// Write it here instead of standard output.
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
+        #[command(flatten)]
+        file: FileArguments,
     },
 }
 
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
     #[default]
     Csv,
     Jsonl,
+    Parquet,
+}
+
+/// How an export is written, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct FileArguments {
+    /// Form of the file.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Export also what may still change: hours that are not over, statements that are not issued.
+    #[arg(long)]
+    provisional: bool,
+    /// Write it here instead of standard output, and what FOCUS wants to be said about it to FILE.metadata.json.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Fetches an export of what the query names.
+pub(crate) async fn export(
+    client: &Client,
+    mut query: Vec<(&'static str, String)>,
+    file: &FileArguments,
+) -> Result<()> {
+    let format =
+        file.format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    query.push(("format", format));
+    query.push(("provisional", file.provisional.to_string()));
+    let fetch = async |path: &[&str]| {
+        client.send(client.request(Method::GET, path).query(&query).timeout(EXPORT_TIMEOUT)).await
+    };
+    if let Some(output) = file.output.as_deref().filter(|_| file.format != Format::Jsonl) {
+        // First, so that no file is called final that was not when it was made.
+        let mut beside = output.as_os_str().to_owned();
+        beside.push(".metadata.json");
+        save(fetch(&["usage", "export", "metadata"]).await?, Some(Path::new(&beside))).await?;
+    }
+    save(fetch(&["usage", "export"]).await?, file.output.as_deref()).await
 }
 
 /// Whose usage and when.
@@ -68,8 +103,9 @@ struct PeriodArguments {
 }
 
 impl PeriodArguments {
-    fn query(&self, now: Timestamp) -> Result<Vec<(&'static str, String)>, String> {
-        let (from, to) = self.interval(now)?;
+    /// Of the present hour only what is over, if only that is wanted.
+    fn query(&self, now: Timestamp, whole: bool) -> Result<Vec<(&'static str, String)>, String> {
+        let (from, to) = self.interval(if whole { now.hour_start() } else { now })?;
         let mut query = vec![("from", from.to_string()), ("to", to.to_string())];
         query.extend(self.tenant.iter().map(|tenant| ("tenant", tenant.clone())));
         Ok(query)
@@ -110,19 +146,14 @@ fn whole_month(text: &str) -> Option<(Timestamp, Timestamp)> {
 pub(crate) async fn usage(shell: &Shell, arguments: UsageArguments) -> Result<()> {
     let client = shell.client()?;
     let now = clock::now();
-    if let Some(UsageCommand::Export { period, format, output }) = arguments.command {
-        let mut query = period.query(now).map_err(|why| anyhow!(why))?;
+    if let Some(UsageCommand::Export { period, file }) = arguments.command {
+        let mut query = period.query(now, !file.provisional).map_err(|why| anyhow!(why))?;
         // Options may stand before `export` too.
         query
             .extend(arguments.period.tenant.filter(|_| period.tenant.is_none()).map(|name| ("tenant", name)));
-        query.push((
-            "format",
-            format.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned()),
-        ));
-        let request = client.request(Method::GET, &["usage", "export"]).query(&query).timeout(EXPORT_TIMEOUT);
-        return save(client.send(request).await?, output.as_deref()).await;
+        return export(&client, query, &file).await;
     }
-    let mut query = arguments.period.query(now).map_err(|why| anyhow!(why))?;
+    let mut query = arguments.period.query(now, false).map_err(|why| anyhow!(why))?;
     query.extend(arguments.container.map(|container| ("container", container)));
     let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let rows: Vec<UsageRow> = client.list(&["usage"], &query).await?;

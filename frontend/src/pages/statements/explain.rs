@@ -66,7 +66,7 @@ pub(super) fn ExplainDrawer(statement: Signal<String>, line: u32, close: Callbac
     view! {
         <Modal title=format!("How line {line} came to be") shape="drawer" close>
             <div class="drawer-bar">
-                <code>{command.clone()}</code><Copy text=command label="Copy the command"/>
+                <code class="break">{command.clone()}</code><Copy text=command label="Copy the command"/>
                 <button type="button" on:click=move |_| close.run(())>"Close"</button>
             </div>
             {move || failure.get().map(|failure| view! { <FailureBox failure retry=fetch/> })}

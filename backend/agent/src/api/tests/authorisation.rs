@@ -178,6 +178,7 @@ fn operations(things: &Things) -> Vec<Operation> {
         find("delete", "/tokens/{token}", ""),
         get("/usage", SignedIn),
         find("get", "/usage/export", "tenant={tenant}"),
+        find("get", "/usage/export/metadata", "tenant={tenant}"),
         get("/users", Admin),
         post("/users", Admin, user),
         ask("delete", "/users/{user}", Admin, None),
@@ -189,7 +190,7 @@ fn operations(things: &Things) -> Vec<Operation> {
 }
 
 /// Lists that take a tenant: another one's is not found, rather than empty.
-const FILTERED: [&str; 10] = [
+const FILTERED: [&str; 11] = [
     "budgets",
     "containers",
     "contracts",
@@ -199,6 +200,7 @@ const FILTERED: [&str; 10] = [
     "statements",
     "usage",
     "usage/export",
+    "usage/export/metadata",
     "volumes",
 ];
 

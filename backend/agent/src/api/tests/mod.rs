@@ -3,6 +3,7 @@
 mod authorisation;
 mod budgets;
 mod doors;
+mod exports;
 mod listening;
 mod money;
 mod nouns;

@@ -24,7 +24,7 @@ fn container() -> ContainerId {
 }
 
 /// Bytes that the tenant's container read, as metering writes them.
-async fn used(world: &World, tenant: &TenantId, hour: Timestamp, quantity: u128) {
+pub(super) async fn used(world: &World, tenant: &TenantId, hour: Timestamp, quantity: u128) {
     let row = UsageHour {
         hour,
         tenant: tenant.clone(),
@@ -45,14 +45,14 @@ async fn used(world: &World, tenant: &TenantId, hour: Timestamp, quantity: u128)
 }
 
 /// A price of 1 EUR for each GB that is read, from now on.
-async fn priced(world: &World, admin: &Who) {
+pub(super) async fn priced(world: &World, admin: &Who) {
     let book = json!({ "currency": "EUR", "effective_from": hour(world).to_string(),
         "prices": [{ "meter": "block_read", "unit_price": "1", "allowance": "1" }] });
     let reply = world.send(admin, "POST", "/api/v1/billing/price-books", Some(book)).await;
     assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text);
 }
 
-async fn post(world: &World, who: &Who, path: &str, body: Value) -> (StatusCode, Value) {
+pub(super) async fn post(world: &World, who: &Who, path: &str, body: Value) -> (StatusCode, Value) {
     let reply = world.send(who, "POST", &format!("/api/v1/{path}"), Some(body)).await;
     (reply.status, reply.json())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
@@ -155,11 +155,17 @@ impl World {
     }
 
     pub(super) async fn ask(&self, request: Request<Body>) -> Reply {
+        let (status, headers, bytes) = self.ask_for_bytes(request).await;
+        let text = String::from_utf8(bytes.to_vec()).expect("text");
+        Reply { status, headers, text }
+    }
+
+    /// For what is no text.
+    pub(super) async fn ask_for_bytes(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
         let response = self.router.clone().oneshot(request).await.expect("the router never fails");
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 16 << 20).await.expect("a body");
-        let text = String::from_utf8(bytes.to_vec()).expect("text");
-        Reply { status: parts.status, headers: parts.headers, text }
+        (parts.status, parts.headers, bytes)
     }
 }
 
