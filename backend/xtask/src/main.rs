@@ -8,6 +8,7 @@ mod attacks;
 mod bench;
 mod criu;
 mod debian;
+mod focus;
 mod guest;
 mod packages;
 mod process;

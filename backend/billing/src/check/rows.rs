@@ -44,6 +44,13 @@ const BESIDE: [(&str, &str); 7] = [
     ("PricingCurrency", "PricingCurrencyContractedUnitPrice"),
 ];
 
+/// What prices and costs are in the currency of prices, and in that of the bill.
+const SAME_IN_ONE_CURRENCY: [(&str, &str); 3] = [
+    ("PricingCurrencyContractedUnitPrice", "ContractedUnitPrice"),
+    ("PricingCurrencyEffectiveCost", "EffectiveCost"),
+    ("PricingCurrencyListUnitPrice", "ListUnitPrice"),
+];
+
 /// Checks a row.
 pub(super) fn check(row: &Row<'_>, report: &mut Report) {
     periods(row, report);
@@ -131,6 +138,16 @@ fn costs(row: &Row<'_>, report: &mut Report) {
             if found != exact {
                 let expected = format!("{exact}, which is {price} x PricingQuantity");
                 report.add(row.at, cost, "cost-is-product", &found.to_string(), expected);
+            }
+        }
+    }
+    if row.get("PricingCurrency").is_some_and(|currency| row.is("BillingCurrency", currency)) {
+        for (in_pricing, column) in SAME_IN_ONE_CURRENCY {
+            if let (Some(found), Some(expected)) = (row.number(in_pricing), row.number(column))
+                && found != expected
+            {
+                let expected = format!("{expected}, which is {column}: both are in one currency");
+                report.add(row.at, in_pricing, "pricing-currency", &found.to_string(), expected);
             }
         }
     }

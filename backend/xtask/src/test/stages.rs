@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Tally;
-use crate::{criu, debian, guest, packages, process, say, tidy, web};
+use crate::{criu, debian, focus, guest, packages, process, say, tidy, web};
 
 /// One stage.
 pub(crate) struct Stage {
@@ -46,6 +46,7 @@ impl Plan {
         packages::ensure(packages::TEST)?;
         packages::ensure(web::PACKAGES)?;
         packages::ensure(guest::PACKAGES)?;
+        packages::ensure(focus::PACKAGES)?;
         say::line("Fetching crates");
         process::run(process::cargo(&self.repo).args(["fetch", "--locked"]))?;
         if let Some(web) = self.playwright() {
@@ -53,6 +54,7 @@ impl Plan {
             packages::install_node_modules(&web)?;
         }
         criu::fetch(&self.repo)?;
+        focus::fetch(&self.repo)?;
         debian::fetch(&self.repo)?;
         say::line("Fetching the guest's kernel");
         guest::fetch(&self.repo)
