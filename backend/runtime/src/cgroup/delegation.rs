@@ -18,15 +18,14 @@ const ANCHOR: &str = "anchor";
 const ROUNDS: u32 = 10;
 
 /// Moves the processes that are in a v2 group itself into a group of their own below it. A group that is not
-/// there, and one on another kind of host, is fine as it is.
+/// there, and one on another kind of host, is fine as it is; so is the root, which may have both, and whose
+/// kernel threads cannot be moved.
 ///
 /// # Errors
 /// When a process cannot be moved.
 pub fn vacate(layout: &Layout, group: &Path) -> Result<(), CgroupError> {
-    let Some(dir) = layout.unified().filter(|_| layout.kind() == LayoutKind::V2).map(|root| root.join(group))
-    else {
-        return Ok(());
-    };
+    let is_given = layout.kind() == LayoutKind::V2 && !group.as_os_str().is_empty();
+    let Some(dir) = layout.unified().filter(|_| is_given).map(|root| root.join(group)) else { return Ok(()) };
     let (list, anchor) = (dir.join("cgroup.procs"), dir.join(ANCHOR));
     let door = anchor.join("cgroup.procs");
     for _ in 0..ROUNDS {

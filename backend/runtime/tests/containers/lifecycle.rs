@@ -327,6 +327,7 @@ fn delegation() {
     let group = PathBuf::from(format!("wharftest{}-given", std::process::id()));
     let given = Cgroup::create(&layout, &group).expect("a group");
     vacate(&layout, Path::new("wharftest-nowhere")).expect("what is not there is empty");
+    vacate(&layout, Path::new("")).expect("the root hands down whatever is in it");
     let mut process = Command::new("sleep").arg("1000").spawn().expect("a process");
     let door = given.unified_dir().expect("a unified tree").join("cgroup.procs");
     fs::write(&door, process.id().to_string()).expect("moved in");
