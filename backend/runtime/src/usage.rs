@@ -269,6 +269,22 @@ impl UsageReader {
         Reading { boot_ns, realtime_us, counters: self.counters(depth, &mut buffer()) }
     }
 
+    /// Bytes that its processes wrote to files and the kernel has still to write, also after they have ended:
+    /// they are charged to the group when that is done (`cgroup-v2.rst`, "Writeback"). v1 charges nobody.
+    pub fn unwritten(&self) -> Measured {
+        if !self.io.is_open() {
+            return Measured::NotMeasurable;
+        }
+        let mut buffer = buffer();
+        let stat = self.memory_stat.text(&mut buffer);
+        match (stat.field("file_dirty"), stat.field("file_writeback")) {
+            (Measured::Value(dirty), Measured::Value(writing)) => {
+                Measured::Value(dirty.saturating_add(writing))
+            }
+            (Measured::Value(_), failed) | (failed, _) => failed,
+        }
+    }
+
     /// Reads what the container suffers. If the last reading found no more CPU time than the one before the
     /// last look at this, nothing of it has run in between, and unless it is to be read `anew` this is what
     /// was found then. What has waited all that time for a disk would not show.
@@ -580,6 +596,20 @@ mod tests {
         assert_eq!(counters.oom_kills, Measured::Value(2));
         assert_eq!(counters.io_write_bytes, Measured::Value(202));
         assert_eq!(counters.io_reads, Measured::Value(4));
+    }
+
+    #[test]
+    fn what_is_unwritten_is_dirty_or_being_written_and_on_v1_nobodys() {
+        let stat = "anon 1\nfile_dirty 4096\nfile_writeback 8192\ninactive_file 4000\n";
+        let fixture = Fixture::new("unwritten", &[("c/memory.stat", stat), ("c/io.stat", "")]);
+        let v2 = Layout::of(Some(fixture.0.clone()), BTreeMap::new());
+        let reader = UsageReader::open(&v2, Path::new("c")).expect("open");
+        assert_eq!(reader.unwritten(), Measured::Value(12_288));
+        std::fs::write(fixture.0.join("c/memory.stat"), "file_dirty 0\n").expect("file");
+        assert!(matches!(reader.unwritten(), Measured::Unreadable(_)), "half of it is not 0");
+        let v1 = Layout::of(None, [(Controller::Memory, fixture.0.clone())].into());
+        let reader = UsageReader::open(&v1, Path::new("c")).expect("open");
+        assert_eq!(reader.unwritten(), Measured::NotMeasurable);
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub const POINTS: &[&str] = &[
     "agent.sweep.booked",
     "agent.budget.decided",
     "agent.budget.held",
+    "agent.tail.booked",
     "forge.start.asked",
     "forge.start.halfway",
     "forge.start.forked",

@@ -14,7 +14,7 @@ use wharf_runtime::cgroup::{Access, DeviceKind, DeviceRule};
 use wharf_runtime::seccomp::WrittenError;
 use wharf_runtime::spec::{DeviceNode, MountSource, MountSpec, RestoreSpec};
 use wharf_shared::container::NetworkMode;
-use wharf_shared::id::CheckpointId;
+use wharf_shared::id::{CheckpointId, ContainerId};
 use wharf_shared::network::{PortMapping, Protocol};
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::volume::VolumeSource;
@@ -482,13 +482,28 @@ pub(super) async fn remove_cgroup(deps: &Arc<Deps>, row: &ContainerRecord, cgrou
     }
 }
 
-/// As [`remove_cgroup`], without waiting for it: the end of the run is told first. What a killed agent
+/// As [`remove_cgroup`], without waiting for it: the end of the run is told first, and where the host charges
+/// what is written back behind it, the cgroup lingers until that is in the journal too. What a killed agent
 /// does not come to is found by the sweep of the next.
-pub(super) async fn remove_cgroup_later(deps: &Arc<Deps>, row: &ContainerRecord, cgroup: PathBuf) {
-    let removal = deps.engine.begin_removal().await;
-    let (engine, id) = (Arc::clone(&deps.engine), row.id.clone());
-    deps.tasks.spawn("remove cgroup", OnEnd::Fine, async move {
-        if let Err(error) = engine.remove_cgroup_in_turn(cgroup, removal).await {
+pub(super) async fn remove_cgroup_later(
+    deps: &Arc<Deps>,
+    id: &ContainerId,
+    generation: u64,
+    cgroup: PathBuf,
+) {
+    let lingers = deps.metering.lingers();
+    // A tenant's removal waits for this one, but ends itself what lingers.
+    let announced = if lingers { None } else { Some(deps.engine.begin_removal().await) };
+    let (deps, id) = (Arc::clone(deps), id.clone());
+    Arc::clone(&deps).tasks.spawn("remove cgroup", OnEnd::Fine, async move {
+        if lingers && !deps.metering.linger(&id, generation, &cgroup, &deps.tasks.stopping()).await {
+            return;
+        }
+        let removal = match announced {
+            Some(removal) => removal,
+            None => deps.engine.begin_removal().await,
+        };
+        if let Err(error) = deps.engine.remove_cgroup_in_turn(cgroup, removal).await {
             tracing::error!(container.id = %id, error = chain(&error), "a cgroup was left behind");
         }
     });

@@ -216,6 +216,7 @@ impl Containers {
 
     /// Gives back what the host held for a tenant that is gone.
     pub(crate) async fn tenant_removed(&self, tenant: &TenantId) {
+        self.end_tails(tenant).await;
         if let Err(error) = self.deps.metering.close_tenant(tenant).await {
             tracing::error!(tenant.id = %tenant, error = chain(&error), "a removed tenant's last reading was not stored");
         }

@@ -67,11 +67,30 @@ impl Containers {
             tracing::warn!(container.id = %id, "removed what was left of a container that the store does not know");
         }
         for tenant in &sweep.tenants {
+            self.end_tails(tenant).await;
             if let Err(error) = self.deps.engine.remove_tenant(tenant.as_str()).await {
                 tracing::error!(tenant.id = %tenant, error = chain(&error), "the cgroup of a tenant that the store does not know was left behind");
             }
         }
         Ok(())
+    }
+
+    /// Books of ended starts of a tenant that goes what they wrote so far, and removes their cgroups: the
+    /// tenant's cannot go before them, and nobody is left to be charged for the rest.
+    pub(super) async fn end_tails(&self, tenant: &TenantId) {
+        if !self.deps.metering.lingers() {
+            return;
+        }
+        for run in self.deps.engine.runs_of(tenant.as_str()).await {
+            let booked = self.deps.metering.book_tail(&run.id, run.generation, &run.path, true).await;
+            let done = match booked {
+                Ok(true) => self.deps.engine.remove_cgroup(run.path).await.map_err(launch::engine_failed),
+                booked => booked.map(|_| ()),
+            };
+            if let Err(error) = done {
+                tracing::error!(container.id = %run.id, error = chain(&error), "what a container of a removed tenant wrote last was not stored; its cgroup is kept");
+            }
+        }
     }
 
     /// Stores the last reading of a start and removes its cgroup; without the reading the cgroup stays,
@@ -81,9 +100,12 @@ impl Containers {
         let end = record.as_ref().map(End::of);
         if let Err(error) = self.deps.metering.close(id, generation, end.as_ref()).await {
             tracing::error!(container.id = %id, error = chain(&error), "the last reading of an orphan was not stored; its cgroup is kept");
-        } else if let Some(run) = run
-            && let Err(error) = self.deps.engine.remove_run(&run.path).await
-        {
+            return;
+        }
+        let Some(run) = run else { return };
+        if self.deps.metering.lingers() {
+            launch::remove_cgroup_later(&self.deps, id, generation, run.path.clone()).await;
+        } else if let Err(error) = self.deps.engine.remove_run(&run.path).await {
             tracing::error!(container.id = %id, error = chain(&error), "the cgroup of an orphan was left behind");
         }
     }

@@ -68,6 +68,15 @@ impl Engine {
         found.await?.map_err(|source| EngineError::Prepare { path: self.run_root.containers(), source })
     }
 
+    /// The starts of a tenant whose cgroups are there.
+    pub(crate) async fn runs_of(&self, tenant: &str) -> Vec<RunCgroup> {
+        let (layout, path) = (self.layout.clone(), self.tenant_cgroup(tenant));
+        let found = tokio::task::spawn_blocking(move || {
+            children(&layout, &path).into_iter().filter_map(run_cgroup).collect()
+        });
+        found.await.unwrap_or_default()
+    }
+
     /// Kills every process of a start, and waits until they have ended.
     pub(crate) async fn end_run(&self, cgroup: &Path) -> Result<(), EngineError> {
         empty(&self.layout, cgroup)

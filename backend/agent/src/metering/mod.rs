@@ -19,6 +19,7 @@ mod rates;
 mod rollup;
 mod schedule;
 mod series;
+mod tail;
 mod traffic;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,7 +35,7 @@ use ledger::Mind;
 pub(crate) use rollup::roll_up;
 use schedule::{Turn, turn};
 use series::Series;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, broadcast};
 pub(crate) use traffic::Look;
 use wharf_network::{Traffic, TrafficReader};
 use wharf_runtime::cgroup::Layout;
@@ -158,6 +159,8 @@ struct Inner {
     /// Held from taking a reading until it is durable, so that readings of a series keep their order.
     /// Taken before `tenants`.
     writing: Arc<AsyncMutex<()>>,
+    /// Places of ended starts whose writes are waited for.
+    lingering: Semaphore,
     /// The last readings could not be stored.
     failing: AtomicBool,
     live: broadcast::Sender<Arc<Vec<MetricsPoint>>>,
@@ -252,6 +255,7 @@ impl Metering {
             targets: Mutex::default(),
             tenants: AsyncMutex::default(),
             writing: Arc::default(),
+            lingering: Semaphore::new(tail::LINGERING_MAX),
             failing: AtomicBool::new(false),
             live,
         }))

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use wharf_runtime::usage::Measured;
+use wharf_runtime::usage::{Measured, Reading};
 use wharf_shared::reading::{MeterReading, ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::{Meter, Quality};
@@ -166,6 +166,39 @@ impl Series {
             t0_utc: self.at_utc,
             t1_utc: now,
             meters: meters.collect(),
+            limits: self.limits,
+            source: self.source.clone(),
+        }
+    }
+
+    /// What was written back between the end of a container and `now`; all else stays as the end left it.
+    /// Unless `is_whole`, more of it was still to come.
+    pub(crate) fn tail(&self, now: &Reading, is_whole: bool) -> ReadingRecord {
+        let mut meters = Vec::with_capacity(self.progress.len());
+        for (meter, before) in &self.progress {
+            let step = match meter {
+                Meter::BlockRead => self.count(*before, now.counters.io_read_bytes, now.boot_ns),
+                Meter::BlockWrite => self.count(*before, now.counters.io_write_bytes, now.boot_ns),
+                _ => Step::nothing(
+                    before.raw,
+                    before.raw.map_or(Quality::NotMeasurable, |_| Quality::Measured),
+                ),
+            };
+            let quality = match step.quality {
+                Quality::Measured if *meter == Meter::BlockWrite && !is_whole => Quality::Partial,
+                quality => quality,
+            };
+            let Step { raw, delta, .. } = step;
+            meters.push(MeterReading { meter: *meter, raw, cum: before.cum + delta, delta, quality });
+        }
+        ReadingRecord {
+            series: self.key.clone(),
+            kind: ReadingKind::FinalBlock,
+            t0_boot_ns: self.at_boot_ns,
+            t1_boot_ns: now.boot_ns.max(self.at_boot_ns),
+            t0_utc: self.at_utc,
+            t1_utc: Timestamp(now.realtime_us),
+            meters,
             limits: self.limits,
             source: self.source.clone(),
         }
@@ -429,6 +462,27 @@ mod tests {
         assert_eq!(meter(&gap, Meter::CpuUsed), (100, 0, Quality::Partial));
         assert_eq!(meter(&gap, Meter::MemoryUsed).1, 0);
         assert_eq!(meter(&gap, Meter::BlockRead).2, Quality::NotMeasurable);
+    }
+
+    #[test]
+    fn behind_the_end_only_writes_are_counted_and_marked_if_more_was_to_come() {
+        let with = |second, cpu, written| {
+            let mut look = reading(second, Measured::Value(cpu), 7);
+            look.reading.counters.io_read_bytes = Measured::Value(0);
+            look.reading.counters.io_write_bytes = Measured::Value(written);
+            look
+        };
+        let (mut series, _) = opened(&with(0, 0, 0));
+        let end = one(&mut series, ReadingKind::Final, &with(10, 500, 4_096));
+        for (is_whole, quality) in [(true, Quality::Measured), (false, Quality::Partial)] {
+            let tail = Series::resume(&end).tail(&with(40, 777, 65_536).reading, is_whole);
+            assert_eq!((tail.kind, tail.duration_ns()), (ReadingKind::FinalBlock, 30_000_000_000));
+            assert_eq!(meter(&tail, Meter::BlockWrite), (65_536, 61_440, quality));
+            assert_eq!(meter(&tail, Meter::BlockRead), (0, 0, Quality::Measured));
+            assert_eq!(meter(&tail, Meter::CpuUsed), (500, 0, Quality::Measured));
+            assert_eq!(meter(&tail, Meter::MemoryUsed).1, 0);
+            wharf_billing::ledger::series::check(Some(&end), &tail).expect("it goes on from the end");
+        }
     }
 
     proptest! {

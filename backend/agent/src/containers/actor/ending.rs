@@ -240,7 +240,8 @@ impl Actor {
         }
     }
 
-    /// Makes the last reading durable; then the cgroup, which had the only copy, may go.
+    /// Makes the last reading durable; then the cgroup, which had the only copy, may go, once what was written
+    /// is charged to it.
     async fn book(&self, ending: &mut Ending) -> Result<()> {
         if ending.booked {
             return Ok(());
@@ -248,7 +249,7 @@ impl Actor {
         let end = ending.record.as_ref().map(End::of);
         self.deps.metering.close(self.id(), ending.generation, end.as_ref()).await?;
         ending.booked = true;
-        launch::remove_cgroup_later(&self.deps, &self.row, ending.cgroup.clone()).await;
+        launch::remove_cgroup_later(&self.deps, self.id(), ending.generation, ending.cgroup.clone()).await;
         Ok(())
     }
 
