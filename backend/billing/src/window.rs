@@ -140,6 +140,24 @@ impl Sums {
         self.0.is_empty()
     }
 
+    /// The rows of which these readings are everything, as they are rated ([`attribute`]) and in the order of
+    /// rows, without names and labels, which no reading has.
+    pub fn into_rated(self) -> Vec<UsageHour> {
+        let mut rated = Vec::with_capacity(self.0.len());
+        let mut group: Vec<UsageHour> = Vec::new();
+        for part in self.0.into_values() {
+            // As the store has it: an hour never goes below nothing.
+            let quantity = part.quantity.saturating_sub(part.taken);
+            let row = UsageHour { quantity, ..part.named(String::new(), String::new(), BTreeMap::new()) };
+            if group.first().is_some_and(|first| (first.hour, &first.tenant) != (row.hour, &row.tenant)) {
+                rated.extend(attribute(std::mem::take(&mut group)));
+            }
+            group.push(row);
+        }
+        rated.extend(attribute(group));
+        rated
+    }
+
     /// One part for each row, in the order of rows.
     pub fn into_parts(self) -> impl Iterator<Item = UsagePart> {
         self.0.into_values()

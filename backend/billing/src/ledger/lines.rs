@@ -104,14 +104,15 @@ impl Reader {
         Self { key, wanted, verifier: None, ended: false }
     }
 
-    /// Takes the next line, with its line end.
+    /// Takes the next line, with its line end; returns the record that it holds.
     ///
     /// # Errors
     /// When it does not belong there.
-    pub fn line(&mut self, text: &[u8]) -> Result<(), LineError> {
+    pub fn line(&mut self, text: &[u8]) -> Result<Option<ReadingRecord>, LineError> {
         let parsed = parse(text);
         let Some(verifier) = &mut self.verifier else {
-            return self.begin(parsed.map_err(LineError::Head)?);
+            self.begin(parsed.map_err(LineError::Head)?)?;
+            return Ok(None);
         };
         let next = verifier.seen().records.saturating_add(1);
         if self.ended {
@@ -119,7 +120,9 @@ impl Reader {
         }
         match parsed {
             Ok(Line::Record { seq, hash, record }) => {
-                verifier.record(&Entry { seq, hash, record: *record })?;
+                let entry = Entry { seq, hash, record: *record };
+                verifier.record(&entry)?;
+                return Ok(Some(entry.record));
             }
             Ok(Line::End { records, head }) => {
                 let seen = verifier.seen();
@@ -139,7 +142,7 @@ impl Reader {
                 );
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Ends behind the last line; returns what the ledger holds, and its key.

@@ -1,5 +1,5 @@
-//! `wharf ledger`: where the host's ledger stands, all of it as a file, corrections, and the proof that a copy
-//! of it was not altered.
+//! `wharf ledger`: where the host's ledger stands, all of it as a file, corrections, the proof that a copy
+//! of it was not altered, and what the copy alone says was used.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
@@ -15,9 +15,13 @@ use wharf_billing::ledger::checkpoint::PublicKey;
 use wharf_billing::ledger::lines::Reader;
 use wharf_billing::ledger::record::Hash;
 use wharf_billing::ledger::verify::Summary;
+use wharf_billing::window::Sums;
 use wharf_shared::decimal::Decimal;
+use wharf_shared::id::{ContainerId, TenantId};
 use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
-use wharf_shared::usage::Meter;
+use wharf_shared::reading::ReadingRecord;
+use wharf_shared::time::Timestamp;
+use wharf_shared::usage::{Meter, Quality};
 
 use super::{Shell, host, save};
 use crate::output::{self, Table};
@@ -43,6 +47,9 @@ pub(crate) enum LedgerCommand {
     /// Prove, without an agent, that a copy of the ledger was not altered; names the first bad record and
     /// ends with 1.
     Verify(VerifyArguments),
+    /// Compute each hour's usage, without an agent, from a copy of the ledger, which is proved as by `verify`:
+    /// the rows that are billed.
+    Hours(VerifyArguments),
     /// Put right what a reading counted, by a record of its own.
     Correct(CorrectArguments),
 }
@@ -101,6 +108,7 @@ pub(crate) async fn ledger(shell: &Shell, command: LedgerCommand) -> Result<()> 
             save(client.send(request).await?, output.as_deref()).await
         }
         LedgerCommand::Verify(given) => verify(shell, &given),
+        LedgerCommand::Hours(given) => hours(shell, &given),
         LedgerCommand::Correct(CorrectArguments { seq, meter, delta, reason }) => {
             let spec = CorrectionSpec { refers_to: seq, meter, delta, reason };
             let view: CorrectionView = shell.client()?.post(&["ledger", "corrections"], &[], &spec).await?;
@@ -158,21 +166,80 @@ struct VerifiedGap {
 }
 
 fn verify(shell: &Shell, given: &VerifyArguments) -> Result<()> {
+    let (summary, key) = walk_copy(given, |_| Ok(()))?;
+    tell(shell, &summary, &key, given.key.is_some())
+}
+
+/// An hour's usage as the ledger alone says it.
+#[derive(Serialize)]
+struct RebuiltRow {
+    hour: Timestamp,
+    tenant: TenantId,
+    /// `null` for the tenant's use outside its containers.
+    container: Option<ContainerId>,
+    meter: &'static str,
+    /// Text, because no reader of JSON keeps 128 bits of a number.
+    quantity: String,
+    unit: &'static str,
+    quality: Quality,
+}
+
+fn hours(shell: &Shell, given: &VerifyArguments) -> Result<()> {
+    let mut sums = Sums::default();
+    walk_copy(given, |record| Ok(sums.add(record)?))?;
+    let hours: Vec<_> = sums
+        .into_rated()
+        .into_iter()
+        .map(|row| RebuiltRow {
+            hour: row.hour,
+            tenant: row.tenant,
+            container: row.container,
+            meter: row.meter.as_str(),
+            quantity: row.quantity.to_string(),
+            unit: row.meter.unit(),
+            quality: row.quality,
+        })
+        .collect();
+    shell.output.list(&hours, |hours| {
+        let mut table = Table::new(&["HOUR", "TENANT", "CONTAINER", "METER", "QUANTITY", "UNIT", "QUALITY"]);
+        for row in hours {
+            table.row([
+                row.hour.to_string(),
+                row.tenant.to_string(),
+                row.container.as_ref().map_or("unattributed", ContainerId::short).to_owned(),
+                row.meter.to_owned(),
+                row.quantity.clone(),
+                row.unit.to_owned(),
+                row.quality.as_str().to_owned(),
+            ]);
+        }
+        table
+    })
+}
+
+/// Walks a copy from its first to its last record; what `see` is given is proved as far as the copy goes.
+fn walk_copy(
+    given: &VerifyArguments,
+    see: impl FnMut(&ReadingRecord) -> Result<()>,
+) -> Result<(Summary, String)> {
     let path = &given.path;
     let what = || format!("verify {}", path.display());
     let mut file = File::open(path).with_context(what)?;
     let mut magic = [0; SQLITE.len()];
     let is_journal = file.read_exact(&mut magic).is_ok() && magic == SQLITE;
-    let (summary, key) = if is_journal {
-        walk_journal(path, given).with_context(what)?
+    if is_journal {
+        walk_journal(path, given, see).with_context(what)
     } else {
-        walk(File::open(path).with_context(what)?, given).with_context(what)?
-    };
-    tell(shell, &summary, &key, given.key.is_some())
+        walk(File::open(path).with_context(what)?, given, see).with_context(what)
+    }
 }
 
 /// The agent's program knows the file's form; what it says is proved here all the same.
-fn walk_journal(path: &Path, given: &VerifyArguments) -> Result<(Summary, String)> {
+fn walk_journal(
+    path: &Path,
+    given: &VerifyArguments,
+    see: impl FnMut(&ReadingRecord) -> Result<()>,
+) -> Result<(Summary, String)> {
     let program = host::agent_program();
     let mut agent = Command::new(&program)
         .args(["ledger", "export"])
@@ -181,7 +248,7 @@ fn walk_journal(path: &Path, given: &VerifyArguments) -> Result<(Summary, String
         .spawn()
         .with_context(|| format!("start {} to read a journal", program.display()))?;
     let mut out = agent.stdout.take().context("read what it says")?;
-    let walked = walk(&mut out, given);
+    let walked = walk(&mut out, given, see);
     // Where the walk stopped first, the program fails for want of a reader: that is no failure of its own.
     let stopped_first = walked.is_err() && out.read(&mut [0]).is_ok_and(|more| more > 0);
     drop(out);
@@ -196,7 +263,11 @@ fn walk_journal(path: &Path, given: &VerifyArguments) -> Result<(Summary, String
     }
 }
 
-fn walk(input: impl Read, given: &VerifyArguments) -> Result<(Summary, String)> {
+fn walk(
+    input: impl Read,
+    given: &VerifyArguments,
+    mut see: impl FnMut(&ReadingRecord) -> Result<()>,
+) -> Result<(Summary, String)> {
     let mut lines = Reader::new(given.key, given.head);
     let mut input = BufReader::with_capacity(1 << 16, input);
     let mut line = Vec::new();
@@ -205,7 +276,9 @@ fn walk(input: impl Read, given: &VerifyArguments) -> Result<(Summary, String)> 
         if input.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        lines.line(&line)?;
+        if let Some(record) = lines.line(&line)? {
+            see(&record)?;
+        }
     }
     let key = lines.key().map(|key| key.to_string()).unwrap_or_default();
     Ok((lines.finish()?, key))
