@@ -210,19 +210,20 @@ impl Metering {
         Ok(())
     }
 
-    /// Says where a power cut left series without an end. Containers that the store knows end by what their
-    /// supervisors left; here are the others, once what is left of them was swept up, and the tenants' whole
-    /// cgroups.
+    /// Says where a power cut left series without an end. A start that its row speaks of ends by what its
+    /// supervisor left; here are the others, once what is left of them was swept up: those of containers without
+    /// a row, those that are not in the row (the journal is on the disk before the row is), and the tenants'
+    /// whole cgroups.
     pub(crate) async fn close_lost(&self, db: &Db) -> Result<()> {
         let order = self.order().await;
         let boot_id = &self.0.boot_id;
         let mut gaps = Vec::new();
         for (seq, last) in self.0.journal.unfinished(|series| series.boot_id != *boot_id).await? {
-            let is_known = match &last.series.container {
-                Some(id) => is_known(db, id).await?,
+            let is_closed_by_its_row = match &last.series.container {
+                Some(id) => is_of_row(db, id, last.series.incarnation).await?,
                 None => false,
             };
-            if !is_known {
+            if !is_closed_by_its_row {
                 tracing::warn!(seq, "a series of an earlier boot has no end; what followed is not billed");
                 gaps.push(Series::resume(&last).gap(self.0.clock.now()));
             }
@@ -255,7 +256,8 @@ impl Metering {
             let (now, before) = (offset_us(&at), self.mind().offset_us);
             if let Some(step) = before.and_then(|before| step_us(before, now)) {
                 tracing::warn!(step_us = %step, "the wall clock was set; durations do not depend on it");
-                self.append(&[clock_step(&at, step)]).await?;
+                // Signed at once: a checkpoint that is due would have to come before it, and be of a later moment.
+                self.sign(&[clock_step(&at, step)], &at, false).await?;
             }
             self.mind().offset_us = Some(now);
         }
@@ -359,9 +361,10 @@ fn unsigned(seq: i64) -> u64 {
     u64::try_from(seq).unwrap_or(0)
 }
 
-async fn is_known(db: &Db, id: &ContainerId) -> Result<bool> {
+/// Whether this start is the last one that the container's row knows.
+async fn is_of_row(db: &Db, id: &ContainerId, incarnation: u64) -> Result<bool> {
     match containers::get(&mut db.one().await?, &Scope::All, id).await {
-        Ok(_) => Ok(true),
+        Ok(row) => Ok(row.observed.generation == incarnation),
         Err(StoreError::NotFound(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -289,6 +289,12 @@ impl Metering {
         Ok(())
     }
 
+    /// Readings of a host that a test has not.
+    #[cfg(test)]
+    pub(crate) async fn append_as_read(&self, records: &[ReadingRecord]) -> Result<()> {
+        self.append(records).await
+    }
+
     /// For readings that no later one makes up for.
     async fn append_last(&self, records: &[ReadingRecord]) -> Result<()> {
         self.sign_if_due(true).await?;

@@ -4,6 +4,7 @@ mod authorisation;
 mod budgets;
 mod doors;
 mod exports;
+mod ledger;
 mod listening;
 mod money;
 mod nouns;
