@@ -13,16 +13,18 @@ use futures_util::stream::{Stream, try_unfold};
 use wharf_billing::ledger::correction::Correction;
 use wharf_billing::ledger::lines::Writer;
 use wharf_billing::ledger::verify::Entry;
+use wharf_billing::rating::period;
 use wharf_billing::window::{self, booked_hour};
 use wharf_shared::decimal::Decimal;
 use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
 use wharf_shared::metering::MeteringView;
 use wharf_shared::permission::Permission;
 use wharf_shared::reading::ReadingRecord;
-use wharf_shared::usage::Meter;
-use wharf_store::Db;
+use wharf_shared::time::Timestamp;
+use wharf_shared::usage::{Meter, UsageHour};
 use wharf_store::journal::Journal;
-use wharf_store::usage::{self, UsageCursor};
+use wharf_store::usage::{self, UsageCursor, UsageQuery, UsageStream};
+use wharf_store::{Db, Scope, statements};
 
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError};
@@ -106,26 +108,31 @@ impl Ledger {
             let why = format!("reading {seq} counts no {}", spec.meter.as_str());
             return Err(ServiceError::invalid_field("meter", why));
         };
+        let container = reading.series.container.clone();
+        let mut row = UsageCursor { hour: booked_hour(&reading), tenant, container, meter: spec.meter };
+        self.metering.roll_up_now(&self.db).await?;
+        row.hour = self.open_hour(&row, delta).await?;
         let correction = Correction {
             refers_to: seq,
-            tenant,
-            container: reading.series.container.clone(),
-            hour: booked_hour(&reading),
-            meter: spec.meter,
+            tenant: row.tenant.clone(),
+            container: row.container.clone(),
+            hour: row.hour,
+            meter: row.meter,
             delta,
             reason: reason.to_owned(),
             author: ctx.actor.clone(),
-        };
-        let row = UsageCursor {
-            hour: correction.hour,
-            tenant: correction.tenant.clone(),
-            container: correction.container.clone(),
-            meter: correction.meter,
         };
         let seq = self
             .metering
             .correct(&correction, async || {
                 self.metering.roll_up_now(&self.db).await?;
+                let mut tx = self.db.one().await?;
+                if statements::of_period(&mut tx, &row.tenant, period(row.hour).0).await?.is_some() {
+                    return Err(ServiceError::conflict(
+                        "a statement of that hour was issued just now; try again",
+                    ));
+                }
+                drop(tx);
                 let has = self.quantity(&row).await?;
                 if delta.is_negative() && delta.unsigned_abs() > has {
                     let why = format!("the hour has only {has}; it cannot go below 0");
@@ -144,6 +151,41 @@ impl Ledger {
         let Correction { refers_to, tenant, container, hour, meter, reason, author, .. } = correction;
         let delta = decimal(&delta.to_string())?;
         Ok(CorrectionView { seq, refers_to, tenant, container, hour, meter, delta, quantity, reason, author })
+    }
+
+    /// The hour that a correction is booked to: its reading's, as long as no statement of it was issued. Then it
+    /// is one of the next period without a statement: the first, or to take away the first with as much.
+    async fn open_hour(&self, row: &UsageCursor, delta: i128) -> Result<Timestamp> {
+        let mut tx = self.db.read().await?;
+        let (mut from, mut to) = period(row.hour);
+        let Some(billed) = statements::of_period(&mut tx, &row.tenant, from).await? else {
+            return Ok(row.hour);
+        };
+        while statements::of_period(&mut tx, &row.tenant, from).await?.is_some() {
+            (from, to) = period(to);
+        }
+        if delta > 0 {
+            return Ok(from);
+        }
+        let query = UsageQuery { from, to, container: row.container.clone() };
+        let mut hours = UsageStream::new(Scope::Tenant(row.tenant.clone()), query);
+        loop {
+            let hour = hours.next(&mut tx).await?;
+            if hour.is_empty() {
+                let number = billed.issued.id;
+                return Err(ServiceError::conflict(format!(
+                    "the hour was billed with the statement {number}, and no hour of the next open period has as \
+                     much to take away from; void {number}, and the correction falls into its own hour"
+                )));
+            }
+            let has_enough = |of: &&UsageHour| {
+                (&of.container, of.meter) == (&row.container, row.meter)
+                    && of.quantity >= delta.unsigned_abs()
+            };
+            if let Some(found) = hour.iter().find(has_enough) {
+                return Ok(found.hour);
+            }
+        }
     }
 
     async fn quantity(&self, row: &UsageCursor) -> Result<u128> {

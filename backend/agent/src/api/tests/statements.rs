@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use serde_json::{Value, json};
 use wharf_shared::id::{ContainerId, TenantId};
+use wharf_shared::reading::{MeterReading, ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
 use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
 use wharf_shared::usage::{Meter, Quality, UsageHour};
 use wharf_shared::user::Role;
@@ -161,6 +162,82 @@ async fn a_statement_is_taken_back_by_a_credit_note_and_issued_anew() {
     assert_eq!(ids, ["S-000002", "C-000001", "S-000001"]);
     let month = get(&world, &admin, "statements?period=2026-11").await;
     assert_eq!(month["items"].as_array().expect("a list").len(), 1);
+}
+
+/// A reading of so many bytes, as the journal has it; each is another container's.
+async fn read(world: &World, tenant: &TenantId, container: char, bytes: u64) {
+    let now = world.app.clock.now();
+    let boot_ns = world.app.clock.boot_ns();
+    let (cum, quality) = (u128::from(bytes), Quality::Measured);
+    let reading = ReadingRecord {
+        series: SeriesKey {
+            boot_id: "boot".to_owned(),
+            tenant: Some(tenant.clone()),
+            container: Some(container.to_string().repeat(64).parse().expect("an id")),
+            incarnation: 1,
+        },
+        kind: ReadingKind::Open,
+        t0_boot_ns: boot_ns,
+        t1_boot_ns: boot_ns,
+        t0_utc: now,
+        t1_utc: now,
+        meters: vec![MeterReading { meter: Meter::BlockRead, raw: Some(bytes), cum, delta: cum, quality }],
+        limits: ReadingLimits::default(),
+        source: [].into(),
+    };
+    world.app.metering.append_as_read(&[reading]).await.expect("appended");
+    world.app.metering.roll_up_now(&world.app.db).await.expect("rolled up");
+}
+
+#[tokio::test]
+async fn a_correction_of_a_billed_period_falls_into_the_next_open_one() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let shop = world.tenant("shop").await;
+    priced(&world, &admin).await;
+    read(&world, &shop, 'a', 3_000_000_000).await;
+    let seq = world.app.metering.ledger_head().await.expect("a head");
+    let correct = async |delta: &str| {
+        world.clock.advance(1_000_000);
+        let body = json!({ "refers_to": seq, "meter": "block_read", "delta": delta, "reason": "a test" });
+        post(&world, &admin, "ledger/corrections", body).await
+    };
+    let before = hour(&world).to_string();
+    let (status, view) = correct("1000000000").await;
+    assert_eq!((status, view["hour"].as_str()), (StatusCode::CREATED, Some(before.as_str())), "{view}");
+
+    world.clock.advance(10 * DAY_US);
+    let live = format!("statements/{shop}.{MONTH}");
+    let early = json!({ "override_reason": "the host is a test" });
+    let (status, issued) = post(&world, &admin, &format!("{live}/issue"), early.clone()).await;
+    assert_eq!((status, issued["total"].as_str()), (StatusCode::CREATED, Some("3")), "{issued}");
+    let explained = async || get(&world, &admin, "statements/S-000001/lines/2/explain").await;
+
+    // Nothing was read since, so there is nothing to take away from; the statement would have to go.
+    let (status, problem) = correct("-500000000").await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    assert!(problem["detail"].as_str().expect("text").contains("void S-000001"), "{problem}");
+    // More is booked to the next month's first hour, and what was billed stays what it was.
+    let (status, view) = correct("2000000000").await;
+    assert_eq!(
+        (status, view["hour"].as_str()),
+        (StatusCode::CREATED, Some("2026-12-01T00:00:00Z")),
+        "{view}"
+    );
+    let (status, view) = correct("-500000000").await;
+    assert_eq!((status, view["quantity"].as_str()), (StatusCode::CREATED, Some("1500000000")), "{view}");
+    assert_eq!(explained().await["is_unchanged"], true);
+    assert_eq!(get(&world, &admin, "statements/S-000001").await["total"], "3");
+    let next = get(&world, &admin, &format!("statements/{shop}.2026-12")).await;
+    assert_eq!(next["total"], "0.5", "1.5 GB less the free one");
+
+    // A statement that is taken back bills its period no longer.
+    let why = json!({ "reason": "a wrong hour" });
+    assert_eq!(post(&world, &admin, "statements/S-000001/void", why).await.0, StatusCode::CREATED);
+    let (status, view) = correct("-1000000000").await;
+    assert_eq!((status, view["hour"].as_str()), (StatusCode::CREATED, Some(before.as_str())), "{view}");
+    let (_, again) = post(&world, &admin, &format!("{live}/issue"), early).await;
+    assert_eq!(again["total"], "2");
 }
 
 #[tokio::test]

@@ -49,7 +49,8 @@ async fn export(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Result<Resp
     Ok((headers, Body::from_stream(lines)).into_response())
 }
 
-/// Put right what a reading counted: by a record more, never by a change.
+/// Put right what a reading counted: by a record more, never by a change. If the reading's hour was billed, it is
+/// an hour of the next period without a statement that changes.
 #[utoipa::path(post, path = "/ledger/corrections", tag = "ledger", request_body = CorrectionSpec,
     responses((status = 201, body = CorrectionView)))]
 async fn correct(
