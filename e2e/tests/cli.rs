@@ -57,7 +57,7 @@ fn a_container_s_life_from_the_command_line() -> Result<()> {
         ensure!(String::from_utf8_lossy(&followed.stdout).ends_with("tick 50\n"), "{followed:?}");
         world.said(&["rm", "web"])?;
         ensure!(!world.said(&["ps", "-a"])?.contains("web"), "it is still listed");
-        let export = world.said(&["usage", "export", "--format", "jsonl"])?;
+        let export = world.said(&["usage", "export", "--format", "jsonl", "--provisional"])?;
         ensure!(export.contains(id.trim()), "{export}");
         world.no_container_is_left()
     })

@@ -220,6 +220,7 @@ mod tests {
             total: decimal("3.00"),
             adjustment: decimal("0"),
             evidence_hash: String::new(),
+            ledger_head: None,
             override_reason: None,
             refers_to: None,
             void_reason: None,
