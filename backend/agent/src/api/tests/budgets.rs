@@ -33,11 +33,11 @@ async fn price_with(world: &World, admin: &Who, prices: Value) {
 
 /// So many seconds of CPU in an hour.
 async fn used(world: &World, tenant: &TenantId, hour: Timestamp, seconds: u128) {
-    let row = UsageHour {
+    let row = |meter| UsageHour {
         hour,
         tenant: tenant.clone(),
         container: Some("c".repeat(64).parse::<ContainerId>().expect("an id")),
-        meter: Meter::CpuUsed,
+        meter,
         tenant_name: "shop".to_owned(),
         container_name: "web".to_owned(),
         labels: [].into(),
@@ -46,7 +46,11 @@ async fn used(world: &World, tenant: &TenantId, hour: Timestamp, seconds: u128) 
     };
     let host = crate::ids::new("hst_").expect("an id");
     let mut tx = world.app.db.begin().await.expect("begun");
-    assert!(usage::apply(&mut tx, &host, 0, 1, &[row]).await.expect("applied"));
+    assert!(
+        usage::apply(&mut tx, &host, 0, 1, &[row(Meter::CpuUsed), row(Meter::ContainerTime)])
+            .await
+            .expect("applied")
+    );
     tx.commit().await.expect("committed");
 }
 
@@ -275,7 +279,8 @@ async fn what_is_kept_of_hours_that_are_over_never_changes_what_was_spent() {
     let tiers =
         json!([{ "from": "0.5", "to": "1.3", "unit_price": "7" }, { "from": "1.3", "unit_price": "3" }]);
     let prices = json!([{ "meter": "cpu_used", "unit": "Core-Hours", "allowance": "0.5", "tiers": tiers,
-        "minimum_quantity": "2", "monthly_cap": "30" }]);
+        "monthly_cap": "30" }, { "meter": "container_time", "unit": "Container-Hours", "unit_price": "1",
+        "minimum_quantity": "2" }]);
     price_with(&world, &admin, prices).await;
     let first = world.app.clock.now().hour_start();
     let (billing, mut known) = (&world.app.billing, None);
