@@ -47,7 +47,7 @@ pub struct CorrectionSpec {
     /// How much more it was: a whole number in the meter's unit, negative if it was less. The hour may not
     /// go below 0.
     pub delta: Decimal,
-    /// Why; it is shown to whoever asks where an amount came from.
+    /// Why; the ledger and the audit trail keep it.
     pub reason: String,
 }
 

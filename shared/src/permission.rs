@@ -18,7 +18,7 @@ pub enum Permission {
     HostAccess,
     /// See the host, its tasks and checks.
     HostRead,
-    /// Make, change and remove tenants.
+    /// Make, change and remove tenants, their contracts and budgets; issue, mark as paid and void their statements.
     TenantManage,
     /// Make and remove users, and see the audit trail.
     UserManage,

@@ -6,7 +6,8 @@
 //! Nothing here decides what was used, and nobody waits for it.
 //!
 //! The events are `CloudEvents` 1.0 in `OpenMeter`'s shape, one a request. All events of a container's hour and
-//! meter add up to it; there is a second one only where a reading came later than the first was made.
+//! meter add up to what was counted for it, unless the outbox was full or a correction took something away; there
+//! is a second one only where a reading came later than the first was made.
 
 pub(crate) mod event;
 

@@ -1,7 +1,8 @@
 //! Events of usage that are to be sent somewhere: gathered by hour, queued with their bytes, gone when taken.
 //!
-//! [`gather`] is called in the transaction that adds a stretch of the journal to the sums, so that there is no
-//! sum without its event and no event without its sum. While an hour goes on, additions to it are gathered in
+//! [`gather`] is called in the transaction that adds a stretch of the journal to the sums, so that a kill leaves
+//! no sum without its event and no event without its sum. Two things are in no event: what did not fit into a
+//! full outbox, and what a correction takes away. While an hour goes on, additions to it are gathered in
 //! one row. [`queue`] gives a row the bytes it is sent with; from then on they never change, and what is added
 //! to the hour later is a row of its own with a later revision. Sending is the caller's.
 
