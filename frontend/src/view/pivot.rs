@@ -101,7 +101,7 @@ impl Unit {
             (Self::Money(currency), true) => money::price(sum, currency),
             (Self::Money(_), false) => sum.show_apart(money::RATE_PLACES),
             (Self::Of(meter), with_unit) => {
-                let number = sum.shifted(meter.pricing_unit_exponent()).show_apart(6);
+                let number = usage::number(*meter, sum);
                 if with_unit { format!("{number} {}", self.name()) } else { number }
             }
         }

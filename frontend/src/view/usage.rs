@@ -118,16 +118,23 @@ pub(crate) fn quantity(line: &Line) -> String {
     if line.quality == Quality::NotMeasurable {
         return super::quantity::NOT_MEASURABLE.to_owned();
     }
-    let shifted = line.quantity.shifted(line.meter.pricing_unit_exponent());
-    format!("{} {}", shifted.show_apart(6), unit(line.meter))
+    format!("{} {}", number(line.meter, &line.quantity), unit(line.meter))
+}
+
+/// A quantity in the unit of [`unit`]. What is counted one by one has no places.
+pub(crate) fn number(meter: Meter, quantity: &Sum) -> String {
+    let exponent = meter.pricing_unit_exponent();
+    quantity.shifted(exponent).show_apart(if exponent == 0 { 0 } else { 6 })
 }
 
 /// The unit as people write it.
-pub(crate) const fn unit(meter: Meter) -> &'static str {
-    match meter {
-        Meter::CpuUsed | Meter::CpuReserved => "core-s",
-        Meter::MemoryUsed | Meter::MemoryReserved => "GB-s",
-        _ => "GB",
+pub(crate) fn unit(meter: Meter) -> &'static str {
+    match meter.pricing_unit() {
+        "Core-Seconds" => "core-s",
+        "GB-Seconds" => "GB-s",
+        "Container-Seconds" => "container-s",
+        "Starts" => "starts",
+        other => other,
     }
 }
 
@@ -180,6 +187,8 @@ pub(crate) mod tests {
         assert_eq!(shown(Meter::NetworkInternetIn, "126"), "<\u{202f}0.000001 GB");
         assert_eq!(shown(Meter::NetworkInternetIn, "0"), "0 GB");
         assert_eq!(shown(Meter::CpuUsed, "2951000"), "0.002951 core-s");
+        assert_eq!(shown(Meter::ContainerTime, "366470000"), "0.366470 container-s");
+        assert_eq!(shown(Meter::Starts, "12"), "12 starts");
     }
 
     #[test]
