@@ -49,7 +49,7 @@ pub(super) enum OciError {
     #[error("{path} cannot be run", path = path.display())]
     Config { path: PathBuf, source: ConfigError },
     #[error("could not put this program out of the container's reach")]
-    Protect(#[source] Errno),
+    Protect(#[source] SysError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]

@@ -50,7 +50,12 @@ pub(crate) const LAYERS: &[Layer] = &[
         ],
         forbidden: &["sqlx"],
     },
-    Layer { package: "wharf-cli", ours: &["wharf-billing", "wharf-shared"], forbidden: &["axum", "sqlx"] },
+    // `wharf oci` becomes the runtime, by calls that nix has not.
+    Layer {
+        package: "wharf-cli",
+        ours: &["wharf-billing", "wharf-shared", "wharf-sys"],
+        forbidden: &["axum", "sqlx"],
+    },
     Layer { package: "wharf-frontend", ours: &["wharf-shared"], forbidden: &["axum", "sqlx", "tokio"] },
     Layer { package: "wharf-fuzz", ours: &[], forbidden: SYNC },
     Layer { package: "wharf-xtask", ours: &[], forbidden: SYNC },
