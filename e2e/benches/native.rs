@@ -131,23 +131,36 @@ fn transfers(world: &World) -> Result<()> {
     let format = "{{.NetworkSettings.IPAddress}}";
     let peer_address = docker.run(&["inspect", "--format", format, peer.trim()])?;
     let peer_client = docker.run(&["run", "-d", "busybox", "sleep", "100000"])?;
-    let ours = || speed(&Socket::output_of(world.api(), client.id.as_str(), &["sh", "-c", SEND, &address])?);
-    let theirs = || {
-        let arguments = ["exec", peer_client.trim(), "sh", "-c", SEND, peer_address.trim()];
-        speed(&docker.run(&arguments)?)
-    };
-    ours()?;
-    theirs()?;
-    let (mut own, mut other) = (Vec::new(), Vec::new());
-    for _transfer in 0..figures::rounds(TRANSFERS) {
-        own.push(ours()?);
-        other.push(theirs()?);
+    let ours = |from: &str, to: &str| speed(&Socket::output_of(world.api(), from, &["sh", "-c", SEND, to])?);
+    let theirs =
+        |from: &str, to: &str| speed(&docker.run(&["exec", from.trim(), "sh", "-c", SEND, to.trim()])?);
+    let mut paths = [
+        ("from container to container", (client.id.as_str(), address.as_str()), (peer_client, peer_address)),
+        // The same programs without a bridge and its rules: what is left is the price of cgroups and filters.
+        ("inside one container", (server.id.as_str(), "127.0.0.1"), (peer, "127.0.0.1".to_owned())),
+    ]
+    .map(|(what, own, other)| (what, own, other, Vec::new(), Vec::new()));
+    for round in 0..=figures::rounds(TRANSFERS) {
+        for (_, (from, to), (peer_from, peer_to), own, other) in &mut paths {
+            let pair = (ours(from, to)?, theirs(peer_from, peer_to)?);
+            // The first is to get warm.
+            if round > 0 {
+                own.push(pair.0);
+                other.push(pair.1);
+            }
+        }
     }
-    let ((own_low, own, own_high), (low, other, high)) =
-        (figures::interval(&mut own), figures::interval(&mut other));
     figures::with(&docker.version)?;
-    line(&format!(
-        "  from container to container  {own:.0} MB/s [{own_low:.0}, {own_high:.0}], docker {other:.0} [{low:.0}, {high:.0}]"
-    ))?;
-    Bar::AtLeast(1.0).judge("bridge", own / other, " times docker's")
+    let [bridge, inside] = paths.map(|(what, _, _, mut own, mut other)| {
+        let ((own_low, own, own_high), (low, other, high)) =
+            (figures::interval(&mut own), figures::interval(&mut other));
+        let text = format!(
+            "  {what}  {own:.0} MB/s [{own_low:.0}, {own_high:.0}], docker {other:.0} [{low:.0}, {high:.0}]"
+        );
+        (text, own / other)
+    });
+    line(&bridge.0)?;
+    line(&inside.0)?;
+    Bar::AtLeast(1.0).judge("bridge", bridge.1, " times docker's")?;
+    figures::beside("the same without a bridge, inside one container", inside.1, " times docker's")
 }
