@@ -10,7 +10,7 @@ use serde_json::json;
 use wharf_e2e::{Image, Socket, World, run};
 use wharf_shared::container::{ContainerState, ContainerView, ExitView, ProcessView};
 use wharf_shared::event::AuditView;
-use wharf_shared::live::{MetricsPoint, StreamInput};
+use wharf_shared::live::{MetricsPoint, StreamInput, StreamOutput};
 use wharf_shared::page::Page;
 use wharf_shared::problem::ProblemKind;
 use wharf_shared::tenant::TenantView;
@@ -298,6 +298,33 @@ fn attach_feeds_standard_input_and_shows_the_output() -> Result<()> {
         assert_eq!(socket.exit_code()?, 0);
         assert_eq!(world.ended(view.id.as_str())?.exit.context("an exit")?.code, Some(0));
         assert_eq!(world.logs(view.id.as_str())?, "hello cat\n");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_client_slower_than_the_log_s_rotation_is_told_what_it_missed() -> Result<()> {
+    run(|world| {
+        let tenant = world.tenant("acme")?;
+        let script = "read go; head -c 40000000 /dev/zero | tr '\\0' x; echo; echo last";
+        let limits = json!({ "stdin": true, "log": { "max_file_bytes": 100_000, "max_files": 2 } });
+        let view = world.start(&tenant, &["sh", "-c", script], limits)?;
+        let path = format!("/containers/{}/attach?stdin=true&logs=true", view.id);
+        let mut socket = Socket::open(world.api(), &path)?;
+        socket.stdin("go\n")?;
+        // It reads nothing until all is written; what lies in sockets between them is far less.
+        world.ended(view.id.as_str())?;
+        let mut missed = 0;
+        loop {
+            match socket.frame()?.context("closed before the end")? {
+                StreamOutput::Missed(bytes) => missed += bytes,
+                StreamOutput::Exited(code) => break assert_eq!(code, 0),
+                _ => {}
+            }
+        }
+        ensure!(missed > 0, "{} bytes came and none is said to be missing", socket.output.len());
+        ensure!(socket.output.ends_with("x\nlast\n"), "the end is there");
+        ensure!(socket.output.len() < 40_000_000, "something is missing");
         Ok(())
     })
 }

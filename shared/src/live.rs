@@ -255,6 +255,8 @@ pub enum StreamOutput {
     Exited(i32),
     /// It could not be started, or the connection to it broke.
     Refused(Problem),
+    /// So many bytes of an attached container's log are missing here: it was rotated before the client took them.
+    Missed(u64),
 }
 
 #[cfg(test)]

@@ -119,6 +119,11 @@ pub(crate) fn note(text: &str) {
     drop(write_err(format!("{text}\n").as_bytes()));
 }
 
+/// Tells the person that a part of the output is missing.
+pub(crate) fn missed(bytes: u64) {
+    note(&format!("wharf: {bytes} bytes of the log were rotated away unread"));
+}
+
 fn write(to: &mut impl Write, bytes: &[u8]) -> Result<()> {
     to.write_all(bytes)?;
     Ok(to.flush()?)

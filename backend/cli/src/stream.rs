@@ -52,7 +52,12 @@ impl Stream {
         match socket.next().await? {
             Some(StreamOutput::Started) => Ok(Self { socket }),
             Some(StreamOutput::Refused(problem)) => Err(problem.into()),
-            Some(StreamOutput::Stdout(_) | StreamOutput::Stderr(_) | StreamOutput::Exited(_)) => {
+            Some(
+                StreamOutput::Stdout(_)
+                | StreamOutput::Stderr(_)
+                | StreamOutput::Exited(_)
+                | StreamOutput::Missed(_),
+            ) => {
                 bail!("the agent speaks of a process before it started; is it of another version?")
             }
             None => bail!("the agent ended the connection"),
@@ -96,6 +101,7 @@ async fn hear(mut hearing: Hearing<StreamOutput>) -> Result<Ended> {
             Some(StreamOutput::Stdout(bytes)) => output::write_out(&bytes)?,
             Some(StreamOutput::Stderr(bytes)) => output::write_err(&bytes)?,
             Some(StreamOutput::Started) => {}
+            Some(StreamOutput::Missed(bytes)) => output::missed(bytes),
             Some(StreamOutput::Exited(code)) => return Ok(Ended::Exited(code)),
             Some(StreamOutput::Refused(problem)) => return Err(problem.into()),
             None => bail!("the connection ended before the process did; it may still run"),

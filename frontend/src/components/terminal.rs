@@ -164,6 +164,8 @@ async fn begin(
         StreamOutput::Stdout(bytes) | StreamOutput::Stderr(bytes) => {
             write(&shown, &js_sys::Uint8Array::from(bytes.as_slice()));
         }
+        // An exec's output comes by no log that could be rotated.
+        StreamOutput::Missed(_) => {}
         StreamOutput::Exited(code) => {
             status.try_set(Status::Ended(code));
         }

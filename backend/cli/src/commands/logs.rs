@@ -169,7 +169,7 @@ pub(crate) async fn logs(shell: &Shell, arguments: LogsArguments) -> Result<()> 
         match item {
             TopicItem::Log(line) if resume.accept(line.cursor) => printer.print(&line)?,
             TopicItem::LogGap { missed_bytes, cursor } if resume.accept(cursor) => {
-                gap(missed_bytes);
+                output::missed(missed_bytes);
             }
             _ => {}
         }
@@ -184,10 +184,6 @@ pub(crate) async fn logs(shell: &Shell, arguments: LogsArguments) -> Result<()> 
 enum Item {
     Line(LogLine),
     Gap { missed_bytes: u64 },
-}
-
-fn gap(missed_bytes: u64) {
-    output::note(&format!("wharf: {missed_bytes} bytes of the log were rotated away unread"));
 }
 
 /// Reads the lines that are there, in order.
@@ -207,7 +203,7 @@ async fn history(
     while let Some(line) = lines.next_line().await.context("read the log")? {
         match serde_json::from_str(&line).context("understand a line of the log")? {
             Item::Line(line) => see(line)?,
-            Item::Gap { missed_bytes } => gap(missed_bytes),
+            Item::Gap { missed_bytes } => output::missed(missed_bytes),
         }
     }
     Ok(())

@@ -305,9 +305,12 @@ async fn tell_log(
         };
         let Some(batch) = batch else { break };
         for item in batch? {
-            let LogItem::Chunk { stream, bytes } = item else { continue };
-            let stderr = stream == LogStream::Stderr;
-            let output = if stderr { StreamOutput::Stderr(bytes) } else { StreamOutput::Stdout(bytes) };
+            let output = match item {
+                LogItem::Chunk { stream: LogStream::Stderr, bytes } => StreamOutput::Stderr(bytes),
+                LogItem::Chunk { bytes, .. } => StreamOutput::Stdout(bytes),
+                LogItem::Gap { missed_bytes, .. } => StreamOutput::Missed(missed_bytes),
+                LogItem::Line(_) => continue,
+            };
             if !sending.send(&output).await {
                 return Ok(());
             }
