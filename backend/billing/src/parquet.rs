@@ -370,7 +370,7 @@ fn text(name: &str, field: &Field) -> Result<Option<String>, BadParquet> {
 
 fn exact(decimal: &Decimal) -> Amount {
     let units = BigInt::from_signed_bytes_be(decimal.data());
-    Amount(BigDecimal::new(units, i64::from(decimal.scale())))
+    Amount::from_big(BigDecimal::new(units, i64::from(decimal.scale())))
 }
 
 #[cfg(test)]
@@ -455,7 +455,7 @@ mod tests {
         #[test]
         fn any_number_that_fits_comes_back(units in -(10_i128.pow(37))..10_i128.pow(37), cost: bool) {
             let scale = if cost { COST_SCALE } else { NUMBER_SCALE };
-            let amount = Amount(BigDecimal::new(BigInt::from(units), i64::from(scale)));
+            let amount = Amount::from_big(BigDecimal::new(BigInt::from(units), i64::from(scale)));
             prop_assert_eq!(amount.to_units(scale), Some(units));
             let value = Value::Number(Cow::Owned(amount.clone()));
             let row = if cost { [value, Value::Null, Value::Null, Value::Null, Value::Null] }

@@ -18,34 +18,42 @@ pub fn to_payable(amount: &Amount, currency: &str, rounding: Rounding) -> Amount
         Rounding::HalfEven => RoundingMode::HalfEven,
         Rounding::HalfUp => RoundingMode::HalfUp,
     };
-    Amount(amount.0.with_scale_round(i64::from(currency::digits(currency)), mode))
+    Amount::from_big(amount.to_big().with_scale_round(i64::from(currency::digits(currency)), mode))
 }
 
 /// What of an amount that is not negative can be paid in whole smallest units of its currency.
 pub(crate) fn to_payable_down(amount: &Amount, currency: &str) -> Amount {
-    Amount(amount.0.with_scale_round(i64::from(currency::digits(currency)), RoundingMode::Down))
+    let digits = i64::from(currency::digits(currency));
+    Amount::from_big(amount.to_big().with_scale_round(digits, RoundingMode::Down))
 }
 
 /// A number that is not negative, cut after so many digits. For showing only.
 pub(crate) fn cut(number: &Amount, digits: i64) -> Amount {
-    Amount(number.0.with_scale_round(digits, RoundingMode::Down))
+    Amount::from_big(number.to_big().with_scale_round(digits, RoundingMode::Down))
 }
 
 /// `number / divisor`, cut after [`QUANTITY_DIGITS`]; both are positive, or the number is zero.
-#[expect(
-    clippy::arithmetic_side_effects,
-    reason = "the divisor is not zero, and numbers of any length do not overflow"
-)]
 pub(crate) fn quotient(number: &Amount, divisor: &Amount) -> Amount {
     if divisor.is_zero() {
         return Amount::zero();
     }
-    let (above, above_digits) = number.0.as_bigint_and_exponent();
-    let (below, below_digits) = divisor.0.as_bigint_and_exponent();
+    if let Some(short) = number.short_quotient(divisor, QUANTITY_DIGITS) {
+        return short;
+    }
+    long_quotient(number, divisor)
+}
+
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "the divisor is not zero, and numbers of any length do not overflow"
+)]
+fn long_quotient(number: &Amount, divisor: &Amount) -> Amount {
+    let (above, above_digits) = number.to_big().into_bigint_and_scale();
+    let (below, below_digits) = divisor.to_big().into_bigint_and_scale();
     let shift = i64::from(QUANTITY_DIGITS) + below_digits - above_digits;
     let power = |digits: i64| BigInt::from(10).pow(u32::try_from(digits).unwrap_or(0));
     let cut = if shift >= 0 { above * power(shift) / below } else { above / (below * power(-shift)) };
-    Amount(BigDecimal::new(cut, i64::from(QUANTITY_DIGITS)))
+    Amount::from_big(BigDecimal::new(cut, i64::from(QUANTITY_DIGITS)))
 }
 
 /// What `amount` in `duration_ns` makes in an hour; `None` without a duration. For showing only.
@@ -56,14 +64,28 @@ pub(crate) fn quotient(number: &Amount, divisor: &Amount) -> Amount {
 pub fn per_hour(amount: &Amount, duration_ns: u64) -> Option<Amount> {
     const HOUR_NS: u64 = 3_600_000_000_000;
     (duration_ns > 0).then(|| {
-        let rate = &amount.0 * BigDecimal::from(HOUR_NS) / BigDecimal::from(duration_ns);
-        Amount(rate.with_scale_round(i64::from(RATE_DIGITS), RoundingMode::HalfEven))
+        let rate = amount.to_big() * BigDecimal::from(HOUR_NS) / BigDecimal::from(duration_ns);
+        Amount::from_big(rate.with_scale_round(i64::from(RATE_DIGITS), RoundingMode::HalfEven))
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_quotient_that_is_short_is_that_of_numbers_of_any_length(
+            number: u128, divisor in 1..u128::MAX, few: bool, of_number in 0_u32..31, of_divisor in 0_u32..31,
+        ) {
+            let divisor = if few { divisor % 3_865_470_566_401 + 1 } else { divisor };
+            let (number, divisor) =
+                (Amount::from_units(number >> 3, of_number), Amount::from_units(divisor, of_divisor));
+            prop_assert_eq!(quotient(&number, &divisor), long_quotient(&number, &divisor));
+        }
+    }
 
     fn amount(text: &str) -> Amount {
         text.parse().expect("an amount")
