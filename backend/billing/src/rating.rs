@@ -11,6 +11,7 @@
 //! are the [statement](crate::statement)'s.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wharf_shared::billing::{Policy, PricingUnit, Tiering};
 use wharf_shared::id::{ContainerId, ContractId, PriceBookId, TenantId};
@@ -142,14 +143,14 @@ pub enum Charge {
 pub struct RatedRow {
     /// Whose.
     pub tenant: TenantId,
-    /// The tenant's name at that time.
-    pub tenant_name: String,
+    /// The tenant's name at that time. Shared, as the currency: a month has millions of rows.
+    pub tenant_name: Arc<str>,
     /// Begin of what is charged: an hour, or the whole period of what is no usage.
     pub from: Timestamp,
     /// Its end.
     pub to: Timestamp,
     /// ISO 4217 code.
-    pub currency: String,
+    pub currency: Arc<str>,
     /// The version of the price book, if one was in force.
     pub price_book: Option<PriceBookId>,
     /// The contract, if there was one.
@@ -223,7 +224,7 @@ pub fn to_wire(rows: &[RatedRow]) -> Result<Vec<UsageRow>, TooLong> {
             unit: usage.meter.unit().to_owned(),
             quality: usage.quality,
             amount: parts.iter().map(|(row, _)| row.billed_cost()).sum::<Amount>().to_decimal()?,
-            currency: row.currency.clone(),
+            currency: row.currency.to_string(),
         })
     })
     .collect()
@@ -271,6 +272,8 @@ pub struct RaterState {
 pub struct Rater<'a> {
     books: &'a PriceBooks,
     contracts: &'a Contracts,
+    /// That of every row.
+    currency: Arc<str>,
     /// Begin of the period that the states are of.
     period: Option<Timestamp>,
     tenants: BTreeMap<TenantId, TenantState>,
@@ -279,8 +282,15 @@ pub struct Rater<'a> {
 
 impl<'a> Rater<'a> {
     /// Begins with nothing used.
-    pub const fn new(books: &'a PriceBooks, contracts: &'a Contracts) -> Self {
-        Self { books, contracts, period: None, tenants: BTreeMap::new(), scanned: BTreeMap::new() }
+    pub fn new(books: &'a PriceBooks, contracts: &'a Contracts) -> Self {
+        Self {
+            books,
+            contracts,
+            currency: books.currency().into(),
+            period: None,
+            tenants: BTreeMap::new(),
+            scanned: BTreeMap::new(),
+        }
     }
 
     /// Goes on where a rater with the same books and contracts was. Nothing is known of what that one scanned.
@@ -322,9 +332,13 @@ impl<'a> Rater<'a> {
         let decided = self.decide(&rows).unwrap_or_default();
         let mut state = self.tenants.remove(&first.tenant).unwrap_or_default();
         let tenant = first.tenant.clone();
+        let mut name: Arc<str> = first.tenant_name.as_str().into();
         let mut rated = Vec::with_capacity(rows.len());
         for (row, decision) in rows.into_iter().zip(decided) {
-            self.rate(row, &decision, &mut state, &mut rated);
+            if *name != *row.tenant_name {
+                name = row.tenant_name.as_str().into();
+            }
+            self.rate(row, &name, &decision, &mut state, &mut rated);
         }
         self.tenants.insert(tenant, state);
         rated
@@ -354,6 +368,7 @@ impl<'a> Rater<'a> {
             Some(self.row(
                 Some(book),
                 contract,
+                &last.tenant_name.as_str().into(),
                 UsageCharge {
                     usage,
                     sku: sku.id,
@@ -389,13 +404,19 @@ impl<'a> Rater<'a> {
         Some(decided)
     }
 
-    fn row(&self, book: Option<&PriceBook>, contract: Option<&Contract>, usage: UsageCharge) -> RatedRow {
+    fn row(
+        &self,
+        book: Option<&PriceBook>,
+        contract: Option<&Contract>,
+        tenant_name: &Arc<str>,
+        usage: UsageCharge,
+    ) -> RatedRow {
         RatedRow {
             tenant: usage.usage.tenant.clone(),
-            tenant_name: usage.usage.tenant_name.clone(),
+            tenant_name: Arc::clone(tenant_name),
             from: usage.usage.hour,
             to: Timestamp(usage.usage.hour.0.saturating_add(HOUR_US)),
-            currency: self.books.currency().to_owned(),
+            currency: Arc::clone(&self.currency),
             price_book: book.map(|book| book.id.clone()),
             contract: contract.map(|contract| contract.id.clone()),
             charge: Charge::Usage(Box::new(usage)),
@@ -405,6 +426,7 @@ impl<'a> Rater<'a> {
     fn rate(
         &self,
         usage: UsageHour,
+        tenant_name: &Arc<str>,
         decision: &Decision<'_>,
         tenant: &mut TenantState,
         rated: &mut Vec<RatedRow>,
@@ -415,6 +437,7 @@ impl<'a> Rater<'a> {
             rated.push(self.row(
                 *book,
                 *contract,
+                tenant_name,
                 UsageCharge {
                     sku: usage.meter.as_str(),
                     tier: Tier::Standard,
@@ -443,31 +466,30 @@ impl<'a> Rater<'a> {
         });
         let whole = rest.clone();
         let mut units = usage.quantity;
+        let priced = |part: Part, usage: UsageHour| {
+            let charge = UsageCharge {
+                usage,
+                sku: sku.id,
+                tier: part.tier,
+                policy: sku.policy.as_str(),
+                unit: sku.unit,
+                quantity: part.quantity,
+                list_unit_price: part.list,
+                contracted_unit_price: part.contracted,
+                relief: part.relief,
+            };
+            self.row(*book, *contract, tenant_name, charge)
+        };
         loop {
             let part = next_part(sku, *contract, total.as_ref(), &rest, usage.container.as_ref(), state);
             rest = rest.minus(&part.quantity);
-            let is_last = rest.is_zero();
-            let share =
-                if is_last { units } else { share_of(usage.quantity, &part.quantity, &whole).min(units) };
-            units = units.saturating_sub(share);
-            rated.push(self.row(
-                *book,
-                *contract,
-                UsageCharge {
-                    usage: UsageHour { quantity: share, ..usage.clone() },
-                    sku: sku.id,
-                    tier: part.tier,
-                    policy: sku.policy.as_str(),
-                    unit: sku.unit,
-                    quantity: part.quantity,
-                    list_unit_price: part.list,
-                    contracted_unit_price: part.contracted,
-                    relief: part.relief,
-                },
-            ));
-            if is_last {
+            if rest.is_zero() {
+                rated.push(priced(part, UsageHour { quantity: units, ..usage }));
                 return;
             }
+            let share = share_of(usage.quantity, &part.quantity, &whole).min(units);
+            units = units.saturating_sub(share);
+            rated.push(priced(part, UsageHour { quantity: share, ..usage.clone() }));
         }
     }
 }
@@ -694,7 +716,7 @@ impl Totals {
     pub fn add(&mut self, row: &RatedRow) {
         let total = self.0.entry(row.tenant.clone()).or_insert_with(|| Total {
             amount: Amount::zero(),
-            currency: row.currency.clone(),
+            currency: row.currency.to_string(),
             rows: 0,
         });
         total.amount = total.amount.plus(&row.billed_cost());

@@ -215,20 +215,26 @@ fn reserved(reading: &ReadingRecord) -> impl Iterator<Item = (Meter, u128, Quali
 /// Turns the rows of one tenant's hour into what is rated: in place of the whole cgroup's counts, what
 /// they exceed the containers' by. A reading of a container that was taken a moment after that of the
 /// whole may make the containers' sum the greater; then nothing is unattributed in this hour.
-pub fn attribute(rows: Vec<UsageHour>) -> Vec<UsageHour> {
-    let (containers, whole): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.container.is_some());
+pub fn attribute(mut rows: Vec<UsageHour>) -> Vec<UsageHour> {
     let of_containers = |meter| {
-        let of_meter = containers.iter().filter(|row| row.meter == meter);
+        let of_meter = rows.iter().filter(|row| row.container.is_some() && row.meter == meter);
         of_meter.fold(0_u128, |sum, row| sum.saturating_add(row.quantity))
     };
-    let rest: Vec<_> = whole
-        .into_iter()
-        .filter_map(|row| {
-            let quantity = row.quantity.saturating_sub(of_containers(row.meter));
-            (quantity > 0).then_some(UsageHour { quantity, ..row })
-        })
-        .collect();
-    containers.into_iter().chain(rest).collect()
+    let whole = rows.iter().filter(|row| row.container.is_none());
+    let explained: Vec<_> = whole.map(|row| (row.meter, of_containers(row.meter))).collect();
+    if explained.is_empty() {
+        return rows;
+    }
+    rows.retain_mut(|row| {
+        if row.container.is_some() {
+            return true;
+        }
+        let of_meter = explained.iter().find(|(meter, _)| *meter == row.meter);
+        row.quantity = row.quantity.saturating_sub(of_meter.map_or(0, |(_, sum)| *sum));
+        row.quantity > 0
+    });
+    rows.sort_by_key(|row| row.container.is_none());
+    rows
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod page;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use sha2::{Digest as _, Sha256};
 use wharf_shared::billing::{PricingUnit, Rounding};
@@ -104,6 +105,8 @@ pub struct StatementBuilder<'a> {
     sums: Vec<Sum>,
     exact: Amount,
     evidence: Sha256,
+    /// A row's bytes of the evidence, on their way into it.
+    bytes: Vec<u8>,
     price_books: Vec<PriceBookId>,
     contract_ids: Vec<ContractId>,
 }
@@ -137,6 +140,7 @@ impl<'a> StatementBuilder<'a> {
             sums: Vec::new(),
             exact: Amount::zero(),
             evidence: Sha256::new(),
+            bytes: Vec::new(),
             price_books: Vec::new(),
             contract_ids: Vec::new(),
         }
@@ -152,9 +156,9 @@ impl<'a> StatementBuilder<'a> {
     }
 
     fn add_usage(&mut self, row: &RatedRow, charge: &UsageCharge) {
-        digest(&mut self.evidence, row, charge);
-        if row.tenant_name != self.tenant_name {
-            self.tenant_name.clone_from(&row.tenant_name);
+        digest(&mut self.evidence, &mut self.bytes, row, charge);
+        if *row.tenant_name != *self.tenant_name {
+            self.tenant_name = row.tenant_name.to_string();
         }
         if let Some(id) = &row.price_book
             && self.price_books.last() != Some(id)
@@ -315,10 +319,10 @@ impl<'a> StatementBuilder<'a> {
     fn row(&self, contract: Option<&ContractId>, charge: Charge) -> RatedRow {
         RatedRow {
             tenant: self.tenant.clone(),
-            tenant_name: self.tenant_name.clone(),
+            tenant_name: self.tenant_name.as_str().into(),
             from: self.period.0,
             to: self.period.1,
-            currency: self.books.currency().to_owned(),
+            currency: self.books.currency().into(),
             price_book: None,
             contract: contract.cloned(),
             charge,
@@ -431,10 +435,12 @@ fn order(key: &LineKey) -> Order<'_> {
     (!key.is_measurable, key.is_unattributed, sku, unit, key.tier, key.relief, list, own, &key.tax_class)
 }
 
-fn digest(evidence: &mut Sha256, row: &RatedRow, charge: &UsageCharge) {
+/// Adds a row's bytes to the evidence; `bytes` is where they are put together, one for all rows.
+fn digest(evidence: &mut Sha256, bytes: &mut Vec<u8>, row: &RatedRow, charge: &UsageCharge) {
     let usage = &charge.usage;
-    evidence.update(usage.hour.0.to_be_bytes());
-    evidence.update(usage.quantity.to_be_bytes());
+    bytes.clear();
+    bytes.extend(usage.hour.0.to_be_bytes());
+    bytes.extend(usage.quantity.to_be_bytes());
     // No id and no word holds a newline, so the parts cannot run into each other.
     for part in [
         usage.container.as_ref().map_or("", |container| container.as_str()),
@@ -445,21 +451,23 @@ fn digest(evidence: &mut Sha256, row: &RatedRow, charge: &UsageCharge) {
         row.contract.as_ref().map_or("", |id| id.as_str()),
         charge.policy,
         charge.relief.map_or("", Relief::as_str),
-        &charge.quantity.to_string(),
-        &charge.list_unit_price.to_string(),
-        &charge.contracted_unit_price.to_string(),
     ] {
-        evidence.update(part);
-        evidence.update("\n");
+        bytes.extend(part.as_bytes());
+        bytes.push(b'\n');
+    }
+    for number in [&charge.quantity, &charge.list_unit_price, &charge.contracted_unit_price] {
+        // Writing to bytes does not fail.
+        let _written = writeln!(bytes, "{number}");
     }
     match charge.tier {
-        Tier::Standard => evidence.update([0]),
+        Tier::Standard => bytes.push(0),
         Tier::Number(number) => {
-            evidence.update([1]);
-            evidence.update(number.to_be_bytes());
+            bytes.push(1);
+            bytes.extend(number.to_be_bytes());
         }
-        Tier::Minimum => evidence.update([2]),
+        Tier::Minimum => bytes.push(2),
     }
+    evidence.update(bytes);
 }
 
 fn usage_line(sum: &Sum, exact: &Amount, amount: &Amount) -> Result<StatementLine, TooLong> {
