@@ -43,7 +43,7 @@ enum Program {
 
 /// Packages with benchmarks, and with the programs that they run. Always all of them: what each is built
 /// with depends on who else is.
-const PACKAGES: &[&str] = &["wharf-agent", "wharf-cli", "wharf-e2e", "wharf-shim"];
+const PACKAGES: &[&str] = &["wharf-agent", "wharf-billing", "wharf-cli", "wharf-e2e", "wharf-shim"];
 /// The programs that benchmarks run.
 const PROGRAMS: &[&str] = &["wharf", "wharf-shim", "wharfd"];
 
@@ -103,6 +103,16 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "metering",
         program: Program::Cargo,
         measures: "CPU time of reading 1,000 containers' counters",
+    },
+    Benchmark {
+        name: "statement",
+        program: Program::Cargo,
+        measures: "a month's statement for one tenant of 278,000 container-hours",
+    },
+    Benchmark {
+        name: "export",
+        program: Program::Cargo,
+        measures: "rows a second of JSON lines, FOCUS CSV and Parquet, and the memory of it",
     },
     Benchmark {
         name: "dashboard",
