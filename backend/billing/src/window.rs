@@ -56,10 +56,15 @@ impl UsagePart {
 }
 
 /// What a reading adds. Readings without a tenant are the host's own facts and add nothing, except
-/// corrections: those add to the hour that they name, or take away from it.
+/// corrections: those add to the hour that they name, or take away from it, and from what the tenant's whole
+/// cgroup counted of it.
 pub fn parts(reading: &ReadingRecord) -> Vec<UsagePart> {
     if let Some(correction) = Correction::of(reading) {
-        return vec![corrected(correction)];
+        let corrected = corrected(correction);
+        // Else what the container has more or less would be less or more outside of containers.
+        let truth = has_tenant_truth(corrected.meter) && corrected.container.is_some();
+        let whole = truth.then(|| UsagePart { container: None, ..corrected.clone() });
+        return whole.into_iter().chain([corrected]).collect();
     }
     let Some(tenant) = &reading.series.tenant else { return Vec::new() };
     let container = reading.series.container.as_ref();
@@ -244,6 +249,7 @@ mod tests {
     use wharf_shared::time::HOUR_US;
 
     use super::*;
+    use crate::ledger::checkpoint::Moment;
 
     const TENANT: &str = "tnt_00000000-0000-7000-8000-000000000001";
 
@@ -360,6 +366,44 @@ mod tests {
         assert_eq!(rest.iter().map(|row| row.quantity).collect::<Vec<_>>(), [40]);
         rows.extend(parts(&reading(true, 0, SECOND_US, &[(Meter::CpuUsed, 60)])).into_iter().map(row));
         assert!(attribute(rows).iter().all(|row| row.container.is_some()), "never below zero");
+    }
+
+    #[test]
+    fn a_correction_of_a_container_leaves_what_is_outside_of_containers_as_it_was() {
+        let row = |part: UsagePart| part.named("blue".to_owned(), String::new(), BTreeMap::new());
+        let outside = |rows: Vec<UsageHour>| -> Vec<u128> {
+            let rest = attribute(rows).into_iter().filter(|row| row.container.is_none());
+            rest.map(|row| row.quantity).collect()
+        };
+        for (delta, meter) in [(25, Meter::CpuUsed), (-25, Meter::CpuUsed), (25, Meter::MemoryUsed)] {
+            let correction = Correction {
+                refers_to: 1,
+                tenant: TENANT.parse().expect("an id"),
+                container: "a".repeat(64).parse().ok(),
+                hour: Timestamp(0),
+                meter,
+                delta,
+                reason: "a test".to_owned(),
+                author: "ann".to_owned(),
+            };
+            let at = Moment { boot_id: "b".to_owned(), boot_ns: 1, utc: Timestamp(2) };
+            let mut sums = Sums::default();
+            let whole = reading(false, 0, SECOND_US, &[(Meter::CpuUsed, 100)]);
+            for record in [whole, reading(true, 0, SECOND_US, &[(meter, 60)]), correction.record(&at)] {
+                sums.add(&record).expect("adds up");
+            }
+            let rows: Vec<_> = sums
+                .into_parts()
+                .map(|part| {
+                    let quantity = part.quantity - part.taken.min(part.quantity);
+                    row(UsagePart { quantity, ..part })
+                })
+                .collect();
+            let corrected = rows.iter().find(|row| row.container.is_some() && row.meter == meter);
+            assert_eq!(corrected.map(|row| row.quantity), 60_u128.checked_add_signed(delta), "{meter:?}");
+            let expected = if meter == Meter::CpuUsed { 40 } else { 100 };
+            assert_eq!(outside(rows), [expected], "{meter:?} {delta}");
+        }
     }
 
     proptest! {
