@@ -30,6 +30,8 @@ pub enum StatementStatus {
     Overdue,
     /// A credit note has taken it back.
     Voided,
+    /// What is stored of it is not what was issued: only its number, tenant and period are known.
+    Damaged,
 }
 
 impl StatementStatus {
@@ -42,6 +44,7 @@ impl StatementStatus {
             Self::Paid => "paid",
             Self::Overdue => "overdue",
             Self::Voided => "voided",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -139,6 +142,20 @@ pub struct LedgerHead {
     pub hash: String,
 }
 
+/// Usage of an earlier period that came after that was billed, and is billed here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LateUsage {
+    /// The number of the statement that had billed its period.
+    pub statement: String,
+    /// What was used.
+    pub meter: Meter,
+    /// How much of it is in the lines here, in the meter's unit; below zero if corrections took away more.
+    pub quantity: Decimal,
+    /// The meter's unit.
+    pub unit: String,
+}
+
 /// A statement, or the credit note that takes one back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -178,6 +195,9 @@ pub struct StatementView {
     /// SHA-256 of every rated row, its quantities and prices: rating again gives the same, or something has
     /// changed since.
     pub evidence_hash: String,
+    /// What in the lines belongs to earlier periods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<LateUsage>,
     /// The ledger of the host that issued it, as it stood then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger_head: Option<LedgerHead>,
@@ -281,6 +301,47 @@ pub struct ExplainedRow {
     pub quality: Quality,
     /// What the kernel counted, in order; at most 100. Another host's are in that host's journal.
     pub readings: Vec<ReadingEvidence>,
+    /// How many readings there are.
+    #[serde(default)]
+    pub readings_total: u64,
+    /// What persons have put right in this hour.
+    #[serde(default)]
+    pub corrections: Vec<CorrectionEvidence>,
+    /// What of another hour is in this one, because a statement had billed that when it came.
+    #[serde(default)]
+    pub late: Vec<LateEvidence>,
+}
+
+/// A correction as evidence of a quantity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CorrectionEvidence {
+    /// Its number in the host's journal.
+    pub seq: i64,
+    /// Number of the reading that it corrects.
+    pub refers_to: u64,
+    /// Units that it adds to the hour; below zero if it takes away.
+    pub delta: Decimal,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub author: String,
+}
+
+/// Usage of a billed hour as evidence of a quantity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LateEvidence {
+    /// The hour in which it was used.
+    pub hour: Timestamp,
+    /// The number of the statement that had billed that hour's period.
+    pub statement: String,
+    /// Units that it adds to this hour; below zero if it takes away.
+    pub delta: Decimal,
+    /// In whose journal it is.
+    pub host: HostId,
+    /// The first and the last number of the stretch of that journal in which it is.
+    pub seqs: [i64; 2],
 }
 
 /// How a statement's line came to be.

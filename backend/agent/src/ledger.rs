@@ -127,7 +127,7 @@ impl Ledger {
             .correct(&correction, async || {
                 self.metering.roll_up_now(&self.db).await?;
                 let mut tx = self.db.one().await?;
-                if statements::of_period(&mut tx, &row.tenant, period(row.hour).0).await?.is_some() {
+                if statements::number_of_period(&mut tx, &row.tenant, period(row.hour).0).await?.is_some() {
                     return Err(ServiceError::conflict(
                         "a statement of that hour was issued just now; try again",
                     ));
@@ -158,10 +158,10 @@ impl Ledger {
     async fn open_hour(&self, row: &UsageCursor, delta: i128) -> Result<Timestamp> {
         let mut tx = self.db.read().await?;
         let (mut from, mut to) = period(row.hour);
-        let Some(billed) = statements::of_period(&mut tx, &row.tenant, from).await? else {
+        let Some(number) = statements::number_of_period(&mut tx, &row.tenant, from).await? else {
             return Ok(row.hour);
         };
-        while statements::of_period(&mut tx, &row.tenant, from).await?.is_some() {
+        while statements::number_of_period(&mut tx, &row.tenant, from).await?.is_some() {
             (from, to) = period(to);
         }
         if delta > 0 {
@@ -172,7 +172,6 @@ impl Ledger {
         loop {
             let hour = hours.next(&mut tx).await?;
             if hour.is_empty() {
-                let number = billed.issued.id;
                 return Err(ServiceError::conflict(format!(
                     "the hour was billed with the statement {number}, and no hour of the next open period has as \
                      much to take away from; void {number}, and the correction falls into its own hour"

@@ -226,6 +226,7 @@ impl Db {
             crate::contracts::STATEMENTS,
             crate::events::STATEMENTS,
             crate::images::STATEMENTS,
+            crate::late::STATEMENTS,
             crate::outbox::STATEMENTS,
             crate::ports::STATEMENTS,
             crate::prices::STATEMENTS,

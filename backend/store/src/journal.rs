@@ -16,6 +16,8 @@
 //!
 //! Some room on the disk is kept free for the last readings of what runs: see [`Journal::has_room`].
 
+mod seek;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -25,10 +27,10 @@ use wharf_billing::ledger::checkpoint::{Moment, Place, PublicKey};
 use wharf_billing::ledger::record::Hash;
 use wharf_billing::ledger::series;
 use wharf_billing::ledger::verify::{Broken, Entry, Summary, Verifier};
-use wharf_shared::id::{ContainerId, HostId, TenantId};
+use wharf_shared::id::{ContainerId, HostId};
 use wharf_shared::reading::{ReadingKind, ReadingRecord, SeriesKey};
-use wharf_shared::time::Timestamp;
 
+pub use self::seek::Seek;
 use crate::db::{Durability, SqliteFile, Tx};
 use crate::error::StoreError;
 use crate::reserve::Reserve;
@@ -90,6 +92,8 @@ macro_rules! select {
     };
 }
 
+pub(crate) use select;
+
 statements! {
     HOST = "SELECT id, public_key FROM host";
     SET_HOST = "INSERT INTO host (only, id) VALUES (1, $1)";
@@ -110,8 +114,6 @@ statements! {
         WHERE kind IN ('gap', 'reset', 'clock_step') GROUP BY kind";
     LAST_FAULTS = select!("WHERE kind IN ('gap', 'reset', 'clock_step') ORDER BY seq DESC LIMIT $1");
     OPENED = select!("WHERE kind = 'open' AND seq > $1 ORDER BY seq LIMIT $2");
-    OF_HOUR = select!("WHERE tenant = $1 AND container = $2 AND t0_utc_us < $4 AND t1_utc_us >= $3 \
-        ORDER BY seq LIMIT $5");
     READ_FROM = select!("WHERE seq > $1 ORDER BY seq LIMIT $2");
 }
 
@@ -463,25 +465,7 @@ impl Journal {
         tx.rows(READ_FROM, args![after, limit]).await?.iter().map(record).collect()
     }
 
-    /// The first readings of a container, or of a tenant's whole cgroup, that touch `[from, to]`.
-    ///
-    /// # Errors
-    ///
-    /// Those of the database.
-    pub async fn overlapping(
-        &self,
-        tenant: &TenantId,
-        container: Option<&ContainerId>,
-        (from, to): (Timestamp, Timestamp),
-        limit: u32,
-    ) -> Result<Vec<(i64, ReadingRecord)>, StoreError> {
-        let mut tx = self.file.one().await?;
-        let container = container.map_or("", ContainerId::as_str);
-        let values = args![tenant, container, from, to, limit];
-        tx.rows(OF_HOUR, values).await?.iter().map(record).collect()
-    }
-
-    /// The same with their hashes.
+    /// Readings after this number with their hashes.
     pub async fn entries_from(&self, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let mut tx = self.file.one().await?;
         tx.rows(READ_FROM, args![after, limit]).await?.iter().map(entry).collect()
@@ -514,10 +498,11 @@ impl Journal {
     /// Prepares every statement; an error names the first that is refused.
     pub async fn check_statements(&self) -> Result<usize, StoreError> {
         let mut tx = self.file.read().await?;
-        for statement in STATEMENTS {
+        let statements = STATEMENTS.iter().chain(seek::STATEMENTS);
+        for statement in statements.clone() {
             tx.prepare(statement).await?;
         }
-        Ok(STATEMENTS.len())
+        Ok(statements.count())
     }
 }
 

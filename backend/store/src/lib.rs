@@ -20,6 +20,7 @@ mod error;
 pub mod events;
 pub mod images;
 pub mod journal;
+pub mod late;
 pub mod outbox;
 pub mod pagination;
 pub mod ports;

@@ -2,6 +2,7 @@
 //!
 //! Numbers have no gap: they are counted up in the transaction that issues.
 
+use wharf_billing::statement::stored_hash;
 use wharf_shared::id::{ContractId, TenantId};
 use wharf_shared::page::Page;
 use wharf_shared::statement::{StatementKind, StatementView};
@@ -17,7 +18,8 @@ use crate::statement::statements;
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT s.seq, s.body, paid.at AS paid_at, voided.detail AS voided_by FROM statements AS s ",
+            "SELECT s.seq, s.number, s.kind, s.tenant, s.from_us, s.body, s.content_hash, paid.at AS paid_at, ",
+            "voided.detail AS voided_by FROM statements AS s ",
             "LEFT JOIN statement_marks AS paid ON paid.number = s.number AND paid.kind = 'paid' ",
             "LEFT JOIN statement_marks AS voided ON voided.number = s.number AND voided.kind = 'voided' ",
             $rest
@@ -35,6 +37,9 @@ statements! {
     GET = select!("WHERE s.number = $1 AND (s.tenant = $2 OR $2 IS NULL)");
     OF_PERIOD = select!("WHERE s.tenant = $1 AND s.from_us = $2 AND s.kind = 'statement' \
         AND voided.number IS NULL ORDER BY s.seq DESC LIMIT 1");
+    NUMBER_OF_PERIOD = "SELECT number FROM statements AS s WHERE tenant = $1 AND from_us = $2 \
+        AND kind = 'statement' AND NOT EXISTS (SELECT 1 FROM statement_marks AS mark \
+            WHERE mark.number = s.number AND mark.kind = 'voided') ORDER BY seq DESC LIMIT 1";
     LIST = select!("WHERE (s.tenant = $1 OR $1 IS NULL) AND (s.from_us = $2 OR $2 IS NULL) \
         AND (s.seq < $3 OR $3 IS NULL) ORDER BY s.seq DESC LIMIT $4");
     CREDITS_OF = "SELECT contract, name, amount FROM statement_credits WHERE number = $1 ORDER BY contract, name";
@@ -66,12 +71,44 @@ impl Mark {
 pub struct StatementRecord {
     /// Its place in the order of issue.
     pub seq: i64,
-    /// As it was issued.
-    pub issued: StatementView,
+    /// Its number.
+    pub number: String,
+    /// What it is.
+    pub kind: StatementKind,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Begin of its period.
+    pub from: Timestamp,
     /// When it was paid.
     pub paid_at: Option<Timestamp>,
     /// The number of the credit note that took it back.
     pub voided_by: Option<String>,
+    body: String,
+    content_hash: String,
+}
+
+/// What is stored is not what was issued.
+#[derive(Debug, thiserror::Error)]
+#[error("its content has another hash than it was issued with")]
+struct Changed;
+
+impl StatementRecord {
+    /// As it was issued.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] if what is stored has another hash than what was issued, or cannot be read.
+    pub fn issued(&self) -> Result<StatementView, StoreError> {
+        const COLUMN: &str = "statements.body";
+        let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Corrupt {
+            column: COLUMN,
+            source: Some(source),
+        };
+        if stored_hash(&self.body, &self.content_hash).as_ref() != Some(&self.content_hash) {
+            return Err(corrupt(Changed.into()));
+        }
+        serde_json::from_str(&self.body).map_err(|error| corrupt(error.into()))
+    }
 }
 
 /// A contract's credit, and how much of it statements have used.
@@ -88,9 +125,14 @@ pub struct UsedCredit {
 fn record(row: &Row) -> Result<StatementRecord, StoreError> {
     Ok(StatementRecord {
         seq: row.integer("seq")?,
-        issued: row.json("body")?,
+        number: row.text("number")?,
+        kind: row.word("kind", StatementKind::from_name)?,
+        tenant: row.parsed("tenant")?,
+        from: row.time("from_us")?,
         paid_at: row.optional_time("paid_at")?,
         voided_by: row.optional_text("voided_by")?,
+        body: row.text("body")?,
+        content_hash: row.text("content_hash")?,
     })
 }
 
@@ -116,8 +158,11 @@ pub async fn next_number(tx: &mut Tx, kind: StatementKind) -> Result<String, Sto
 pub async fn insert(tx: &mut Tx, issued: &StatementView, credits: &[UsedCredit]) -> Result<(), StoreError> {
     let hash = issued.content_hash.as_deref();
     let hash = hash.ok_or(StoreError::Refused("a statement is issued with its content hash"))?;
-    let seq = tx.count_up("statements", 1).await?;
     let body = json("body", issued)?;
+    if stored_hash(&body, hash).as_deref() != Some(hash) {
+        return Err(StoreError::Refused("a statement's content hash is not that of its content"));
+    }
+    let seq = tx.count_up("statements", 1).await?;
     let values = args![&issued.id, seq, issued.kind.as_str(), &issued.tenant, issued.from, body, hash];
     tx.execute(INSERT, values).await?;
     for UsedCredit { contract, name, amount } in credits {
@@ -165,6 +210,19 @@ pub async fn of_period(
     tx.row(OF_PERIOD, args![tenant, from]).await?.as_ref().map(record).transpose()
 }
 
+/// Its number only, for who has no use for the rest.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn number_of_period(
+    tx: &mut Tx,
+    tenant: &TenantId,
+    from: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    tx.row(NUMBER_OF_PERIOD, args![tenant, from]).await?.map(|row| row.text("number")).transpose()
+}
+
 /// Documents, the last issued first; only those of the period that begins at `from`, if it is given.
 ///
 /// # Errors
@@ -203,4 +261,62 @@ pub async fn credits_of(tx: &mut Tx, number: &str) -> Result<Vec<UsedCredit>, St
 
 fn credit(row: &Row) -> Result<UsedCredit, StoreError> {
     Ok(UsedCredit { contract: row.parsed("contract")?, name: row.text("name")?, amount: row.text("amount")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use wharf_billing::statement::{bytes_hash, content_hash};
+
+    use super::*;
+    use crate::Db;
+
+    const DAMAGE: &str = "UPDATE statements SET body = $2 WHERE number = $1";
+
+    fn statement(number: &str) -> StatementView {
+        let body = serde_json::json!({
+            "id": number, "kind": "statement", "status": "issued", "provider": "Example",
+            "tenant": "tnt_00000000-0000-7000-8000-000000000001", "tenant_name": "\"content_hash\":\"0\"",
+            "from": Timestamp(0), "to": Timestamp(1), "currency": "EUR", "price_books": [], "contracts": [],
+            "lines": [], "net": "1", "tax": "0", "total": "1", "adjustment": "0", "evidence_hash": "",
+        });
+        let view: StatementView = serde_json::from_value(body).expect("a statement");
+        let content_hash = content_hash(&view).ok();
+        StatementView { content_hash, ..view }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_statement_is_found_and_hides_no_other() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db =
+            Db::connect(&format!("sqlite:{}/store.db", directory.path().display())).await.expect("opens");
+        let mut tx = db.begin().await.expect("begins");
+        for number in ["S-000001", "S-000002", "S-000003"] {
+            insert(&mut tx, &statement(number), &[]).await.expect("kept");
+        }
+        let whole = list(&mut tx, &Scope::All, None, &PageRequest::default()).await.expect("reads");
+        assert!(whole.items.iter().all(|of| of.issued().is_ok()));
+        let body = |at: usize| whole.items.get(at).expect("three").body.clone();
+        let cheaper = body(1).replace("\"total\":\"1\"", "\"total\":\"0\"");
+        tx.execute(DAMAGE, args!["S-000002", cheaper]).await.expect("written");
+        tx.execute(DAMAGE, args!["S-000003", "torn"]).await.expect("written");
+        let now = list(&mut tx, &Scope::All, None, &PageRequest::default()).await.expect("reads");
+        let good: Vec<_> = now.items.iter().map(|of| (of.number.as_str(), of.issued().is_ok())).collect();
+        assert_eq!(good, [("S-000003", false), ("S-000002", false), ("S-000001", true)]);
+    }
+
+    #[test]
+    fn a_document_s_hash_is_that_of_its_bytes_whatever_version_wrote_them() {
+        let view = statement("S-000001");
+        let hash = view.content_hash.clone().expect("set");
+        let body = serde_json::to_string(&view).expect("serializes");
+        assert_eq!(stored_hash(&body, &hash), Some(hash.clone()), "as every version has computed it");
+        // A later version's fields, which this one does not know and would not write again.
+        let later = body.replace("\"net\"", "\"stamp\":7,\"net\"");
+        let nulled = later.replace(&format!("\"{hash}\""), "null");
+        let later_hash = bytes_hash(nulled.as_bytes());
+        let later = later.replace(&hash, &later_hash);
+        assert_eq!(stored_hash(&later, &later_hash), Some(later_hash.clone()));
+        assert_ne!(stored_hash(&later.replace("stamp\":7", "stamp\":8"), &later_hash), Some(later_hash));
+        assert_eq!(stored_hash("torn", &hash), None);
+    }
 }

@@ -15,14 +15,15 @@ use wharf_shared::usage::{Meter, Quality};
 
 use crate::db::Tx;
 use crate::error::StoreError;
+use crate::late;
 use crate::pagination::{LIMIT_MAX, PageRequest};
 use crate::row::{Row, args, json};
 use crate::scope::Scope;
 use crate::statement::statements;
 
-type HourKey = (Timestamp, TenantId, Option<ContainerId>, Meter);
+pub(crate) type HourKey = (Timestamp, TenantId, Option<ContainerId>, Meter);
 
-fn key(of: &UsageHour) -> HourKey {
+pub(crate) fn key(of: &UsageHour) -> HourKey {
     (of.hour, of.tenant.clone(), of.container.clone(), of.meter)
 }
 
@@ -128,6 +129,7 @@ statements! {
         GROUP BY tenant ORDER BY tenant LIMIT $5";
     REPORT = "UPDATE usage_watermarks SET reported_at = $2 WHERE host = $1 AND reported_at < $3";
     BEHIND = "SELECT host FROM usage_watermarks WHERE reported_at < $1 ORDER BY host LIMIT 1";
+    BILLED = "SELECT number FROM statements LIMIT 1";
     CLEAR = "DELETE FROM usage_hours";
     CLEAR_WATERMARKS = "DELETE FROM usage_watermarks";
 }
@@ -163,7 +165,8 @@ pub async fn rolled_up(tx: &mut Tx, host: &HostId) -> Result<(i64, Option<Timest
 }
 
 /// Adds what readings `(from, to]` of a host's journal counted. `false`, and nothing changed, if
-/// the watermark is not at `from`: those readings, or some of them, are in the sums already.
+/// the watermark is not at `from`: those readings, or some of them, are in the sums already. What belongs to
+/// a period that was billed goes to the first one that was not ([`crate::late`]).
 pub async fn apply<A: Clone + Into<Addition>>(
     tx: &mut Tx,
     host: &HostId,
@@ -180,8 +183,8 @@ pub async fn apply<A: Clone + Into<Addition>>(
     }
     // One read and one write for each row that is touched, however many readings touch it.
     let mut sums: BTreeMap<HourKey, UsageHour> = BTreeMap::new();
-    for addition in additions.iter().cloned() {
-        let addition: Addition = addition.into();
+    let additions = additions.iter().cloned().map(Into::into).collect();
+    for addition in late::place(tx, host, (from, to), additions).await? {
         let key = key(&addition.hour);
         let sum = match sums.remove(&key) {
             Some(sum) => Some(sum),
@@ -215,7 +218,7 @@ fn add(sum: Option<UsageHour>, Addition { hour, taken }: Addition) -> Result<Usa
     Ok(UsageHour { quantity: added.saturating_sub(taken), quality, ..hour })
 }
 
-fn container_text(container: Option<&ContainerId>) -> &str {
+pub(crate) fn container_text(container: Option<&ContainerId>) -> &str {
     container.map_or("", ContainerId::as_str)
 }
 
@@ -338,7 +341,14 @@ pub async fn tenants(
 }
 
 /// Forgets all sums and watermarks, in the transaction that makes them anew from the journals.
+///
+/// # Errors
+///
+/// Those of the database; refused once something was billed, as all that was would come late a second time.
 pub async fn clear(tx: &mut Tx) -> Result<(), StoreError> {
+    if tx.row(BILLED, args![]).await?.is_some() {
+        return Err(StoreError::Refused("hours that statements were made of are not made anew"));
+    }
     tx.execute(CLEAR, args![]).await?;
     tx.execute(CLEAR_WATERMARKS, args![]).await.map(drop)
 }

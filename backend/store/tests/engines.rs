@@ -52,6 +52,8 @@ on_both_engines! {
     money::contracts_begin_once_and_get_one_end,
     money::statements_are_numbered_without_gaps_and_kept_as_they_were_issued,
     money::hours_are_provisional_until_every_host_was_rolled_up,
+    money::usage_is_in_the_statement_or_late_however_they_meet,
+    money::what_is_taken_away_late_comes_off_hours_that_have_it,
     budgets::a_budget_is_one_s_own_and_changes_with_its_marks,
     budgets::a_threshold_is_marked_once_and_its_webhook_waits_until_it_is_taken,
     outbox::additions_are_gathered_once_and_add_up,

@@ -254,6 +254,74 @@ async fn a_journal_is_signed_with_one_key_and_another_one_is_refused() {
 }
 
 #[tokio::test]
+async fn an_hour_s_readings_are_found_wherever_they_were_written() {
+    const HOUR: i64 = 100;
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(&directory.path().join("journal.db"), &host(1)).await.expect("a new journal");
+    let key = pair(1);
+    let read = |of: u32, incarnation, kind, from: i64, to: i64| {
+        let [begin, end] = [from, to].map(|at| u64::try_from(at).expect("positive"));
+        ReadingRecord {
+            t0_boot_ns: begin,
+            t1_boot_ns: end,
+            t0_utc: Timestamp(from),
+            t1_utc: Timestamp(to),
+            meters: Vec::new(),
+            ..reading(of, incarnation, kind, end)
+        }
+    };
+    let mut late = Vec::new();
+    for at in (0..10 * HOUR).step_by(10) {
+        if at % HOUR == 0 {
+            let boot_ns = u64::try_from(at).expect("positive") + 1;
+            let moment = Moment { boot_id: "boot".to_owned(), boot_ns, utc: Timestamp(at) };
+            journal.append_checkpoint(&[], &moment, sign(&key)).await.expect("signed");
+        }
+        // The first is started anew every 250, the second goes on, and nobody looks at the third for long.
+        let (start, since) = (u64::try_from(at / 250).expect("positive"), at % 250);
+        let mut batch = vec![match since {
+            0 => read(1, start, ReadingKind::Open, at, at),
+            240 => read(1, start, ReadingKind::Final, at - 10, at),
+            _ => read(1, start, ReadingKind::Periodic, at - 10, at),
+        }];
+        batch.push(match at {
+            0 => read(2, 1, ReadingKind::Open, at, at),
+            _ => read(2, 1, ReadingKind::Periodic, at - 10, at),
+        });
+        match at {
+            210 => batch.push(read(3, 1, ReadingKind::Open, at, at)),
+            220 => late.push(read(3, 1, ReadingKind::Periodic, 210, at)),
+            230 => late.push(read(3, 1, ReadingKind::Final, 220, at)),
+            // That of the fourth was told as a whole, long after it was over.
+            700 => {
+                batch.append(&mut late);
+                batch.push(read(4, 1, ReadingKind::Open, 110, 110));
+                batch.push(read(4, 1, ReadingKind::Final, 110, 220));
+            }
+            _ => {}
+        }
+        journal.append_batch(&batch).await.expect("appended");
+    }
+    let all = journal.read_from(0, 1_000).await.expect("reads");
+    let tenant = all.iter().find_map(|(_, reading)| reading.series.tenant.clone()).expect("a tenant");
+    let mut seek = journal.seek().await.expect("begins");
+    for (of, hour) in (1..=5).flat_map(|of| (0..12).map(move |hour| (of, hour * HOUR))) {
+        let (from, to) = (Timestamp(hour), Timestamp(hour + HOUR + 5));
+        let mut found = Vec::new();
+        let wanted = container(of);
+        seek.readings(&tenant, Some(&wanted), (from, to), |seq, _| found.push(seq)).await.expect("reads");
+        let is_of = |reading: &ReadingRecord| {
+            reading.series.container.as_ref() == Some(&wanted)
+                && reading.t0_utc < to
+                && reading.t1_utc >= from
+        };
+        let expected: Vec<_> =
+            all.iter().filter(|(_, reading)| is_of(reading)).map(|(seq, _)| *seq).collect();
+        assert_eq!(found, expected, "container {of}, hour {hour}");
+    }
+}
+
+#[tokio::test]
 async fn a_journal_of_before_the_chain_is_taken_over_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("journal.db");

@@ -56,6 +56,7 @@ pub(crate) const fn look(status: StatementStatus) -> (&'static str, Tone) {
         StatementStatus::Paid => ("●", Tone::Ok),
         StatementStatus::Overdue => ("▲", Tone::Bad),
         StatementStatus::Voided => ("✖", Tone::Muted),
+        StatementStatus::Damaged => ("▲", Tone::Bad),
     }
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn title(view: &StatementView) -> String {
         StatementKind::Statement => "Statement",
         StatementKind::CreditNote => "Credit note",
     };
-    if view.issued_at.is_some() {
+    if view.issued_at.is_some() || view.status == StatementStatus::Damaged {
         format!("{what} {}", view.id)
     } else {
         format!("{what} of {}", view.tenant_name)
@@ -77,6 +78,9 @@ pub(crate) fn sentence(view: &StatementView) -> String {
     let total = money::exact(&view.total, &view.currency);
     let (who, when) = (&view.tenant_name, month_name(view.from));
     let at = |at: Option<Timestamp>| at.map(moment::date).unwrap_or_default();
+    if view.status == StatementStatus::Damaged {
+        return format!("What is stored of {} is not what was issued; take it from a backup", view.id);
+    }
     if view.kind == StatementKind::CreditNote {
         return format!("{who} is credited {total} for {when}");
     }
@@ -89,6 +93,7 @@ pub(crate) fn sentence(view: &StatementView) -> String {
             format!("{who} owes {total} for {when} and should have paid by {}", at(view.due_at))
         }
         StatementStatus::Voided => format!("{total} for {when} was taken back; {who} does not owe it"),
+        StatementStatus::Damaged => String::new(),
     }
 }
 
@@ -96,7 +101,8 @@ pub(crate) fn sentence(view: &StatementView) -> String {
 pub(crate) fn owed(views: &[StatementView]) -> Vec<String> {
     let mut sums: Vec<(&str, Sum)> = Vec::new();
     let counts = |view: &&StatementView| {
-        view.kind == StatementKind::Statement && view.status != StatementStatus::Voided
+        view.kind == StatementKind::Statement
+            && !matches!(view.status, StatementStatus::Voided | StatementStatus::Damaged)
     };
     for view in views.iter().filter(counts) {
         match sums.iter_mut().find(|(currency, _)| *currency == view.currency) {
@@ -157,10 +163,13 @@ pub(crate) enum Proof {
 
 /// Adds up the readings of a row, exactly.
 pub(crate) fn proof(row: &ExplainedRow) -> Proof {
-    if row.readings.is_empty() {
+    let readings = row.readings.iter().map(|reading| &reading.delta);
+    let corrections = row.corrections.iter().map(|correction| &correction.delta);
+    let sum = readings.chain(corrections).chain(row.late.iter().map(|late| &late.delta)).collect::<Vec<_>>();
+    if sum.is_empty() {
         return Proof::Nothing;
     }
-    let sum = Sum::of(row.readings.iter().map(|reading| &reading.delta));
+    let sum = Sum::of(sum);
     let shown = sum.exact();
     if sum.compare(&Sum::of([&row.metered_quantity])).is_eq() {
         Proof::Whole(shown)
@@ -219,6 +228,7 @@ mod tests {
             tax: decimal("0.00"),
             total: decimal("3.00"),
             adjustment: decimal("0"),
+            late: Vec::new(),
             evidence_hash: String::new(),
             ledger_head: None,
             override_reason: None,
@@ -298,10 +308,25 @@ mod tests {
             amount: decimal("1"),
             quality: Quality::Measured,
             readings,
+            readings_total: 0,
+            corrections: Vec::new(),
+            late: Vec::new(),
         };
         let shown = "90\u{202f}071\u{202f}992\u{202f}547\u{202f}409\u{202f}930".to_owned();
         assert_eq!(proof(&row(vec![reading("90071992547409929"), reading("1")])), Proof::Whole(shown));
         assert_eq!(proof(&row(vec![reading("5")])), Proof::Differs("5".to_owned()));
         assert_eq!(proof(&row(Vec::new())), Proof::Nothing);
+        let mut corrected = row(vec![reading("90071992547409931")]);
+        corrected.corrections.push(wharf_shared::statement::CorrectionEvidence {
+            seq: 2,
+            refers_to: 1,
+            delta: decimal("-1"),
+            reason: "a test".to_owned(),
+            author: "ann".to_owned(),
+        });
+        assert_eq!(
+            proof(&corrected),
+            Proof::Whole("90\u{202f}071\u{202f}992\u{202f}547\u{202f}409\u{202f}930".to_owned())
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! How a statement's line came to be: its formula, its hours, their readings, and where the kernel said so.
 //!
-//! The hours are rated again, which also tells whether the statement is still what they give. Readings are
-//! those of this host's journal; another host's are in its own.
+//! The hours are rated again, which also tells whether the statement is still what they give. Readings and
+//! corrections are those of this host's journal; another host's are in its own.
 
 use std::collections::BTreeMap;
 
+use wharf_billing::amount::Amount;
 use wharf_billing::price::Tier;
 use wharf_billing::rating::RatedRow;
 use wharf_billing::statement::{StatementBuilder, is_row_of};
@@ -13,11 +14,14 @@ use wharf_shared::decimal::Decimal;
 use wharf_shared::permission::Permission;
 use wharf_shared::reading::ReadingRecord;
 use wharf_shared::statement::{
-    ExplainedRow, Explanation, LineCategory, ReadingEvidence, StatementLine, StatementView,
+    CorrectionEvidence, ExplainedRow, Explanation, LateEvidence, LineCategory, ReadingEvidence,
+    StatementLine, StatementView,
 };
 use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::Meter;
 use wharf_store::Scope;
+use wharf_store::journal::Seek;
+use wharf_store::late::{self, Late};
 use wharf_store::pagination::PageRequest;
 use wharf_store::usage::UsageQuery;
 
@@ -31,8 +35,6 @@ use crate::metering::Metering;
 const LIMIT: (u32, u32) = (24, 100);
 /// Readings that are shown of a row.
 const READINGS: usize = 100;
-/// Readings that are looked at for a row: one a second of an hour, and the changes of a busy container.
-const LOOKED_AT: u32 = 5_000;
 
 impl Billing {
     /// Explains a line, a page of rows at a time.
@@ -77,12 +79,16 @@ impl Billing {
         take(stream.minimums(&statement.tenant));
         let hash = again.finish(String::new(), Vec::new()).map_err(too_long)?.view.evidence_hash;
         drop(stream);
+        let late = late::list(&mut tx, &statement.tenant, (from, to)).await?;
         drop(tx);
 
         let next = skip.saturating_add(wanted.len());
         let mut rows = Vec::with_capacity(wanted.len());
-        for row in wanted {
-            rows.extend(explained(metering, &row).await?);
+        if !wanted.is_empty() {
+            let mut seek = metering.seek().await?;
+            for row in wanted {
+                rows.extend(explained(&mut seek, &late, &row).await?);
+            }
         }
         Ok(Explanation {
             formula: formula(&statement, &line),
@@ -94,25 +100,55 @@ impl Billing {
     }
 }
 
-/// A rated row with the readings of its hour.
-async fn explained(metering: &Metering, row: &RatedRow) -> Result<Option<ExplainedRow>> {
+/// A rated row with the readings of its hour, and what else made it what it is.
+async fn explained(seek: &mut Seek, late: &[Late], row: &RatedRow) -> Result<Option<ExplainedRow>> {
     let Some(charge) = row.usage() else { return Ok(None) };
     let usage = &charge.usage;
+    let (hour, container) = (usage.hour, usage.container.as_ref());
     // What is missing to a minimum was not metered.
-    let readings = if charge.tier == Tier::Minimum {
-        Vec::new()
-    } else {
-        let end = Timestamp(usage.hour.0.saturating_add(HOUR_US).saturating_add(window::EDGE_US));
-        let container = usage.container.as_ref();
-        metering.readings_of(&usage.tenant, container, (usage.hour, end), LOOKED_AT).await?
-    };
-    let mut evidence = Vec::new();
-    for (seq, reading) in &readings {
-        evidence.extend(self::evidence(*seq, reading, usage.hour, usage.meter)?);
-        if evidence.len() >= READINGS {
-            break;
+    let is_metered = charge.tier != Tier::Minimum;
+    let (mut readings, mut readings_total) = (Vec::new(), 0_u64);
+    if is_metered {
+        let end = Timestamp(hour.0.saturating_add(HOUR_US).saturating_add(window::EDGE_US));
+        let mut failed = None;
+        let take = |seq, reading: &ReadingRecord| match evidence(seq, reading, hour, usage.meter) {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                readings_total = readings_total.saturating_add(1);
+                if readings.len() < READINGS {
+                    readings.push(found);
+                }
+            }
+            Err(error) => failed = Some(error),
+        };
+        seek.readings(&usage.tenant, container, (hour, end), take).await?;
+        if let Some(error) = failed {
+            return Err(error);
         }
     }
+    let corrections = seek.corrections(&usage.tenant, container, hour, usage.meter).filter(|_| is_metered);
+    let corrections = corrections.map(|(seq, correction)| {
+        Ok(CorrectionEvidence {
+            seq: *seq,
+            refers_to: correction.refers_to,
+            delta: difference(correction.delta.unsigned_abs(), correction.delta.is_negative())?,
+            reason: correction.reason.clone(),
+            author: correction.author.clone(),
+        })
+    });
+    let of_row = |late: &&Late| {
+        is_metered
+            && (late.booked_hour, late.container.as_ref(), late.meter) == (hour, container, usage.meter)
+    };
+    let late = late.iter().filter(of_row).map(|late| {
+        Ok(LateEvidence {
+            hour: late.hour,
+            statement: late.statement.clone(),
+            delta: difference(late.quantity.max(late.taken), late.taken > 0)?,
+            host: late.host.clone(),
+            seqs: [late.seqs.0, late.seqs.1],
+        })
+    });
     Ok(Some(ExplainedRow {
         hour: usage.hour,
         container: usage.container.clone(),
@@ -123,7 +159,10 @@ async fn explained(metering: &Metering, row: &RatedRow) -> Result<Option<Explain
         quantity: charge.quantity.to_decimal().map_err(too_long)?,
         amount: row.billed_cost().to_decimal().map_err(too_long)?,
         quality: usage.quality,
-        readings: evidence,
+        readings,
+        readings_total,
+        corrections: corrections.collect::<Result<_>>()?,
+        late: late.collect::<Result<_>>()?,
     }))
 }
 
@@ -190,6 +229,12 @@ fn formula(statement: &StatementView, line: &StatementLine) -> String {
     )
 }
 
+fn difference(number: u128, is_negative: bool) -> Result<Decimal> {
+    let amount = Amount::from_units(number, 0);
+    let signed = if is_negative { Amount::zero().minus(&amount) } else { amount };
+    signed.to_decimal().map_err(too_long)
+}
+
 fn integer(number: u128) -> Result<Decimal> {
-    wharf_billing::amount::Amount::from_units(number, 0).to_decimal().map_err(too_long)
+    Amount::from_units(number, 0).to_decimal().map_err(too_long)
 }

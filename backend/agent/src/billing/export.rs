@@ -36,7 +36,7 @@ use wharf_store::usage::{self, UsageQuery};
 use wharf_store::{Scope, Tx, statements};
 
 use super::rated::{RatedHour, RatedStream, Terms};
-use super::statements::{StatementId, credits_left, parse_month};
+use super::statements::{StatementId, credits_left, issued_as, parse_month};
 use super::{Billing, UsageFilter, read_terms, too_long};
 use crate::ctx::Ctx;
 use crate::error::{Result, ServiceError};
@@ -273,7 +273,7 @@ impl Billing {
     async fn find_bill(&self, tx: &mut Tx, ctx: &Ctx, id: &str) -> Result<Bill> {
         match StatementId::parse(id)? {
             StatementId::Number(number) => {
-                let issued = statements::get(tx, &ctx.scope()?, &number).await?.issued;
+                let issued = issued_as(&statements::get(tx, &ctx.scope()?, &number).await?)?;
                 if issued.kind == StatementKind::CreditNote {
                     return Err(ServiceError::conflict(format!(
                         "{number} is a credit note, which has no hours of its own; export the statement that \
@@ -297,7 +297,8 @@ impl Billing {
 }
 
 async fn bill_of(tx: &mut Tx, tenant: TenantId, period: (Timestamp, Timestamp)) -> Result<Bill> {
-    let issued = statements::of_period(tx, &tenant, period.0).await?.map(|record| record.issued);
+    let issued = statements::of_period(tx, &tenant, period.0).await?;
+    let issued = issued.as_ref().map(issued_as).transpose()?;
     Ok(Bill { tenant, period, issued })
 }
 
@@ -337,8 +338,7 @@ async fn send_hours(tx: &mut Tx, terms: &Terms, scope: Scope, query: UsageQuery,
     while let Some(RatedHour { hour, tenant, rows }) = stream.next(tx).await? {
         let key = (tenant, period(hour).0);
         if !on.contains_key(&key) {
-            let issued = statements::of_period(tx, &key.0, key.1).await?;
-            let of = sink.on(issued.as_ref().map(|record| record.issued.id.as_str()));
+            let of = sink.on(statements::number_of_period(tx, &key.0, key.1).await?.as_deref());
             on.insert(key.clone(), of);
         }
         on.get(&key).unwrap_or(sink).send(rows).await?;

@@ -2,20 +2,25 @@
 //!
 //! What is issued is computed from one moment of the store, before the transaction that gives it its
 //! number: the store has one writer, and a big tenant's month takes a while. What else may have been issued
-//! in between is looked at in that transaction.
+//! in between is looked at in that transaction, and whether usage came in: then it is computed anew. What comes
+//! after it is late, and is billed in the next period without a statement ([`wharf_store::late`]).
 
 use std::collections::BTreeMap;
 
 use wharf_billing::amount::Amount;
 use wharf_billing::rating::{period, period_of};
 use wharf_billing::statement::{self, CreditLeft, Made, StatementBuilder};
+use wharf_shared::decimal::Decimal;
 use wharf_shared::id::TenantId;
+use wharf_shared::ledger::LedgerView;
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
 use wharf_shared::statement::{
-    IssueSpec, LedgerHead, StatementKind, StatementStatus, StatementView, VoidSpec,
+    IssueSpec, LateUsage, LedgerHead, StatementKind, StatementStatus, StatementView, VoidSpec,
 };
 use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
+use wharf_shared::usage::Meter;
+use wharf_store::late::{self, Late};
 use wharf_store::pagination::PageRequest;
 use wharf_store::statements::{self, Mark, StatementRecord, UsedCredit};
 use wharf_store::usage::{self, UsageQuery};
@@ -25,12 +30,14 @@ use super::export::Sink;
 use super::rated::{RatedHour, RatedStream, Terms};
 use super::{Billing, read_terms, too_long};
 use crate::ctx::Ctx;
-use crate::error::{Result, ServiceError};
+use crate::error::{Result, ServiceError, chain};
 use crate::events::Change;
 use crate::metering::Metering;
 
 /// Statements on a page that have to be computed, when the client does not say, and at most.
 const LIVE_LIMIT: (u32, u32) = (20, 100);
+/// How often a statement is computed anew because usage came in meanwhile.
+const TRIES: u32 = 5;
 /// Characters of a reason.
 const REASON_MAX: usize = 300;
 
@@ -56,6 +63,16 @@ impl StatementId {
     }
 }
 
+/// A statement that may be issued if nothing changes until then.
+#[derive(Debug)]
+pub(crate) struct Computed {
+    made: Made,
+    terms: Terms,
+    used: Vec<UsedCredit>,
+    /// Of the period's usage.
+    version: i64,
+}
+
 impl Billing {
     /// Of a period, every tenant's statement, issued or not; without one, what was issued, the last first.
     pub(crate) async fn statements(
@@ -68,19 +85,26 @@ impl Billing {
         ctx.require(Permission::TenantRead)?;
         let scope = ctx.scope_of(tenant)?;
         let now = self.0.clock.now();
-        let mut tx = self.0.db.read().await?;
         let Some(month) = month else {
+            let mut tx = self.0.db.read().await?;
             let page = statements::list(&mut tx, &scope, None, page).await?;
-            let items = page.items.into_iter().map(|record| shown(record, now)).collect::<Result<_>>()?;
-            return Ok(Page { items, next_cursor: page.next_cursor });
+            let items = page
+                .items
+                .iter()
+                .map(|record| shown(record, now).unwrap_or_else(|error| damaged(record, &error)));
+            return Ok(Page { items: items.collect(), next_cursor: page.next_cursor });
         };
         let period = parse_month(month)?;
+        let mut tx = self.0.db.read().await?;
         let limit = page.limit.unwrap_or(LIVE_LIMIT.0).clamp(1, LIVE_LIMIT.1);
         let page = PageRequest { cursor: page.cursor.clone(), limit: Some(limit) };
         let Page { items: tenants, next_cursor } = usage::tenants(&mut tx, &scope, period, &page).await?;
         let mut items = Vec::with_capacity(tenants.len());
         for (tenant, _) in &tenants {
-            items.push(self.current(&mut tx, tenant, period).await?);
+            items.push(match statements::of_period(&mut tx, tenant, period.0).await? {
+                Some(record) => shown(&record, now).unwrap_or_else(|error| damaged(&record, &error)),
+                None => self.live(&mut tx, tenant, period).await?,
+            });
         }
         Ok(Page { items, next_cursor })
     }
@@ -95,7 +119,7 @@ impl Billing {
     pub(super) async fn find_statement(&self, tx: &mut Tx, ctx: &Ctx, id: &str) -> Result<StatementView> {
         match StatementId::parse(id)? {
             StatementId::Number(number) => {
-                shown(statements::get(tx, &ctx.scope()?, &number).await?, self.0.clock.now())
+                shown(&statements::get(tx, &ctx.scope()?, &number).await?, self.0.clock.now())
             }
             StatementId::Live(tenant, period) => {
                 if !ctx.scope()?.covers(&tenant) {
@@ -121,34 +145,64 @@ impl Billing {
         if let Some(reason) = &spec.override_reason {
             check_reason("override_reason", reason)?;
         }
-        let now = self.0.clock.now();
+        for _ in 0..TRIES {
+            let computed = self.compute(&tenant, period, spec).await?;
+            // After the hours were read: everything in them is in the ledger up to here.
+            let ledger = metering.ledger().await?;
+            if let Some(issued) = self.issue_computed(ctx, spec, computed, ledger).await? {
+                return Ok(issued);
+            }
+        }
+        Err(ServiceError::conflict("usage of the period came in each time it was computed; try again"))
+    }
+
+    /// What would be issued, at one moment of the store.
+    pub(crate) async fn compute(
+        &self,
+        tenant: &TenantId,
+        period: (Timestamp, Timestamp),
+        spec: &IssueSpec,
+    ) -> Result<Computed> {
         let mut tx = self.0.db.read().await?;
-        self.refuse_early(&mut tx, period, spec, now).await?;
+        self.refuse_early(&mut tx, period, spec, self.0.clock.now()).await?;
         let terms = read_terms(&mut tx).await?;
-        let used = statements::used_credits(&mut tx, &tenant).await?;
-        let made = self.make(&mut tx, &terms, &tenant, period, &used).await?;
-        drop(tx);
-        // After the hours were read: everything in them is in the ledger up to here.
-        let ledger = metering.ledger().await?;
+        let used = statements::used_credits(&mut tx, tenant).await?;
+        let version = late::version(&mut tx, tenant, period.0).await?;
+        let made = self.make(&mut tx, &terms, tenant, period, &used).await?;
         if made.view.lines.is_empty() {
             let detail = "the tenant has used nothing in this period; there is nothing to issue";
             return Err(ServiceError::conflict(detail));
         }
+        Ok(Computed { made, terms, used, version })
+    }
 
+    /// Issues what was computed; `None`, and nothing is issued, if usage came in meanwhile.
+    pub(crate) async fn issue_computed(
+        &self,
+        ctx: &Ctx,
+        spec: &IssueSpec,
+        Computed { made, terms, used, version }: Computed,
+        ledger: LedgerView,
+    ) -> Result<Option<StatementView>> {
+        let now = self.0.clock.now();
+        let (tenant, from, to) = (&made.view.tenant, made.view.from, made.view.to);
         let mut tx = self.0.db.begin().await?;
         // From here on nobody else issues.
         let number = statements::next_number(&mut tx, StatementKind::Statement).await?;
-        if let Some(issued) = statements::of_period(&mut tx, &tenant, period.0).await? {
-            let detail =
-                format!("the period's statement {} has been issued; void it first", issued.issued.id);
+        if let Some(issued) = statements::number_of_period(&mut tx, tenant, from).await? {
+            let detail = format!("the period's statement {issued} has been issued; void it first");
             return Err(ServiceError::conflict(detail));
         }
-        if statements::used_credits(&mut tx, &tenant).await? != used {
+        // And nobody adds to the period.
+        if late::hold(&mut tx, tenant, from).await? != version {
+            return Ok(None);
+        }
+        if statements::used_credits(&mut tx, tenant).await? != used {
             return Err(ServiceError::conflict(
                 "another statement has just used the tenant's credits; try again",
             ));
         }
-        let contract = terms.contracts.at(&tenant, Timestamp(period.1.0.saturating_sub(HOUR_US)));
+        let contract = terms.contracts.at(tenant, Timestamp(to.0.saturating_sub(HOUR_US)));
         let days = contract.and_then(|contract| contract.payment_days).unwrap_or(self.0.payment_days);
         let mut view = StatementView {
             id: number,
@@ -170,7 +224,7 @@ impl Billing {
         self.0.events.changed(&mut tx, ctx, "statement.issue", change("statement.issued", &view)).await?;
         tx.commit().await?;
         self.0.events.publish();
-        Ok(view)
+        Ok(Some(view))
     }
 
     /// Notes that a statement was paid.
@@ -178,13 +232,14 @@ impl Billing {
         ctx.require(Permission::TenantManage)?;
         let now = self.0.clock.now();
         let mut tx = self.0.db.begin().await?;
-        let record = issued(&mut tx, id).await?;
+        let mut record = issued(&mut tx, id).await?;
         if record.paid_at.is_some()
-            || !statements::mark(&mut tx, &record.issued.id, Mark::Paid, now, &ctx.actor, "").await?
+            || !statements::mark(&mut tx, &record.number, Mark::Paid, now, &ctx.actor, "").await?
         {
             return Err(ServiceError::conflict("the statement has been paid"));
         }
-        let view = shown(StatementRecord { paid_at: Some(now), ..record }, now)?;
+        record.paid_at = Some(now);
+        let view = shown(&record, now)?;
         self.0.events.changed(&mut tx, ctx, "statement.pay", change("statement.paid", &view)).await?;
         tx.commit().await?;
         self.0.events.publish();
@@ -199,7 +254,7 @@ impl Billing {
         let mut tx = self.0.db.begin().await?;
         let number = statements::next_number(&mut tx, StatementKind::CreditNote).await?;
         let record = issued(&mut tx, id).await?;
-        let reversed = statement::reversal(&record.issued, spec.reason).map_err(too_long)?;
+        let reversed = statement::reversal(&issued_as(&record)?, spec.reason).map_err(too_long)?;
         let mut note = StatementView {
             id: number,
             status: StatementStatus::Issued,
@@ -209,7 +264,7 @@ impl Billing {
         };
         note.content_hash = Some(statement::content_hash(&note).map_err(unhashed)?);
         statements::insert(&mut tx, &note, &[]).await?;
-        if !statements::mark(&mut tx, &record.issued.id, Mark::Voided, now, &ctx.actor, &note.id).await? {
+        if !statements::mark(&mut tx, &record.number, Mark::Voided, now, &ctx.actor, &note.id).await? {
             return Err(ServiceError::conflict("the statement has been voided"));
         }
         self.0.events.changed(&mut tx, ctx, "statement.void", change("statement.voided", &note)).await?;
@@ -225,14 +280,24 @@ impl Billing {
         tenant: &TenantId,
         period: (Timestamp, Timestamp),
     ) -> Result<StatementView> {
-        let now = self.0.clock.now();
-        if let Some(record) = statements::of_period(tx, tenant, period.0).await? {
-            return shown(record, now);
+        match statements::of_period(tx, tenant, period.0).await? {
+            Some(record) => shown(&record, self.0.clock.now()),
+            None => self.live(tx, tenant, period).await,
         }
+    }
+
+    /// The statement of a tenant's period as it would be now.
+    async fn live(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        period: (Timestamp, Timestamp),
+    ) -> Result<StatementView> {
         let terms = read_terms(tx).await?;
         let used = statements::used_credits(tx, tenant).await?;
         let made = self.make(tx, &terms, tenant, period, &used).await?;
-        let status = if now < period.1 { StatementStatus::Open } else { StatementStatus::Draft };
+        let is_open = self.0.clock.now() < period.1;
+        let status = if is_open { StatementStatus::Open } else { StatementStatus::Draft };
         Ok(StatementView { status, ..made.view })
     }
 
@@ -247,7 +312,9 @@ impl Billing {
     ) -> Result<Made> {
         let builder = self.rated_period(tx, terms, tenant, period, None).await?;
         let credits = credits_left(terms, tenant, period, used)?;
-        builder.finish(self.0.context.provider_name.clone(), credits).map_err(too_long)
+        let mut made = builder.finish(self.0.context.provider_name.clone(), credits).map_err(too_long)?;
+        made.view.late = late_usage(&late::list(tx, tenant, period).await?)?;
+        Ok(made)
     }
 
     /// A statement in the making with all of the period's usage, whose rows go to the sink too.
@@ -340,7 +407,7 @@ async fn issued(tx: &mut Tx, id: &str) -> Result<StatementRecord> {
         return Err(ServiceError::conflict("the statement has not been issued"));
     };
     let record = statements::get(tx, &Scope::All, &number).await?;
-    if record.issued.kind == StatementKind::CreditNote {
+    if record.kind == StatementKind::CreditNote {
         return Err(ServiceError::conflict(format!(
             "{number} is a credit note, which is neither paid nor voided"
         )));
@@ -354,26 +421,80 @@ async fn issued(tx: &mut Tx, id: &str) -> Result<StatementRecord> {
 }
 
 /// A stored document with where it stands now. One that is not what was issued is not shown.
-fn shown(record: StatementRecord, now: Timestamp) -> Result<StatementView> {
-    let StatementRecord { issued, paid_at, voided_by, .. } = record;
-    let hash = statement::content_hash(&issued).map_err(unhashed)?;
-    if issued.content_hash.as_ref() != Some(&hash) {
-        let what = format!("the stored statement {} is not what was issued", issued.id);
-        return Err(ServiceError::internal(&what, ChangedStatement));
-    }
+fn shown(record: &StatementRecord, now: Timestamp) -> Result<StatementView> {
+    let issued = issued_as(record)?;
     let is_late = issued.due_at.is_some_and(|due| due < now);
-    let status = match (&voided_by, paid_at) {
+    let status = match (&record.voided_by, record.paid_at) {
         (Some(_), _) => StatementStatus::Voided,
         (None, Some(_)) => StatementStatus::Paid,
         (None, None) if is_late => StatementStatus::Overdue,
         (None, None) => StatementStatus::Issued,
     };
-    Ok(StatementView { status, paid_at, refers_to: voided_by.or(issued.refers_to), ..issued })
+    let refers_to = record.voided_by.clone().or(issued.refers_to);
+    Ok(StatementView { status, paid_at: record.paid_at, refers_to, ..issued })
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("its content has another hash than it was issued with")]
-struct ChangedStatement;
+/// A document as it was issued.
+pub(super) fn issued_as(record: &StatementRecord) -> Result<StatementView> {
+    record.issued().map_err(|error| {
+        let what = format!("the stored statement {} is not what was issued", record.number);
+        ServiceError::internal(&what, error)
+    })
+}
+
+/// In a list one bad document does not hide the others: of it is shown what stands beside it.
+fn damaged(record: &StatementRecord, error: &ServiceError) -> StatementView {
+    tracing::error!(number = record.number, error = chain(error), "a stored statement is damaged");
+    StatementView {
+        id: record.number.clone(),
+        kind: record.kind,
+        status: StatementStatus::Damaged,
+        provider: String::new(),
+        tenant: record.tenant.clone(),
+        tenant_name: record.tenant.to_string(),
+        from: record.from,
+        to: period(record.from).1,
+        currency: String::new(),
+        price_books: Vec::new(),
+        contracts: Vec::new(),
+        lines: Vec::new(),
+        net: Decimal::zero(),
+        tax: Decimal::zero(),
+        total: Decimal::zero(),
+        adjustment: Decimal::zero(),
+        evidence_hash: String::new(),
+        late: Vec::new(),
+        ledger_head: None,
+        override_reason: None,
+        refers_to: record.voided_by.clone(),
+        void_reason: None,
+        issued_at: None,
+        issued_by: None,
+        due_at: None,
+        paid_at: record.paid_at,
+        content_hash: None,
+    }
+}
+
+/// What of each meter came late after each statement.
+fn late_usage(rows: &[Late]) -> Result<Vec<LateUsage>> {
+    let mut sums: BTreeMap<(&str, Meter), Amount> = BTreeMap::new();
+    // A tenant's whole cgroup holds its containers' use once more.
+    for row in rows.iter().filter(|row| row.container.is_some()) {
+        let [more, less] = [row.quantity, row.taken].map(|quantity| Amount::from_units(quantity, 0));
+        let sum = sums.entry((&row.statement, row.meter)).or_insert_with(Amount::zero);
+        *sum = sum.plus(&more).minus(&less);
+    }
+    let usage = sums.into_iter().map(|((statement, meter), quantity)| {
+        Ok(LateUsage {
+            statement: statement.to_owned(),
+            meter,
+            quantity: quantity.to_decimal().map_err(too_long)?,
+            unit: meter.unit().to_owned(),
+        })
+    });
+    usage.collect()
+}
 
 fn change(kind: &'static str, view: &StatementView) -> Change {
     Change {

@@ -10,8 +10,7 @@ use std::time::Duration;
 use wharf_billing::window::Sums;
 use wharf_shared::id::{ContainerId, TenantId};
 use wharf_shared::problem::ProblemKind;
-use wharf_shared::reading::ReadingRecord;
-use wharf_shared::time::Timestamp;
+use wharf_store::journal::Seek;
 use wharf_store::usage::Addition;
 use wharf_store::{Db, Scope, StoreError, Tx, containers, outbox, tenants, usage};
 
@@ -96,15 +95,9 @@ impl Metering {
         }
     }
 
-    /// The first readings of a container, or of a tenant's whole cgroup, that touch `[from, to]`.
-    pub(crate) async fn readings_of(
-        &self,
-        tenant: &TenantId,
-        container: Option<&ContainerId>,
-        period: (Timestamp, Timestamp),
-        limit: u32,
-    ) -> Result<Vec<(i64, ReadingRecord)>> {
-        Ok(self.0.journal.overlapping(tenant, container, period, limit).await?)
+    /// Begins to look for the readings of single hours.
+    pub(crate) async fn seek(&self) -> Result<Seek> {
+        Ok(self.0.journal.seek().await?)
     }
 
     /// Gathers the events of what is added, in the same transaction.

@@ -303,6 +303,7 @@ impl<'a> StatementBuilder<'a> {
             total: total.to_decimal()?,
             adjustment: adjustment.to_decimal()?,
             evidence_hash: hex(&self.evidence.finalize()),
+            late: Vec::new(),
             ledger_head: None,
             override_reason: None,
             refers_to: None,
@@ -374,7 +375,23 @@ pub fn content_hash(view: &StatementView) -> Result<String, serde_json::Error> {
         void_reason: view.void_reason.clone().filter(|_| view.kind == StatementKind::CreditNote),
         ..view.clone()
     };
-    Ok(hex(&Sha256::digest(serde_json::to_vec(&issued)?)))
+    Ok(bytes_hash(&serde_json::to_vec(&issued)?))
+}
+
+/// The hash of a document as it is stored: of its bytes with `null` in the place of `hash`, so that what this
+/// version does not know of it counts too. `None` if `hash` does not stand in it just once.
+pub fn stored_hash(body: &str, hash: &str) -> Option<String> {
+    let member = format!("\"content_hash\":\"{hash}\"");
+    let (before, after) = body.split_once(&member)?;
+    if after.contains(&member) {
+        return None;
+    }
+    Some(bytes_hash(format!("{before}\"content_hash\":null{after}").as_bytes()))
+}
+
+/// SHA-256 in hexadecimal digits.
+pub fn bytes_hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// The credit note that takes a statement back: every amount with the other sign.
@@ -406,6 +423,7 @@ pub fn reversal(statement: &StatementView, reason: String) -> Result<StatementVi
         due_at: None,
         paid_at: None,
         content_hash: None,
+        late: Vec::new(),
         ..statement.clone()
     })
 }

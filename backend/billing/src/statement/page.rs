@@ -95,6 +95,17 @@ pub fn html(view: &StatementView) -> String {
         ("Reason", view.void_reason.clone()),
         ("Issued before its hours were final", view.override_reason.clone()),
     ];
+    let late = view.late.iter().map(|late| {
+        let what = format!(
+            "{} {} {} of the period of {}",
+            late.meter.title(),
+            late.quantity,
+            late.unit,
+            late.statement
+        );
+        ("Came late, billed here", what)
+    });
+    facts.extend(late);
     facts.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     for (name, value) in facts {
         push(&mut page, format_args!("<dt>{name}</dt><dd>{}</dd>", escaped(&value)));

@@ -243,6 +243,15 @@ fn page(view: &StatementView) -> String {
     for (name, value) in notes {
         text.extend(value.map(|value| format!("\n{name}: {}", output::visible(&value))));
     }
+    text.extend(view.late.iter().map(|late| {
+        format!(
+            "\ncame late after {}: {} {} of {}",
+            late.statement,
+            late.quantity,
+            late.unit,
+            late.meter.as_str()
+        )
+    }));
     text.push('\n');
     text
 }
@@ -285,6 +294,24 @@ fn hour(row: &ExplainedRow) -> String {
             reading.seq, reading.kind, reading.t0, reading.t1, reading.delta, reading.origin,
         )
     }));
+    let (shown, all) = (row.readings.len(), row.readings_total);
+    let is_cut = u64::try_from(shown).is_ok_and(|shown| shown < all);
+    text.extend(
+        is_cut.then(|| {
+            format!("  these are the first {shown} of {all} readings; wharf ledger export has all\n")
+        }),
+    );
+    text.extend(row.corrections.iter().map(|of| {
+        let why = output::visible(&format!("{} ({})", of.reason, of.author));
+        format!("  record {} corrects {} by {}: {why}\n", of.seq, of.refers_to, of.delta)
+    }));
+    text.extend(row.late.iter().map(|of| {
+        let [first, last] = of.seqs;
+        format!(
+            "  {} of {}, which {} had billed when it came: records {first} to {last} of {}\n",
+            of.delta, of.hour, of.statement, of.host
+        )
+    }));
     text
 }
 
@@ -301,10 +328,20 @@ mod tests {
             "readings": [{ "seq": 7, "kind": "periodic", "t0": "2026-11-01T10:00:00Z",
                 "t1": "2026-11-01T10:00:10Z", "boot_ns": [1, 2], "cum": "9000", "delta": "5000",
                 "raw": 9000, "origin": "cpu.stat usage_usec x 1000", "source": { "cgroup": "/wharf/x" } }],
+            "readings_total": 101,
+            "corrections": [{ "seq": 9, "refers_to": 7, "delta": "-5", "reason": "a \u{1b} test", "author": "ann" }],
+            "late": [{ "hour": "2026-10-31T23:00:00Z", "statement": "S-000001", "delta": "2", "seqs": [3, 4],
+                "host": "hst_00000000-0000-7000-8000-000000000001" }],
         });
         let row: ExplainedRow = serde_json::from_value(row).expect("a row");
         let text = hour(&row);
-        for part in ["reading 7 periodic", "+5000 from cpu.stat usage_usec x 1000 = 9000 cgroup=/wharf/x"] {
+        for part in [
+            "reading 7 periodic",
+            "+5000 from cpu.stat usage_usec x 1000 = 9000 cgroup=/wharf/x",
+            "the first 1 of 101 readings",
+            "record 9 corrects 7 by -5",
+            "2 of 2026-10-31T23:00:00Z, which S-000001 had billed when it came: records 3 to 4",
+        ] {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains('\u{1b}'));

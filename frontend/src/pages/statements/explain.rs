@@ -142,6 +142,28 @@ fn explained_row(row: &ExplainedRow, priced: &str, is_open: bool) -> AnyView {
     let has_readings = !row.readings.is_empty();
     let said =
         [origin, source].into_iter().flatten().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("; ");
+    let shown = row.readings.len();
+    let cut = (u64::try_from(shown).is_ok_and(|shown| shown < row.readings_total)).then(
+        || view! { <p class="muted">{format!("The first {shown} of {} readings.", row.readings_total)}</p> },
+    );
+    let corrections = row.corrections.iter().map(|of| {
+        format!(
+            "Record {} corrects {} by {} {unit}: {} ({})",
+            of.seq,
+            of.refers_to,
+            money::number(&of.delta),
+            of.reason,
+            of.author
+        )
+    });
+    let late = row.late.iter().map(|of| {
+        let (delta, [first, last]) = (money::number(&of.delta), of.seqs);
+        format!(
+            "{delta} {unit} are of {}, which {} had billed when they came (records {first} to {last} of {})",
+            of.hour, of.statement, of.host
+        )
+    });
+    let others = corrections.chain(late).map(|text| view! { <p class="where">{text}</p> }).collect_view();
     let said = (has_readings && !said.is_empty()).then(|| view! { <p class="where">"Read from: "{said}</p> });
     view! {
         <li>
@@ -156,6 +178,8 @@ fn explained_row(row: &ExplainedRow, priced: &str, is_open: bool) -> AnyView {
                 <p>{row.meter.title()}": "{metered}" "{unit.clone()}" in this row."</p>
                 <p class=format!("proof {}", tone.class())>{proven}</p>
                 {said}
+                {others}
+                {cut}
                 {has_readings.then(|| view! {
                     <div class="table-frame" tabindex="0" role="region" aria-label="Readings">
                     <table class="compact">

@@ -164,11 +164,14 @@ async fn rows_that_are_not_those_of_the_statement_any_more_are_no_export_of_it()
     assert!(report.is_clean() && report.rows == 6, "{:?}", report.findings);
     issue(&world, &admin, &shop).await;
     used(&world, &shop, Timestamp(world.app.clock.now().hour_start().0 - 9 * DAY_US), GB).await;
-    let (status, why) = refused(&world, &admin, "statement=S-000001&format=parquet").await;
-    assert!(status == StatusCode::CONFLICT && why.contains("S-000001"), "{why}");
+    let bytes = file(&world, &admin, "statement=S-000001&format=parquet").await.1;
+    assert!(check::parquet(bytes, 10).expect("readable").is_clean(), "what is late is none of it");
 
     let (status, _) = post(&world, &admin, "statements/S-000001/void", json!({ "reason": "late" })).await;
     assert_eq!(status, StatusCode::CREATED);
+    used(&world, &shop, Timestamp(world.app.clock.now().hour_start().0 - 9 * DAY_US), GB).await;
+    let (status, why) = refused(&world, &admin, "statement=S-000001&format=parquet").await;
+    assert!(status == StatusCode::CONFLICT && why.contains("S-000001"), "{why}");
     assert_eq!(refused(&world, &admin, "statement=C-000001").await.0, StatusCode::CONFLICT);
     issue(&world, &admin, &shop).await;
     let bytes = file(&world, &admin, "statement=S-000002&format=parquet").await.1;

@@ -3,14 +3,17 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use serde_json::{Value, json};
+use wharf_billing::rating::period;
 use wharf_shared::id::{ContainerId, TenantId};
 use wharf_shared::reading::{MeterReading, ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
+use wharf_shared::statement::IssueSpec;
 use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
 use wharf_shared::usage::{Meter, Quality, UsageHour};
 use wharf_shared::user::Role;
 use wharf_store::usage;
 
 use super::world::{Who, World};
+use crate::ctx::Ctx;
 
 const MONTH: &str = "2026-11";
 const GB: u128 = 1_000_000_000;
@@ -77,7 +80,6 @@ fn lines(statement: &Value) -> Vec<(String, String)> {
 async fn a_month_goes_from_open_to_issued_to_paid_and_never_changes_in_between() {
     let world = World::new().await;
     let admin = world.caller("ada", Role::Admin, None).await;
-    let operator = world.caller("olga", Role::Operator, None).await;
     let shop = world.tenant("shop").await;
     let mia = world.caller("mia", Role::Member, Some(&shop)).await;
     priced(&world, &admin).await;
@@ -85,36 +87,78 @@ async fn a_month_goes_from_open_to_issued_to_paid_and_never_changes_in_between()
     let live = format!("statements/{shop}.{MONTH}");
     let open = get(&world, &mia, &live).await;
     assert_eq!((open["status"].as_str(), open["total"].as_str()), (Some("open"), Some("2")));
-    let (status, problem) = post(&world, &operator, &format!("{live}/issue"), json!({})).await;
+    let (status, problem) = post(&world, &admin, &format!("{live}/issue"), json!({})).await;
     assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("conflict")), "it goes on");
 
     world.clock.advance(8 * DAY_US);
     assert_eq!(get(&world, &mia, &live).await["status"], "draft");
-    let (status, problem) = post(&world, &operator, &format!("{live}/issue"), json!({})).await;
+    let (status, problem) = post(&world, &admin, &format!("{live}/issue"), json!({})).await;
     assert_eq!(status, StatusCode::CONFLICT, "{problem}");
     assert!(problem["detail"].as_str().expect("text").contains("override_reason"), "{problem}");
 
     world.clock.advance(2 * DAY_US);
-    let (status, issued) = post(&world, &operator, &format!("{live}/issue"), json!({})).await;
+    let (status, issued) = post(&world, &admin, &format!("{live}/issue"), json!({})).await;
     assert_eq!(status, StatusCode::CREATED, "{issued}");
     assert_eq!((issued["id"].as_str(), issued["status"].as_str()), (Some("S-000001"), Some("issued")));
-    let (again, _) = post(&world, &operator, &format!("{live}/issue"), json!({})).await;
+    let (again, _) = post(&world, &admin, &format!("{live}/issue"), json!({})).await;
     assert_eq!(again, StatusCode::CONFLICT);
 
-    // What comes late does not change it, by number or by period.
-    used(&world, &shop, Timestamp(hour(&world).0 - 12 * DAY_US), 7 * GB).await;
+    // What comes late does not change it, by number or by period, and is billed in the next one.
+    used(&world, &shop, Timestamp(hour(&world).0 - 10 * DAY_US), 7 * GB).await;
     for path in ["statements/S-000001", &live] {
         assert_eq!(get(&world, &mia, path).await["total"], "2", "{path}");
     }
     let explained = get(&world, &mia, "statements/S-000001/lines/2/explain").await;
-    assert_eq!(explained["is_unchanged"], false, "but whoever asks is told");
+    assert_eq!(explained["is_unchanged"], true);
+    let next = get(&world, &mia, &format!("statements/{shop}.2026-12")).await;
+    assert_eq!(next["total"], "6", "7 GB less the free one");
+    let late = json!([{ "statement": "S-000001", "meter": "block_read", "quantity": "7000000000", "unit": "bytes" }]);
+    assert_eq!(next["late"], late);
+    let row = &get(&world, &mia, &format!("statements/{shop}.2026-12/lines/2/explain")).await["rows"][0];
+    let evidence = (&row["late"][0]["statement"], &row["late"][0]["hour"], &row["late"][0]["delta"]);
+    let was = Timestamp(hour(&world).0 - 10 * DAY_US).to_string();
+    assert_eq!(evidence, (&json!("S-000001"), &json!(was), &json!("7000000000")), "{row}");
 
     world.clock.advance(31 * DAY_US);
     assert_eq!(get(&world, &mia, "statements/S-000001").await["status"], "overdue");
-    let paid = world.send(&operator, "POST", "/api/v1/statements/S-000001/pay", None).await.json();
+    let paid = world.send(&admin, "POST", "/api/v1/statements/S-000001/pay", None).await.json();
     assert_eq!(paid["status"], "paid");
-    let twice = world.send(&operator, "POST", "/api/v1/statements/S-000001/pay", None).await;
+    let twice = world.send(&admin, "POST", "/api/v1/statements/S-000001/pay", None).await;
     assert_eq!(twice.status, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn usage_that_comes_between_computing_and_issuing_is_billed_once() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let shop = world.tenant("shop").await;
+    priced(&world, &admin).await;
+    let at = hour(&world);
+    used(&world, &shop, at, 3 * GB).await;
+    world.clock.advance(10 * DAY_US);
+    let billing = &world.app.billing;
+    let (ctx, spec) = (Ctx::system("test"), IssueSpec::default());
+    let computed = async || billing.compute(&shop, period(at), &spec).await.expect("computed");
+    let issue = async |computed| {
+        let ledger = world.app.metering.ledger().await.expect("a ledger");
+        billing.issue_computed(&ctx, &spec, computed, ledger).await.expect("no error")
+    };
+
+    let early = computed().await;
+    used(&world, &shop, at, 2 * GB).await;
+    assert!(issue(early).await.is_none(), "it would lack 2 GB");
+    let whole = computed().await;
+    // Another tenant's usage, or that of another period, is none of it.
+    used(&world, &world.tenant("bank").await, at, GB).await;
+    used(&world, &shop, hour(&world), 6 * GB).await;
+    let issued = issue(whole).await.expect("issued");
+    assert_eq!((issued.id.as_str(), issued.total.as_str()), ("S-000001", "4"), "numbers have no gap");
+
+    used(&world, &shop, at, 5 * GB).await;
+    assert_eq!(get(&world, &admin, "statements/S-000001").await["total"], "4");
+    assert_eq!(get(&world, &admin, &format!("statements/{shop}.2026-12")).await["total"], "10");
+    let exported = world.get(&admin, "/api/v1/usage/export?statement=S-000001").await;
+    assert_eq!(exported.status, StatusCode::OK, "its rows are what they were: {}", exported.text);
 }
 
 #[tokio::test]
@@ -205,6 +249,10 @@ async fn a_correction_of_a_billed_period_falls_into_the_next_open_one() {
     let before = hour(&world).to_string();
     let (status, view) = correct("1000000000").await;
     assert_eq!((status, view["hour"].as_str()), (StatusCode::CREATED, Some(before.as_str())), "{view}");
+    let row = &get(&world, &admin, &format!("statements/{shop}.{MONTH}/lines/1/explain")).await["rows"][0];
+    let made = json!([{ "seq": view["seq"], "refers_to": seq, "delta": "1000000000", "reason": "a test",
+        "author": "ada" }]);
+    assert_eq!((&row["corrections"], &row["readings_total"], &row["late"]), (&made, &json!(1), &json!([])));
 
     world.clock.advance(10 * DAY_US);
     let live = format!("statements/{shop}.{MONTH}");
@@ -272,13 +320,13 @@ async fn hours_that_a_host_has_not_reported_are_provisional() {
 #[tokio::test]
 async fn a_contract_for_nobody_or_over_another_or_for_the_past_is_refused() {
     let world = World::new().await;
-    let operator = world.caller("olga", Role::Operator, None).await;
+    let admin = world.caller("ada", Role::Admin, None).await;
     let shop = world.tenant("shop").await;
     let now = hour(&world);
     let at = |hours: i64| Timestamp(now.0 + hours * HOUR_US).to_string();
     let ghost = "tnt_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b";
     let first = json!({ "tenant": shop, "from": at(2) });
-    let (status, made) = post(&world, &operator, "contracts", first).await;
+    let (status, made) = post(&world, &admin, "contracts", first).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     for (spec, field) in [
         (json!({ "tenant": ghost, "from": at(0) }), "tenant"),
@@ -290,17 +338,16 @@ async fn a_contract_for_nobody_or_over_another_or_for_the_past_is_refused() {
             "discount_percent",
         ),
     ] {
-        let (status, problem) = post(&world, &operator, "contracts", spec).await;
+        let (status, problem) = post(&world, &admin, "contracts", spec).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
         assert_eq!(problem["fields"][0]["field"], field, "{problem}");
     }
     let path = format!("/api/v1/contracts/{}", made["id"].as_str().expect("an id"));
-    let end = |to: String| world.send(&operator, "PATCH", &path, Some(json!({ "to": to })));
+    let end = |to: String| world.send(&admin, "PATCH", &path, Some(json!({ "to": to })));
     assert_eq!(end(at(2)).await.status, StatusCode::UNPROCESSABLE_ENTITY, "it would end before it begins");
     assert_eq!(end(at(5)).await.status, StatusCode::OK);
     assert_eq!(end(at(6)).await.status, StatusCode::CONFLICT, "an end never changes");
-    let (status, second) =
-        post(&world, &operator, "contracts", json!({ "tenant": shop, "from": at(5) })).await;
+    let (status, second) = post(&world, &admin, "contracts", json!({ "tenant": shop, "from": at(5) })).await;
     assert_eq!(status, StatusCode::CREATED, "{second}");
 }
 
