@@ -51,6 +51,7 @@ impl Billing {
             ServiceError::invalid_field("cursor", "the cursor is not one of this list").because(error)
         })?;
         let limit = usize::try_from(page.limit.unwrap_or(LIMIT.0).clamp(1, LIMIT.1)).unwrap_or(usize::MAX);
+        let _turn = self.turn().await?;
         let mut tx = self.0.db.read().await?;
         let statement = self.find_statement(&mut tx, ctx, id).await?;
         let found = statement.lines.iter().find(|of| of.line == line);

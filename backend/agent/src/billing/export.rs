@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use wharf_billing::amount::Amount;
 use wharf_billing::export::{ExportError, ExportWriter};
 use wharf_billing::focus::OnBill;
@@ -68,6 +68,8 @@ pub(crate) struct Export {
     pub(crate) length_bytes: u64,
     /// Whether what is in it may still change.
     pub(crate) is_provisional: bool,
+    /// To be kept as long as the file is: so few of them are on the disk at once.
+    pub(crate) turn: OwnedSemaphorePermit,
 }
 
 /// What was chosen.
@@ -128,8 +130,8 @@ impl Billing {
         filter: &ExportFilter,
         format: ExportFormat,
     ) -> Result<Export> {
-        let _turn = self.0.exports.try_acquire().map_err(|error| {
-            ServiceError::new(ProblemKind::RateLimited, "other exports are being written; try again")
+        let turn = Arc::clone(&self.0.exports).try_acquire_owned().map_err(|error| {
+            ServiceError::new(ProblemKind::RateLimited, "other exports are being written or sent; try again")
                 .because(error)
         })?;
         let mut tx = self.0.db.read().await?;
@@ -159,7 +161,7 @@ impl Billing {
         read?;
         let measured = file.rewind().and_then(|()| file.metadata());
         let length_bytes = measured.map_err(|error| unwritten(error.into()))?.len();
-        Ok(Export { file, length_bytes, is_provisional: period.is_provisional })
+        Ok(Export { file, length_bytes, is_provisional: period.is_provisional, turn })
     }
 
     /// What an export says about itself.

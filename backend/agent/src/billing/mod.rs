@@ -13,8 +13,9 @@ mod statements;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wharf_billing::amount::{Amount, TooLong};
 use wharf_billing::focus::FocusContext;
 use wharf_billing::price::{self, PriceBooks};
@@ -45,8 +46,14 @@ use crate::metering::Pricer;
 
 /// Nanoseconds in a second.
 const SECOND_NS: u64 = 1_000_000_000;
-/// Exports that are written at once; each keeps one of the store's few readers.
+/// Exports that are there at once, from the first row to the last byte sent: each keeps one of the store's few
+/// readers and then a file on the disk.
 const EXPORTS: usize = 2;
+/// Statements and the like that are computed at once, which takes a reader and a core for as long as a period has
+/// hours. Two of the readers are left for whoever only looks something up.
+const COMPUTED: usize = 2;
+/// How long it is waited for one of them.
+const TURN: Duration = Duration::from_secs(10);
 /// Rows on a page of usage when the client does not say, and at most. A page ends with a tenant's hour.
 const LIMIT: (u32, u32) = (100, 1_000);
 
@@ -75,7 +82,8 @@ struct Inner {
     /// For live views; lists and exports read the store.
     books: RwLock<Arc<PriceBooks>>,
     context: FocusContext,
-    exports: Semaphore,
+    exports: Arc<Semaphore>,
+    computed: Semaphore,
     state_dir: PathBuf,
     /// How long after a period's end late readings are waited for.
     grace_hours: u32,
@@ -107,11 +115,20 @@ impl Billing {
             events,
             books: RwLock::new(Arc::new(books)),
             context,
-            exports: Semaphore::new(EXPORTS),
+            exports: Arc::new(Semaphore::new(EXPORTS)),
+            computed: Semaphore::new(COMPUTED),
             state_dir: config.state_dir.clone(),
             grace_hours: said.grace_hours,
             payment_days: said.payment_days,
         })))
+    }
+
+    /// Waits for a turn to compute a statement or the like; keep what it returns until that is done.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        let busy =
+            || ServiceError::new(ProblemKind::RateLimited, "other statements are being computed; try again");
+        let turn = tokio::time::timeout(TURN, self.0.computed.acquire()).await;
+        turn.map_err(|error| busy().because(error))?.map_err(|error| busy().because(error))
     }
 
     /// Versions of the price book, the last to take effect first: everybody may know what is charged.

@@ -24,6 +24,7 @@ impl Billing {
     pub(crate) async fn simulate(&self, ctx: &Ctx, spec: SimulateSpec) -> Result<Simulation> {
         ctx.require(Permission::PriceManage)?;
         let period = parse_month(&spec.period)?;
+        let _turn = self.turn().await?;
         let mut tx = self.0.db.read().await?;
         let current = read_terms(&mut tx).await?;
         let mut book = spec.book;

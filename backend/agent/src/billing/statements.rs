@@ -95,6 +95,7 @@ impl Billing {
             return Ok(Page { items: items.collect(), next_cursor: page.next_cursor });
         };
         let period = parse_month(month)?;
+        let _turn = self.turn().await?;
         let mut tx = self.0.db.read().await?;
         let limit = page.limit.unwrap_or(LIVE_LIMIT.0).clamp(1, LIVE_LIMIT.1);
         let page = PageRequest { cursor: page.cursor.clone(), limit: Some(limit) };
@@ -112,6 +113,11 @@ impl Billing {
     /// One statement or credit note.
     pub(crate) async fn statement(&self, ctx: &Ctx, id: &str) -> Result<StatementView> {
         ctx.require(Permission::TenantRead)?;
+        // What was issued is only read.
+        let _turn = match StatementId::parse(id)? {
+            StatementId::Number(_) => None,
+            StatementId::Live(..) => Some(self.turn().await?),
+        };
         let mut tx = self.0.db.read().await?;
         self.find_statement(&mut tx, ctx, id).await
     }
@@ -163,6 +169,7 @@ impl Billing {
         period: (Timestamp, Timestamp),
         spec: &IssueSpec,
     ) -> Result<Computed> {
+        let _turn = self.turn().await?;
         let mut tx = self.0.db.read().await?;
         self.refuse_early(&mut tx, period, spec, self.0.clock.now()).await?;
         let terms = read_terms(&mut tx).await?;

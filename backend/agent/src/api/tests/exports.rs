@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::http::header::CONTENT_DISPOSITION;
+use axum::http::header::{CONTENT_DISPOSITION, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::json;
+use tower::ServiceExt as _;
 use wharf_billing::parquet::Rows;
 use wharf_billing::{check, focus};
 use wharf_shared::id::TenantId;
@@ -176,6 +177,25 @@ async fn rows_that_are_not_those_of_the_statement_any_more_are_no_export_of_it()
     issue(&world, &admin, &shop).await;
     let bytes = file(&world, &admin, "statement=S-000002&format=parquet").await.1;
     assert!(check::parquet(bytes, 10).expect("readable").is_clean());
+}
+
+#[tokio::test]
+async fn as_long_as_exports_are_sent_there_is_no_room_for_more() {
+    let world = World::new().await;
+    let admin = world.caller("ada", Role::Admin, None).await;
+    let path = "/api/v1/usage/export?provisional=true";
+    let begun =
+        async || world.router.clone().oneshot(request(&admin, "GET", path, None)).await.expect("an answer");
+    let (first, second) = (begun().await, begun().await);
+    assert_eq!([first.status(), second.status()], [StatusCode::OK; 2]);
+    let refused = begun().await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key(RETRY_AFTER));
+    // Whoever gives up makes room, and so does whoever has read all.
+    drop(first);
+    assert_eq!(world.get(&admin, path).await.status, StatusCode::OK);
+    assert_eq!(world.get(&admin, path).await.status, StatusCode::OK);
+    drop(second);
 }
 
 #[tokio::test]

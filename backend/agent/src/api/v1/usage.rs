@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
@@ -96,7 +97,8 @@ async fn export(
 ) -> Result<Response> {
     let format = query.format;
     let filter = wanted(&app, &ctx, query).await?;
-    let Export { file, length_bytes, is_provisional } = app.billing.export(&ctx, &filter, format).await?;
+    let Export { file, length_bytes, is_provisional, turn } =
+        app.billing.export(&ctx, &filter, format).await?;
     let (content_type, name, name_if_provisional) = match format {
         ExportFormat::Csv => (
             "text/csv; charset=utf-8",
@@ -122,7 +124,9 @@ async fn export(
         ),
         (CONTENT_LENGTH, HeaderValue::from(length_bytes)),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::new(File::from_std(file)))).into_response())
+    // Ends with the body, whether that was read or given up.
+    let body = ReaderStream::new(File::from_std(file)).inspect(move |_| _ = &turn);
+    Ok((headers, Body::from_stream(body)).into_response())
 }
 
 /// What an export says about itself: the metadata that FOCUS wants beside a file, with every column's type.
