@@ -18,11 +18,11 @@ pub enum Permission {
     HostAccess,
     /// See the host, its tasks and checks.
     HostRead,
-    /// Make, change and remove tenants, their contracts and budgets; issue, mark as paid and void their statements.
+    /// Make, change and remove tenants and their budgets. What they owe is none of it.
     TenantManage,
     /// Make and remove users, and see the audit trail.
     UserManage,
-    /// Change price books.
+    /// Decide over money: add price books and contracts; issue, mark as paid and void statements.
     PriceManage,
     /// Put right what a reading counted.
     LedgerCorrect,

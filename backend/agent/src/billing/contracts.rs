@@ -29,7 +29,7 @@ impl Billing {
 
     /// Adds a contract. Hours that are over keep their price.
     pub(crate) async fn add_contract(&self, ctx: &Ctx, spec: ContractSpec) -> Result<ContractView> {
-        ctx.require(Permission::TenantManage)?;
+        ctx.require(Permission::PriceManage)?;
         let now = self.0.clock.now();
         let mut fields = contract::problems(&spec);
         if spec.from < now.hour_start() {
@@ -74,7 +74,7 @@ impl Billing {
         id: &ContractId,
         to: Timestamp,
     ) -> Result<ContractView> {
-        ctx.require(Permission::TenantManage)?;
+        ctx.require(Permission::PriceManage)?;
         let now = self.0.clock.now();
         let mut tx = self.0.db.begin().await?;
         let found = contracts::get(&mut tx, id).await?;

@@ -144,7 +144,7 @@ impl Billing {
         spec: &IssueSpec,
         metering: &Metering,
     ) -> Result<StatementView> {
-        ctx.require(Permission::TenantManage)?;
+        ctx.require(Permission::PriceManage)?;
         let StatementId::Live(tenant, period) = StatementId::parse(id)? else {
             return Err(ServiceError::conflict(format!("{id} has been issued")));
         };
@@ -236,7 +236,7 @@ impl Billing {
 
     /// Notes that a statement was paid.
     pub(crate) async fn pay_statement(&self, ctx: &Ctx, id: &str) -> Result<StatementView> {
-        ctx.require(Permission::TenantManage)?;
+        ctx.require(Permission::PriceManage)?;
         let now = self.0.clock.now();
         let mut tx = self.0.db.begin().await?;
         let mut record = issued(&mut tx, id).await?;
@@ -255,7 +255,7 @@ impl Billing {
 
     /// Takes a statement back, by a credit note with a number of its own, which is returned.
     pub(crate) async fn void_statement(&self, ctx: &Ctx, id: &str, spec: VoidSpec) -> Result<StatementView> {
-        ctx.require(Permission::TenantManage)?;
+        ctx.require(Permission::PriceManage)?;
         check_reason("reason", &spec.reason)?;
         let now = self.0.clock.now();
         let mut tx = self.0.db.begin().await?;

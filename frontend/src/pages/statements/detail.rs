@@ -44,7 +44,7 @@ pub(crate) fn StatementPage() -> impl IntoView {
             remote.value().with(|view| view.as_ref().map_or_else(|| else_said.to_owned(), read))
         })
     };
-    let may_act = auth.may(Permission::TenantManage);
+    let may_act = auth.may(Permission::PriceManage);
     let form = RwSignal::new(None::<Form>);
 
     // Which line is explained is part of the address.
