@@ -6,8 +6,11 @@
 //! Nothing here decides what was used, and nobody waits for it.
 //!
 //! The events are `CloudEvents` 1.0 in `OpenMeter`'s shape, one a request. All events of a container's hour and
-//! meter add up to what was counted for it, unless the outbox was full or a correction took something away; there
-//! is a second one only where a reading came later than the first was made.
+//! meter add up to what was counted for it, unless the outbox was full, and then those that are made later say that
+//! they are partial. There is a second one only where a reading or a correction came later than the first was made;
+//! of a correction that takes away, its quantity is below zero. `CloudEvents` leaves data to who sends it, and a sum
+//! of `OpenMeter`'s takes such a number as it is; an event of another type would have to be known to every reader,
+//! or be missing in its sums.
 
 pub(crate) mod event;
 
@@ -17,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use event::{Verdict, verdict};
+use event::{Verdict, outcomes, verdict};
 use futures_util::StreamExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url, redirect};
@@ -284,16 +287,15 @@ impl Outbox {
                 .take_while(|_| std::future::ready(!in_trouble.load(Ordering::Relaxed)))
                 .map(|event| async move { (endpoint.send(&event).await, event) })
                 .buffer_unordered(AT_ONCE);
-            let (mut outcomes, mut problem) = (Vec::new(), None);
+            let mut answered = Vec::new();
             while let Some((verdict, event)) = verdicts.next().await {
-                if let Verdict::Trouble(why) = verdict {
+                if matches!(verdict, Verdict::Trouble(_) | Verdict::Doubt(_)) {
                     in_trouble.store(true, Ordering::Relaxed);
-                    problem = Some(why);
-                } else {
-                    outcomes.push((verdict, event));
                 }
+                answered.push((verdict, event));
             }
             drop(verdicts);
+            let (outcomes, problem) = outcomes(answered);
             self.settle(&outcomes).await?;
             if problem.is_some() {
                 return Ok(problem);

@@ -1,9 +1,9 @@
 //! Events of usage that are to be sent somewhere: gathered by hour, queued with their bytes, gone when taken.
 //!
 //! [`gather`] is called in the transaction that adds a stretch of the journal to the sums, so that a kill leaves
-//! no sum without its event and no event without its sum. Two things are in no event: what did not fit into a
-//! full outbox, and what a correction takes away. While an hour goes on, additions to it are gathered in
-//! one row. [`queue`] gives a row the bytes it is sent with; from then on they never change, and what is added
+//! no sum without its event and no event without its sum. What did not fit into a full outbox is in no event; what
+//! comes for such an hour later is sent as partial. What a correction takes away counts below zero, so that the
+//! events of an hour always add up to it. While an hour goes on, additions to it are gathered in one row. [`queue`] gives a row the bytes it is sent with; from then on they never change, and what is added
 //! to the hour later is a row of its own with a later revision. Sending is the caller's.
 
 use std::collections::BTreeMap;
@@ -38,8 +38,8 @@ pub struct EventKey {
 pub struct Gathered {
     /// Which.
     pub key: EventKey,
-    /// How much, in the meter's unit.
-    pub quantity: u128,
+    /// How much, in the meter's unit; below zero if corrections took away more than was added.
+    pub quantity: i128,
     /// Whether that is whole.
     pub quality: Quality,
 }
@@ -80,9 +80,10 @@ pub struct Counts {
 }
 
 statements! {
-    MARK = "SELECT seq, dropped FROM outbox_watermarks WHERE host = $1";
-    SET_MARK = "INSERT INTO outbox_watermarks (host, seq, dropped) VALUES ($1, $2, $3) \
-        ON CONFLICT (host) DO UPDATE SET seq = excluded.seq, dropped = outbox_watermarks.dropped + $3";
+    MARK = "SELECT seq, dropped, dropped_hour FROM outbox_watermarks WHERE host = $1";
+    SET_MARK = "INSERT INTO outbox_watermarks (host, seq, dropped, dropped_hour) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (host) DO UPDATE SET seq = excluded.seq, dropped = outbox_watermarks.dropped + $3, \
+        dropped_hour = excluded.dropped_hour";
     COUNT = "SELECT COUNT(*) AS count FROM outbox WHERE host = $1";
     GATHERING = "SELECT revision, quantity, quality FROM outbox WHERE host = $1 AND hour = $2 AND tenant = $3 \
         AND container = $4 AND meter = $5 AND state = 'gathering'";
@@ -135,21 +136,30 @@ pub async fn gather(
     most: u64,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let mark = watermark(tx, host).await?;
+    let (mark, mut dropped_hour) = match tx.row(MARK, args![host]).await? {
+        Some(row) => (row.integer("seq")?, row.time("dropped_hour")?),
+        None => (0, Timestamp(0)),
+    };
     if to <= mark {
         return Ok(0);
     }
+    let lacking = dropped_hour;
     if from < mark {
         return Err(StoreError::Refused("a stretch of the journal is in the outbox in part"));
     }
     let count = tx.row(COUNT, args![host]).await?.ok_or(StoreError::corrupt("count"))?.integer("count")?;
     let mut room = most.saturating_sub(u64::try_from(count).unwrap_or(0));
     let mut dropped = 0_u64;
-    let mut sums: BTreeMap<EventKey, (u128, Quality)> = BTreeMap::new();
-    // The tenant's whole cgroup holds its containers' use once more.
-    // What a correction takes away is in no event: an event was sent, and counts only up.
-    for addition in additions.iter().map(|addition| &addition.hour).filter(|hour| hour.quantity > 0) {
-        let UsageHour { hour, tenant, container: Some(container), meter, .. } = addition else { continue };
+    let mut sums: BTreeMap<EventKey, (i128, Quality)> = BTreeMap::new();
+    for addition in additions {
+        // The tenant's whole cgroup holds its containers' use once more.
+        let UsageHour { hour, tenant, container: Some(container), meter, .. } = &addition.hour else {
+            continue;
+        };
+        let added = signed(addition)?;
+        if added == 0 {
+            continue;
+        }
         let of = args![host, *hour, tenant, container, meter.as_str()];
         let (revision, before) = match tx.row(GATHERING, of).await? {
             Some(row) => {
@@ -169,13 +179,16 @@ pub async fn gather(
         if before.is_none() {
             if room == 0 {
                 dropped += 1;
+                dropped_hour = dropped_hour.max(*hour);
                 continue;
             }
             room -= 1;
         }
-        let (quantity, quality) = before.unwrap_or((0_u128, addition.quality));
-        let sum = quantity.checked_add(addition.quantity).ok_or(StoreError::corrupt("quantity"))?;
-        sums.insert(key, (sum, quality.and(addition.quality)));
+        // Something of this hour may have been dropped before it began to be gathered.
+        let first = if *hour <= lacking { Quality::Partial } else { addition.hour.quality };
+        let (quantity, quality) = before.unwrap_or((0_i128, first));
+        let sum = quantity.checked_add(added).ok_or(StoreError::corrupt("quantity"))?;
+        sums.insert(key, (sum, quality.and(addition.hour.quality)));
     }
     for (key, (quantity, quality)) in &sums {
         let values = args![
@@ -191,8 +204,15 @@ pub async fn gather(
         ];
         tx.execute(PUT, values).await?;
     }
-    tx.execute(SET_MARK, args![host, to, dropped]).await?;
+    tx.execute(SET_MARK, args![host, to, dropped, dropped_hour]).await?;
     Ok(dropped)
+}
+
+/// What is added, less what is taken away.
+fn signed(Addition { hour, taken }: &Addition) -> Result<i128, StoreError> {
+    let [added, taken] = [hour.quantity, *taken].map(i128::try_from);
+    let difference = added.ok().zip(taken.ok()).and_then(|(added, taken)| added.checked_sub(taken));
+    difference.ok_or(StoreError::corrupt("quantity"))
 }
 
 /// Events whose hours began at this moment or before, in their order, and that have no bytes yet.

@@ -57,5 +57,6 @@ on_both_engines! {
     budgets::a_budget_is_one_s_own_and_changes_with_its_marks,
     budgets::a_threshold_is_marked_once_and_its_webhook_waits_until_it_is_taken,
     outbox::additions_are_gathered_once_and_add_up,
+    outbox::what_is_taken_away_counts_below_zero_and_what_lacks_something_is_partial,
     outbox::an_event_keeps_its_bytes_until_it_is_taken,
 }

@@ -99,7 +99,7 @@ impl Budgets {
             let (state, at, problem) = match verdict {
                 Verdict::Taken => (NoticeState::Sent, now, None),
                 Verdict::Refused(why) => (NoticeState::Refused, now, Some(why)),
-                Verdict::Trouble(why) => (NoticeState::Queued, again, Some(why)),
+                Verdict::Doubt(why) | Verdict::Trouble(why) => (NoticeState::Queued, again, Some(why)),
             };
             if let Some(problem) = &problem {
                 let tenant = notice.key.tenant.as_str();

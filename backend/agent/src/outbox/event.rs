@@ -81,20 +81,38 @@ pub(crate) enum Verdict {
     Taken,
     /// It will never have this event.
     Refused(String),
+    /// Perhaps it will never have this event, perhaps it will have none: rights or the address may be wrong.
+    Doubt(String),
     /// Nothing is wrong with the event: it is sent again later.
     Trouble(String),
 }
 
-/// What a status means. A wrong token or address says nothing about an event, so only answers that are about
-/// the event itself refuse it: 400, 409, 413, 415, 422 and those like them.
+/// What a status means. 409 is the answer of an endpoint that knows the event already. A wrong token says nothing
+/// about an event, and a wrong address neither: those answers refuse it only if the endpoint takes others meanwhile.
 pub(super) fn verdict(status: u16, why: &str) -> Verdict {
     let said = || format!("the endpoint answered {status}: {}", why.trim());
     match status {
-        200..=299 => Verdict::Taken,
-        401..=405 | 407 | 408 | 421 | 423 | 425 | 429 => Verdict::Trouble(said()),
+        200..=299 | 409 => Verdict::Taken,
+        401 | 407 | 408 | 425 | 429 => Verdict::Trouble(said()),
+        402..=405 | 421 | 423 => Verdict::Doubt(said()),
         400..=499 => Verdict::Refused(said()),
         _ => Verdict::Trouble(said()),
     }
+}
+
+/// What becomes of a batch: each event's outcome, and what is wrong with the endpoint. If it has taken others, rights
+/// and address are good, so what was in doubt is the event's own fault.
+pub(super) fn outcomes<E>(verdicts: Vec<(Verdict, E)>) -> (Vec<(Verdict, E)>, Option<String>) {
+    let takes = verdicts.iter().any(|(verdict, _)| *verdict == Verdict::Taken);
+    let (mut outcomes, mut problem) = (Vec::new(), None);
+    for (verdict, event) in verdicts {
+        match verdict {
+            Verdict::Doubt(why) if takes => outcomes.push((Verdict::Refused(why), event)),
+            Verdict::Doubt(why) | Verdict::Trouble(why) => problem = Some(why),
+            settled => outcomes.push((settled, event)),
+        }
+    }
+    (outcomes, problem)
 }
 
 #[cfg(test)]
@@ -112,7 +130,7 @@ mod tests {
                 meter: Meter::MemoryUsed,
                 revision: 17,
             },
-            quantity: u128::MAX,
+            quantity: i128::MIN,
             quality: Quality::Measured,
         }
     }
@@ -134,7 +152,7 @@ mod tests {
         ] {
             assert_eq!(value[name], expected);
         }
-        assert_eq!(value["data"]["quantity"], "340282366920938463463374607431768211455");
+        assert_eq!(value["data"]["quantity"], "-170141183460469231731687303715884105728");
         assert!(value["id"].as_str().is_some_and(|id| id.len() == 64));
     }
 
@@ -161,17 +179,31 @@ mod tests {
 
     #[test]
     fn only_an_answer_about_the_event_refuses_it() {
-        for status in [200, 202, 204] {
+        for status in [200, 202, 204, 409] {
             assert_eq!(verdict(status, ""), Verdict::Taken);
         }
-        for status in [400, 409, 413, 422] {
+        for status in [400, 410, 413, 422] {
             assert!(
                 matches!(verdict(status, "bad"), Verdict::Refused(why) if why.contains("bad")),
                 "{status}"
             );
         }
-        for status in [301, 401, 403, 404, 408, 429, 500, 503] {
+        for status in [402, 403, 404] {
+            assert!(matches!(verdict(status, ""), Verdict::Doubt(_)), "{status}");
+        }
+        for status in [301, 401, 408, 429, 500, 503] {
             assert!(matches!(verdict(status, ""), Verdict::Trouble(_)), "{status}");
         }
+    }
+
+    #[test]
+    fn a_doubt_is_the_event_s_fault_only_if_others_are_taken() {
+        let doubt = || (verdict(403, "not this tenant"), "bad");
+        let (settled, problem) = outcomes(vec![doubt(), (Verdict::Taken, "good")]);
+        assert!(problem.is_none(), "{problem:?}");
+        assert!(matches!(&settled[..], [(Verdict::Refused(_), "bad"), (Verdict::Taken, "good")]));
+        let (settled, problem) = outcomes(vec![doubt(), (verdict(400, ""), "worse")]);
+        assert!(problem.is_some_and(|why| why.contains("not this tenant")));
+        assert!(matches!(&settled[..], [(Verdict::Refused(_), "worse")]));
     }
 }

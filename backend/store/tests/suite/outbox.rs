@@ -4,6 +4,7 @@ use wharf_shared::id::{HostId, TenantId};
 use wharf_shared::time::{HOUR_US, Timestamp};
 use wharf_shared::usage::{Meter, Quality, UsageHour};
 use wharf_store::outbox::{self, Counts};
+use wharf_store::usage::Addition;
 use wharf_store::{Db, Tx};
 
 use super::{NOW, container_id, id};
@@ -29,7 +30,7 @@ async fn gather(tx: &mut Tx, host: &HostId, stretch: (i64, i64), additions: &[Us
     outbox::gather(tx, host, stretch, &additions, most, NOW).await.expect("gathers")
 }
 
-async fn gathered(tx: &mut Tx, host: &HostId, last_hour: i64) -> Vec<(i64, i64, u128)> {
+async fn gathered(tx: &mut Tx, host: &HostId, last_hour: i64) -> Vec<(i64, i64, i128)> {
     let events = outbox::gathered(tx, host, Timestamp(last_hour * HOUR_US), 100).await.expect("reads");
     events.iter().map(|of| (of.key.hour.0 / HOUR_US, of.key.revision, of.quantity)).collect()
 }
@@ -46,7 +47,8 @@ pub(crate) async fn additions_are_gathered_once_and_add_up(db: Db) {
     assert_eq!(outbox::watermark(&mut tx, &host).await.expect("reads"), 20);
     assert!(outbox::gather(&mut tx, &host, (15, 25), &[], MOST, NOW).await.is_err(), "in part");
     assert_eq!(gathered(&mut tx, &host, 4).await, []);
-    assert_eq!(gathered(&mut tx, &host, 5).await, [(5, 1, huge + 5)]);
+    let whole = i128::try_from(huge).expect("fits") + 5;
+    assert_eq!(gathered(&mut tx, &host, 5).await, [(5, 1, whole)]);
 
     // What comes after the event has its bytes is an event of its own.
     let events = outbox::gathered(&mut tx, &host, Timestamp(5 * HOUR_US), 100).await.expect("reads");
@@ -62,6 +64,30 @@ pub(crate) async fn additions_are_gathered_once_and_add_up(db: Db) {
     let counts = outbox::counts(&mut tx, &host).await.expect("counts");
     let hour = Some(Timestamp(5 * HOUR_US));
     assert_eq!(counts, Counts { gathering: 1, queued: 1, refused: 0, dropped: 2, oldest_queued_hour: hour });
+}
+
+pub(crate) async fn what_is_taken_away_counts_below_zero_and_what_lacks_something_is_partial(db: Db) {
+    let (blue, host): (TenantId, HostId) = (id("tnt"), id("hst"));
+    let mut tx = db.begin().await.expect("begins");
+    let taken = |container, taken| Addition { hour: used(&blue, Some(container), 5, 0), taken };
+    gather(&mut tx, &host, (0, 1), &[used(&blue, Some(1), 5, 9)], MOST).await;
+    // While the hour is gathered it comes off, and later it is an event of its own.
+    outbox::gather(&mut tx, &host, (1, 2), &[taken(1, 4), taken(2, 0)], MOST, NOW).await.expect("gathers");
+    assert_eq!(gathered(&mut tx, &host, 5).await, [(5, 1, 5)]);
+    let events = outbox::gathered(&mut tx, &host, NOW, 100).await.expect("reads");
+    outbox::queue(&mut tx, &host, &events[0].key, "{}", NOW).await.expect("queues");
+    outbox::gather(&mut tx, &host, (2, 3), &[taken(1, 5)], MOST, NOW).await.expect("gathers");
+    assert_eq!(gathered(&mut tx, &host, 5).await, [(5, 3, -5)]);
+
+    // Of the sixth hour something is dropped, so what is sent of it, or of one before, says so.
+    let dropped = gather(&mut tx, &host, (3, 4), &[used(&blue, Some(3), 6, 1)], 2).await;
+    assert_eq!(dropped, 1);
+    let later = [used(&blue, Some(3), 6, 1), used(&blue, Some(3), 7, 1), used(&blue, Some(1), 5, 1)];
+    gather(&mut tx, &host, (4, 5), &later, MOST).await;
+    let events = outbox::gathered(&mut tx, &host, NOW, 100).await.expect("reads");
+    let qualities: Vec<_> = events.iter().map(|of| (of.key.hour.0 / HOUR_US, of.quality)).collect();
+    let (whole, part) = (Quality::Measured, Quality::Partial);
+    assert_eq!(qualities, [(5, whole), (6, part), (7, whole)], "a row that was there lacks nothing");
 }
 
 pub(crate) async fn an_event_keeps_its_bytes_until_it_is_taken(db: Db) {

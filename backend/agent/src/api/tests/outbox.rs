@@ -196,6 +196,24 @@ async fn a_wrong_token_refuses_no_event_but_a_bad_event_is_refused_and_shown() {
 }
 
 #[tokio::test]
+async fn one_event_that_is_not_taken_holds_up_no_other() {
+    let forbidden = |number| if number == 0 { StatusCode::FORBIDDEN } else { StatusCode::OK };
+    let (receiver, url) = Receiver::start(forbidden).await;
+    let world = world(&url).await;
+    use_something(&world, (0, 1), 40).await;
+    world.app.outbox.turn().await;
+    let seen = view(&world).await;
+    assert_eq!((seen.queued, seen.refused, receiver.taken()), (0, 1, 39), "{:?}", seen.problem);
+    assert!(seen.last_refused.iter().all(|event| event.problem.contains("403")));
+    // What the endpoint knows already, it has.
+    receiver.set(|_| StatusCode::CONFLICT);
+    world.app.outbox.retry(&Ctx::system("test")).await.expect("queued");
+    world.app.outbox.turn().await;
+    let seen = view(&world).await;
+    assert_eq!((seen.queued, seen.refused, seen.sent), (0, 0, 40));
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_come_in_time_is_none() {
     let (receiver, url) = Receiver::start(|_| StatusCode::OK).await;
     let world = world(&url).await;
