@@ -25,6 +25,29 @@ pub struct FaultView {
     pub to: Timestamp,
 }
 
+/// How far a host has reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostReportView {
+    /// The host.
+    pub host: HostId,
+    /// Everything that it metered before this moment is in the hours; `null` before its first roll-up.
+    pub reported_at: Option<Timestamp>,
+    /// When an admin said that it will never report again: its last report is its end. `null` while it may.
+    pub retired_at: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Says that a host will never report again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RetireSpec {
+    /// Why; printed on the statements of the period in which it ended.
+    pub reason: String,
+}
+
 /// Metering as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

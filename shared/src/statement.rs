@@ -156,6 +156,18 @@ pub struct LateUsage {
     pub unit: String,
 }
 
+/// A host that will never report again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EndedHost {
+    /// The host.
+    pub host: HostId,
+    /// Its last report: what it metered later is not known.
+    pub reported_at: Timestamp,
+    /// Why it was retired.
+    pub reason: String,
+}
+
 /// A statement, or the credit note that takes one back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -198,6 +210,9 @@ pub struct StatementView {
     /// What in the lines belongs to earlier periods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub late: Vec<LateUsage>,
+    /// Hosts that ended in its period and were retired: after their last reports nothing is billed of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended_hosts: Vec<EndedHost>,
     /// The ledger of the host that issued it, as it stood then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger_head: Option<LedgerHead>,

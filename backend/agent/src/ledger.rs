@@ -16,12 +16,14 @@ use wharf_billing::ledger::verify::Entry;
 use wharf_billing::rating::period;
 use wharf_billing::window::{self, booked_hour};
 use wharf_shared::decimal::Decimal;
+use wharf_shared::id::HostId;
 use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
-use wharf_shared::metering::MeteringView;
+use wharf_shared::metering::{HostReportView, MeteringView, RetireSpec};
 use wharf_shared::permission::Permission;
 use wharf_shared::reading::ReadingRecord;
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::{Meter, UsageHour};
+use wharf_store::hosts::{self, HostReport};
 use wharf_store::journal::Journal;
 use wharf_store::usage::{self, UsageCursor, UsageQuery, UsageStream};
 use wharf_store::{Db, Scope, statements};
@@ -67,6 +69,50 @@ impl Ledger {
         self.metering.view(rolled_up, FAULTS).await
     }
 
+    /// How far every host of this store has reported.
+    pub(crate) async fn hosts(&self, ctx: &Ctx) -> Result<Vec<HostReportView>> {
+        ctx.require(Permission::HostRead)?;
+        let hosts = hosts::list(&mut self.db.one().await?).await?;
+        Ok(hosts.into_iter().map(host_view).collect())
+    }
+
+    /// Says that a host will never report again, so that statements do not wait for it.
+    pub(crate) async fn retire_host(
+        &self,
+        ctx: &Ctx,
+        host: &HostId,
+        spec: RetireSpec,
+        now: Timestamp,
+    ) -> Result<HostReportView> {
+        ctx.require(Permission::PriceManage)?;
+        let reason = one_line(&spec.reason)?;
+        if host == self.metering.host() {
+            return Err(ServiceError::conflict("this agent meters on that host; it reports itself"));
+        }
+        let mut tx = self.db.begin().await?;
+        let known = hosts::list(&mut tx).await?.into_iter().any(|of| of.host == *host);
+        let Some(retired) = hosts::retire(&mut tx, host, now, reason).await? else {
+            return Err(if known {
+                ServiceError::conflict("the host is retired already")
+            } else {
+                ServiceError::not_found("host", host.as_str())
+            });
+        };
+        let last = retired.reported_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let detail = [("reported_at", last), ("reason", reason.to_owned())];
+        let change = Change {
+            kind: "host.retired",
+            subject: host.to_string(),
+            subject_name: host.to_string(),
+            detail: detail.map(|(name, value)| (name.to_owned(), value)).into(),
+            ..Change::default()
+        };
+        self.events.changed(&mut tx, ctx, "host.retire", change).await?;
+        tx.commit().await?;
+        self.events.publish();
+        Ok(host_view(retired))
+    }
+
     /// All of it as lines, until where it is now.
     pub(crate) async fn export(&self, ctx: &Ctx) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
         ctx.require(Permission::HostRead)?;
@@ -96,11 +142,7 @@ impl Ledger {
     pub(crate) async fn correct(&self, ctx: &Ctx, spec: CorrectionSpec) -> Result<CorrectionView> {
         ctx.require(Permission::LedgerCorrect)?;
         let delta = whole_number(&spec.delta)?;
-        let reason = spec.reason.trim();
-        if reason.is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
-            let form = format!("say why in one line of at most {REASON_MAX} characters");
-            return Err(ServiceError::invalid_field("reason", form));
-        }
+        let reason = one_line(&spec.reason)?;
         let seq = spec.refers_to;
         let found = self.metering.ledger_record(seq).await?;
         let reading = found.ok_or_else(|| ServiceError::not_found("reading", &seq.to_string()))?;
@@ -213,6 +255,20 @@ impl Ledger {
         self.events.publish();
         Ok(())
     }
+}
+
+fn host_view(report: HostReport) -> HostReportView {
+    let HostReport { host, reported_at, retired_at, reason } = report;
+    HostReportView { host, reported_at, retired_at, reason: retired_at.map(|_| reason) }
+}
+
+fn one_line(reason: &str) -> Result<&str> {
+    let reason = reason.trim();
+    if reason.is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
+        let form = format!("say why in one line of at most {REASON_MAX} characters");
+        return Err(ServiceError::invalid_field("reason", form));
+    }
+    Ok(reason)
 }
 
 /// Whether an hour has this meter because of this reading.

@@ -225,6 +225,7 @@ impl Db {
             crate::containers::STATEMENTS,
             crate::contracts::STATEMENTS,
             crate::events::STATEMENTS,
+            crate::hosts::STATEMENTS,
             crate::images::STATEMENTS,
             crate::late::STATEMENTS,
             crate::outbox::STATEMENTS,

@@ -18,6 +18,7 @@ pub mod contracts;
 mod db;
 mod error;
 pub mod events;
+pub mod hosts;
 pub mod images;
 pub mod journal;
 pub mod late;

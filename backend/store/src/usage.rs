@@ -127,8 +127,9 @@ statements! {
     TENANTS = "SELECT tenant, MAX(tenant_name) AS tenant_name FROM usage_hours \
         WHERE hour >= $1 AND hour < $2 AND (tenant = $3 OR $3 IS NULL) AND (tenant > $4 OR $4 IS NULL) \
         GROUP BY tenant ORDER BY tenant LIMIT $5";
-    REPORT = "UPDATE usage_watermarks SET reported_at = $2 WHERE host = $1 AND reported_at < $3";
-    BEHIND = "SELECT host FROM usage_watermarks WHERE reported_at < $1 ORDER BY host LIMIT 1";
+    REPORT = "UPDATE usage_watermarks SET reported_at = $2, retired_at = 0, retired_reason = '' \
+        WHERE host = $1 AND reported_at < $3";
+    BEHIND = "SELECT host FROM usage_watermarks WHERE reported_at < $1 AND retired_at = 0 ORDER BY host LIMIT 1";
     BILLED = "SELECT number FROM statements LIMIT 1";
     CLEAR = "DELETE FROM usage_hours";
     CLEAR_WATERMARKS = "DELETE FROM usage_watermarks";
@@ -301,7 +302,8 @@ impl UsageStream {
     }
 }
 
-/// Notes that everything in a host's journal before `at` is in the sums. Written at most once a minute.
+/// Notes that everything in a host's journal before `at` is in the sums. Written at most once a minute. A host that
+/// was retired and reports all the same is not retired any more.
 ///
 /// # Errors
 ///
@@ -313,7 +315,7 @@ pub async fn report(tx: &mut Tx, host: &HostId, at: Timestamp) -> Result<(), Sto
     tx.execute(REPORT, args![host, at, before]).await.map(drop)
 }
 
-/// A host whose hours before `moment` may still change, because it has not been rolled up since.
+/// A host whose hours before `moment` may still change, because it has not been rolled up since and is not retired.
 ///
 /// # Errors
 ///

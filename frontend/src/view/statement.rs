@@ -229,6 +229,7 @@ mod tests {
             total: decimal("3.00"),
             adjustment: decimal("0"),
             late: Vec::new(),
+            ended_hosts: Vec::new(),
             evidence_hash: String::new(),
             ledger_head: None,
             override_reason: None,

@@ -16,10 +16,11 @@ use wharf_shared::ledger::LedgerView;
 use wharf_shared::page::Page;
 use wharf_shared::permission::Permission;
 use wharf_shared::statement::{
-    IssueSpec, LateUsage, LedgerHead, StatementKind, StatementStatus, StatementView, VoidSpec,
+    EndedHost, IssueSpec, LateUsage, LedgerHead, StatementKind, StatementStatus, StatementView, VoidSpec,
 };
 use wharf_shared::time::{DAY_US, HOUR_US, Timestamp};
 use wharf_shared::usage::Meter;
+use wharf_store::hosts::{self, HostReport};
 use wharf_store::late::{self, Late};
 use wharf_store::pagination::PageRequest;
 use wharf_store::statements::{self, Mark, StatementRecord, UsedCredit};
@@ -321,6 +322,11 @@ impl Billing {
         let credits = credits_left(terms, tenant, period, used)?;
         let mut made = builder.finish(self.0.context.provider_name.clone(), credits).map_err(too_long)?;
         made.view.late = late_usage(&late::list(tx, tenant, period).await?)?;
+        let ended = hosts::ended(tx, period).await?.into_iter().filter_map(|ended| {
+            let HostReport { host, reported_at, reason, .. } = ended;
+            Some(EndedHost { host, reported_at: reported_at?, reason })
+        });
+        made.view.ended_hosts = ended.collect();
         Ok(made)
     }
 
@@ -378,7 +384,7 @@ impl Billing {
         if let Some(host) = usage::host_behind(tx, to).await? {
             return Err(ServiceError::conflict(format!(
                 "hours are provisional: host {host} has not reported since the period's end; see that its agent \
-                 runs, or give an override_reason"
+                 runs, retire it if it never will, or give an override_reason"
             )));
         }
         Ok(())
@@ -471,6 +477,7 @@ fn damaged(record: &StatementRecord, error: &ServiceError) -> StatementView {
         adjustment: Decimal::zero(),
         evidence_hash: String::new(),
         late: Vec::new(),
+        ended_hosts: Vec::new(),
         ledger_head: None,
         override_reason: None,
         refers_to: record.voided_by.clone(),

@@ -304,6 +304,7 @@ impl<'a> StatementBuilder<'a> {
             adjustment: adjustment.to_decimal()?,
             evidence_hash: hex(&self.evidence.finalize()),
             late: Vec::new(),
+            ended_hosts: Vec::new(),
             ledger_head: None,
             override_reason: None,
             refers_to: None,
@@ -424,6 +425,7 @@ pub fn reversal(statement: &StatementView, reason: String) -> Result<StatementVi
         paid_at: None,
         content_hash: None,
         late: Vec::new(),
+        ended_hosts: Vec::new(),
         ..statement.clone()
     })
 }

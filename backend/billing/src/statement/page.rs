@@ -106,6 +106,10 @@ pub fn html(view: &StatementView) -> String {
         ("Came late, billed here", what)
     });
     facts.extend(late);
+    let ended = view.ended_hosts.iter().map(|ended| {
+        ("Gap", format!("host {} ended after {}: {}", ended.host, ended.reported_at, ended.reason))
+    });
+    facts.extend(ended);
     facts.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     for (name, value) in facts {
         push(&mut page, format_args!("<dt>{name}</dt><dd>{}</dd>", escaped(&value)));

@@ -17,8 +17,9 @@ use wharf_billing::ledger::record::Hash;
 use wharf_billing::ledger::verify::Summary;
 use wharf_billing::window::Sums;
 use wharf_shared::decimal::Decimal;
-use wharf_shared::id::{ContainerId, TenantId};
+use wharf_shared::id::{ContainerId, HostId, TenantId};
 use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
+use wharf_shared::metering::{HostReportView, RetireSpec};
 use wharf_shared::reading::ReadingRecord;
 use wharf_shared::time::Timestamp;
 use wharf_shared::usage::{Meter, Quality};
@@ -52,6 +53,16 @@ pub(crate) enum LedgerCommand {
     Hours(VerifyArguments),
     /// Put right what a reading counted, by a record of its own.
     Correct(CorrectArguments),
+    /// List the hosts of the agent's store, and how far each has reported.
+    Hosts,
+    /// Say that a host will never report again, so that statements do not wait for it.
+    Retire {
+        /// Its id.
+        host: HostId,
+        /// Why; printed on the statements of the period in which it ended.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// `wharf ledger verify`.
@@ -106,6 +117,24 @@ pub(crate) async fn ledger(shell: &Shell, command: LedgerCommand) -> Result<()> 
             let client = shell.client()?;
             let request = client.request(Method::GET, &["ledger", "export"]).timeout(EXPORT_TIMEOUT);
             save(client.send(request).await?, output.as_deref()).await
+        }
+        LedgerCommand::Hosts => {
+            let hosts: Vec<HostReportView> = shell.client()?.get(&["metering", "hosts"], &[]).await?;
+            if shell.output.json {
+                return output::document(&hosts);
+            }
+            let mut table = Table::new(&["HOST", "REPORTED", "RETIRED", "REASON"]);
+            for host in hosts {
+                let at = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+                let reason = host.reason.unwrap_or_default();
+                table.row([host.host.to_string(), at(host.reported_at), at(host.retired_at), reason]);
+            }
+            output::write_out(table.render().as_bytes())
+        }
+        LedgerCommand::Retire { host, reason } => {
+            let path = ["metering", "hosts", host.as_str(), "retire"];
+            let view: HostReportView = shell.client()?.post(&path, &[], &RetireSpec { reason }).await?;
+            shell.output.outcome(&view, view.host.as_str())
         }
         LedgerCommand::Verify(given) => verify(shell, &given),
         LedgerCommand::Hours(given) => hours(shell, &given),

@@ -252,6 +252,10 @@ fn page(view: &StatementView) -> String {
             late.meter.as_str()
         )
     }));
+    text.extend(view.ended_hosts.iter().map(|ended| {
+        let reason = output::visible(&ended.reason);
+        format!("\ngap: host {} ended after {}: {reason}", ended.host, ended.reported_at)
+    }));
     text.push('\n');
     text
 }

@@ -73,6 +73,7 @@ impl Things {
             .replace("{volume}", &self.volume)
             .replace("{pull}", &self.pull)
             .replace("{checkpoint}", "chk_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b")
+            .replace("{host}", "hst_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b")
             .replace("{contract}", "ctr_0198f5e0-7c52-7c3e-8f4e-6d0b5f1f2a3b")
             .replace("{statement}", &format!("{}.2026-11", self.tenant))
             .replace("{line}", "1")
@@ -139,6 +140,8 @@ fn operations(things: &Things) -> Vec<Operation> {
         ask("post", "/containers/{container}/start", Tenant, None),
         post("/containers/{container}/stop", Tenant, json!({})),
         get("/containers/{container}/wait", Tenant),
+        get("/metering/hosts", Operator),
+        post("/metering/hosts/{host}/retire", Admin, json!({ "reason": "it burnt down" })),
         get("/contracts", SignedIn),
         post("/contracts", Admin, json!({ "tenant": tenant, "from": "2030-01-01" })),
         ask("patch", "/contracts/{contract}", Admin, Some(json!({ "to": "2031-01-01" }))),

@@ -315,6 +315,34 @@ async fn hours_that_a_host_has_not_reported_are_provisional() {
     assert!(page.headers[CONTENT_SECURITY_POLICY].to_str().expect("text").starts_with("default-src 'none'"));
     let csv = world.get(&admin, "/api/v1/statements/S-000001?format=csv").await;
     assert_eq!(csv.text.lines().count(), 5);
+    let taken = post(&world, &admin, "statements/S-000001/void", json!({ "reason": "it is retired" })).await;
+    assert_eq!(taken.0, StatusCode::CREATED);
+
+    // It will never report again: then nobody waits for it, and the statement says what is not known.
+    let retire = async |who: &Who, host: &str| {
+        post(&world, who, &format!("metering/hosts/{host}/retire"), json!({ "reason": why })).await
+    };
+    let own = world.app.metering.host().clone();
+    world.app.metering.roll_up_now(&world.app.db).await.expect("rolled up");
+    assert_eq!(retire(&admin, own.as_str()).await.0, StatusCode::CONFLICT, "it is not gone");
+    let (status, view) = retire(&admin, silent.as_str()).await;
+    assert_eq!((status, view["reason"].as_str()), (StatusCode::OK, Some(why)), "{view}");
+    assert_eq!(retire(&admin, silent.as_str()).await.0, StatusCode::CONFLICT, "once");
+    let (status, issued) = post(&world, &admin, &path, json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "{issued}");
+    assert_eq!(issued["ended_hosts"][0]["host"], silent.as_str());
+    let page = world.get(&admin, "/api/v1/statements/S-000002?format=html").await;
+    assert!(page.text.contains(silent.as_str()), "the gap is printed: {}", page.text);
+    let audit = get(&world, &admin, "audit").await;
+    assert!(audit["items"].as_array().expect("a list").iter().any(|of| of["action"] == "host.retire"));
+
+    // If it does report, it is waited for again.
+    let mut tx = world.app.db.begin().await.expect("begun");
+    usage::report(&mut tx, &silent, world.app.clock.now()).await.expect("noted");
+    tx.commit().await.expect("committed");
+    let hosts = get(&world, &admin, "metering/hosts").await;
+    let back = hosts.as_array().expect("a list").iter().find(|of| of["host"] == silent.as_str());
+    assert_eq!(back.expect("listed")["retired_at"], Value::Null);
 }
 
 #[tokio::test]

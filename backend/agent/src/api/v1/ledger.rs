@@ -9,10 +9,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use wharf_shared::id::HostId;
 use wharf_shared::ledger::{CorrectionSpec, CorrectionView, LedgerView};
-use wharf_shared::metering::MeteringView;
+use wharf_shared::metering::{HostReportView, MeteringView, RetireSpec};
 
-use crate::api::extract::{Caller, Json};
+use crate::api::extract::{Caller, Json, Path};
 use crate::app::App;
 use crate::error::Result;
 
@@ -22,6 +23,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(export))
         .routes(routes!(correct))
         .routes(routes!(show_metering))
+        .routes(routes!(list_hosts))
+        .routes(routes!(retire_host))
 }
 
 /// Where the host's ledger stands: its head, the last checkpoint, the key that signs.
@@ -34,6 +37,26 @@ async fn show(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Result<Json<L
 #[utoipa::path(get, path = "/metering", tag = "ledger", responses((status = 200, body = MeteringView)))]
 async fn show_metering(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Result<Json<MeteringView>> {
     app.ledger.metering(&ctx).await.map(Json)
+}
+
+/// How far each host of this store has reported, by id.
+#[utoipa::path(get, path = "/metering/hosts", tag = "ledger",
+    responses((status = 200, body = Vec<HostReportView>)))]
+async fn list_hosts(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Result<Json<Vec<HostReportView>>> {
+    app.ledger.hosts(&ctx).await.map(Json)
+}
+
+/// Say that a host will never report again: its last report is its end, and statements do not wait for more. If it
+/// reports all the same, it is not retired any more.
+#[utoipa::path(post, path = "/metering/hosts/{host}/retire", tag = "ledger", request_body = RetireSpec,
+    params(("host" = String, Path, description = "Id")), responses((status = 200, body = HostReportView)))]
+async fn retire_host(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(host): Path<HostId>,
+    Json(spec): Json<RetireSpec>,
+) -> Result<Json<HostReportView>> {
+    app.ledger.retire_host(&ctx, &host, spec, app.clock.now()).await.map(Json)
 }
 
 /// All records with their hashes as JSON lines, for `wharf ledger verify`. One that breaks off lacks the last
