@@ -32,4 +32,4 @@ pub use postgres::Postgres;
 pub use registry::{Image, Registry};
 pub use relay::Relay;
 pub use socket::Socket;
-pub use world::{Setup, World, run, run_in, run_with};
+pub use world::{Setup, World, readings_in, run, run_in, run_with};

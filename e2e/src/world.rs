@@ -34,8 +34,8 @@ use crate::disk::Disk;
 use crate::leftovers;
 use crate::registry::{Image, Registry, free_port, run as run_program};
 
-/// Anything that a working agent does takes less.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Anything that a working agent does takes less, in seconds; the guest says how slow it is.
+const PATIENCE_S: u64 = 30;
 const PASSWORD: &str = "correct horse battery staple";
 
 /// What a test has.
@@ -147,7 +147,7 @@ impl World {
             settings: all,
             agent: RefCell::new(None),
             http: reqwest::Client::builder()
-                .timeout(Duration::from_mins(1))
+                .timeout(2 * patience())
                 .no_proxy()
                 // While a test waits for another program nobody sees that the agent closed an idle one.
                 .pool_max_idle_per_host(0)
@@ -549,12 +549,13 @@ impl World {
 
     /// Waits until something holds.
     pub fn until(&self, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = patience();
+        let deadline = Instant::now() + patience;
         loop {
             if holds().with_context(|| format!("wait until {what}"))? {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
+            ensure!(Instant::now() < deadline, "not within {} s: {what}", patience.as_secs());
             self.pause(Duration::from_millis(25));
         }
     }
@@ -566,16 +567,7 @@ impl World {
 
     /// Every reading in the host's journal, after proving that it is whole.
     pub fn readings(&self) -> Result<Vec<ReadingRecord>> {
-        self.runtime.block_on(async {
-            let nobody = "hst_00000000-0000-7000-8000-000000000000".parse().context("a host id")?;
-            let journal = Journal::open(&self.state_dir().join("journal.db"), &nobody)
-                .await
-                .context("open the journal")?;
-            let count = journal.verify().await.context("verify the journal")?.records;
-            let readings = journal.read_from(0, u32::try_from(count)?).await.context("read the journal")?;
-            journal.close().await;
-            Ok(readings.into_iter().map(|(_, reading)| reading).collect())
-        })
+        self.runtime.block_on(all_readings(&self.state_dir()))
     }
 
     /// Proves that the journal is whole, and that every container in it, which all have ended, was read to its end.
@@ -651,10 +643,34 @@ impl World {
     }
 }
 
-/// The directory of the built programs: above this test's executable.
+fn patience() -> Duration {
+    let said = std::env::var("WHARF_PATIENCE_S").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(said.unwrap_or(PATIENCE_S))
+}
+
+/// Every reading in the journal of this state directory, after proving that it is whole.
+pub fn readings_in(state_dir: &Path) -> Result<Vec<ReadingRecord>> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("make a runtime")?;
+    runtime.block_on(all_readings(state_dir))
+}
+
+async fn all_readings(state_dir: &Path) -> Result<Vec<ReadingRecord>> {
+    let nobody = "hst_00000000-0000-7000-8000-000000000000".parse().context("a host id")?;
+    let journal = Journal::open(&state_dir.join("journal.db"), &nobody).await.context("open the journal")?;
+    let count = journal.verify().await.context("verify the journal")?.records;
+    let readings = journal.read_from(0, u32::try_from(count)?).await.context("read the journal")?;
+    journal.close().await;
+    Ok(readings.into_iter().map(|(_, reading)| reading).collect())
+}
+
+/// The directory of the built programs: above this test's executable, or where the guest has them.
 fn programs() -> Result<PathBuf> {
     let own = std::env::current_exe().context("find this test's executable")?;
-    let dir = own.ancestors().nth(2).context("find the build directory")?.to_owned();
+    let dir = match std::env::var_os("WHARF_PROGRAMS") {
+        Some(dir) => dir.into(),
+        None => own.ancestors().nth(2).context("find the build directory")?.to_owned(),
+    };
     for name in ["wharf", "wharfd", "wharf-shim"] {
         ensure!(
             dir.join(name).exists(),

@@ -1,4 +1,5 @@
-//! The guest's file systems: an archive with what finds the disk, and a disk with everything else.
+//! The guest's file systems: an archive with what finds the disk, a disk with everything else, and an empty one
+//! that keeps what the guest writes from boot to boot.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,22 +9,23 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::kernel::Kernel;
-use super::machine::Built;
+use super::machine::{Built, SUITES};
 use crate::{packages, process};
 
 /// Modules between the archive and the disk.
 const DISK_MODULES: &[&str] = &["virtio_pci", "virtio_blk", "ext4"];
 
 /// Programs of this host that the suites call and whose busybox namesakes cannot do the same.
-const PROGRAMS: &[&str] = &["apparmor_parser", "ip", "nsenter"];
+const PROGRAMS: &[&str] =
+    &["apparmor_parser", "docker-registry", "getent", "gzip", "ip", "nft", "nsenter", "skopeo", "tar"];
 
-/// Size of the disk, which is sparse.
+/// Size of each disk, which is sparse.
 const DISK_BYTES: u64 = 2 << 30;
 
 /// `ldd` without the shell that Debian's is written for.
 const LDD: &str = "#!/bin/busybox sh\nLD_TRACE_LOADED_OBJECTS=1 exec \"$1\"\n";
 
-/// Makes `initrd` and `disk` in a directory.
+/// Makes `initrd`, `disk` and the empty `kept` in a directory.
 pub(super) fn make(into: &Path, kernel: &Kernel, built: &Built, filter: Option<&str>) -> Result<()> {
     let early = fresh(into, "early")?;
     let names = fs::read_to_string(kernel.modules.join("modules.dep")).context("read modules.dep")?;
@@ -39,7 +41,22 @@ pub(super) fn make(into: &Path, kernel: &Kernel, built: &Built, filter: Option<&
     process::run(Command::new("sh").current_dir(into).args(["-ec", archive]))?;
 
     let root = fresh(into, "root")?;
-    skeleton(&root, &["dev", "proc", "sys", "tmp", "var/tmp", "root", "etc", "suites", "lib/modules"])?;
+    skeleton(
+        &root,
+        &[
+            "dev",
+            "proc",
+            "sys",
+            "tmp",
+            "var/tmp",
+            "root",
+            "etc",
+            "suites",
+            "arguments",
+            "kept",
+            "lib/modules",
+        ],
+    )?;
     for program in PROGRAMS {
         let found = packages::which(program).with_context(|| format!("find {program}"))?;
         copy(&found, &root.join("bin").join(program))?;
@@ -48,6 +65,9 @@ pub(super) fn make(into: &Path, kernel: &Kernel, built: &Built, filter: Option<&
     for suite in &built.suites {
         copy(suite, &root.join("suites").join(suite_name(suite)))?;
         libraries(suite, &root)?;
+    }
+    for (_, suite, arguments) in SUITES {
+        fs::write(root.join("arguments").join(suite), arguments).context("write a suite's arguments")?;
     }
     for program in &built.programs {
         copy(program, &root.join("programs").join(program.file_name().unwrap_or_default()))?;
@@ -61,7 +81,11 @@ pub(super) fn make(into: &Path, kernel: &Kernel, built: &Built, filter: Option<&
     let mut mkfs = Command::new("mkfs.ext4");
     // No lazy work left for the guest, and no journal of what is thrown away.
     mkfs.args(["-q", "-O", "^has_journal", "-E", "lazy_itable_init=0", "-d", "root", "disk"]);
-    process::run(mkfs.current_dir(into))
+    process::run(mkfs.current_dir(into))?;
+    let kept = fs::File::create(into.join("kept")).context("create the guest's second disk")?;
+    kept.set_len(DISK_BYTES).context("size the guest's second disk")?;
+    // This one has a journal: power is cut while it is written to.
+    process::run(Command::new("mkfs.ext4").args(["-q", "kept"]).current_dir(into))
 }
 
 /// The suite's name, without the hash that cargo adds: `containers-8b375f74e0cd482e`.

@@ -3,6 +3,8 @@
 export PATH=/usr/bin:/usr/sbin
 # Where suites find the programs that they start.
 export WHARF_PROGRAMS=/programs
+# An emulated processor is several times as slow as one.
+export WHARF_PATIENCE_S=240
 # This kernel has it switched on: a case that needs it must not pass for want of it.
 export WHARF_APPARMOR=1
 busybox mount -t proc proc /proc
@@ -18,12 +20,28 @@ busybox mount -t cgroup2 cgroup2 /sys/fs/cgroup
 busybox --install -s 2>/dev/null
 # Only a panic may come between the lines of the results.
 dmesg -n 1
-modprobe -a overlay veth bridge nf_tables
+# With what the firewall's rules need: each that is missing begins the transaction again, and one has 30 s.
+modprobe -a overlay veth bridge nf_tables nft_chain_nat nft_masq nft_nat nft_ct nft_fib_inet nft_hash
 ip link set lo up
 cd /
 echo "guest: Linux $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
+mount -t ext4 /dev/vdb /kept
+export WHARF_KEPT=/kept
+cut=$(sed -n 's/.*wharf\.cut=\([0-9]*\).*/\1/p' /proc/cmdline)
+if [ -n "$cut" ]; then
+    # One boot of many, with everything on the disk that is kept.
+    export TMPDIR=/kept WHARF_CUT_NS="$cut"
+    grep -q wharf.last /proc/cmdline && export WHARF_CUT_LAST=1
+    # shellcheck disable=SC2046
+    /suites/power $(cat /arguments/power)
+    echo "guest: power ended with $?"
+    poweroff -f
+fi
 for suite in /suites/*; do
-    "$suite" @FILTER@
+    [ "${suite##*/}" = power ] && continue
+    arguments=$(cat "/arguments/${suite##*/}")
+    # shellcheck disable=SC2086
+    "$suite" $arguments @FILTER@
     status=$?
     [ "$status" = 0 ] || dmesg | tail -n 20
     # Without this line for each suite the guest has failed.

@@ -13,14 +13,21 @@ use super::{image, kernel};
 use crate::test::Tally;
 use crate::{process, say};
 
-/// What runs in the guest: package and test program.
-const SUITES: &[(&str, &str)] = &[("wharf-runtime", "containers")];
+/// What runs in the guest: package, test program and what the program is told. [`super::cuts::SUITE`] runs alone.
+pub(super) const SUITES: &[(&str, &str, &str)] = &[
+    ("wharf-runtime", "containers", ""),
+    ("wharf-e2e", super::cuts::SUITE, "--ignored --test-threads=1 --nocapture"),
+];
 
-/// How long the guest may live.
+/// Builds what that suite starts.
+const AGENT: &[&str] =
+    &["build", "--package", "wharf-agent", "--package", "wharf-shim", "--package", "wharf-cli"];
+
+/// How long a boot of the guest may live.
 const LIMIT_SECONDS: u64 = 8 * 60;
 
 /// Runs the suites in the guest and returns how many of their tests passed and failed.
-pub(crate) fn run(repo: &Path, filter: Option<&str>) -> Result<Tally> {
+pub(crate) fn run(repo: &Path, filter: Option<&str>, is_soak: bool) -> Result<Tally> {
     let kernel = kernel::open(repo)?;
     let built = build(repo)?;
     let suites = &built.suites;
@@ -28,20 +35,22 @@ pub(crate) fn run(repo: &Path, filter: Option<&str>) -> Result<Tally> {
     image::make(&dir, &kernel, &built, filter)?;
     let mut console = Console::default();
     let begun = Instant::now();
-    let good = process::stream(&mut machine(&dir, &kernel), |line| {
+    let good = process::stream(&mut machine(&dir, &kernel, ""), |line| {
         say::line(line.trim_end());
         console.read_line(line);
     })?;
     if begun.elapsed().as_secs() >= LIMIT_SECONDS {
         bail!("the guest was killed after {LIMIT_SECONDS} s; {}", console.tail());
     }
-    if !good || console.ended.len() != suites.len() {
+    // The one that cuts the power ends in boots of its own.
+    if !good || console.ended.len() != suites.len() - 1 {
         bail!("the guest ended before its suites did; {}", console.tail());
     }
     if console.ended.iter().any(|status| status != "0") && console.tally.failed == 0 {
         bail!("a suite in the guest ended badly without a failed test; {}", console.tail());
     }
-    Ok(console.tally)
+    let cuts = super::cuts::run(&dir, &kernel, filter, is_soak)?;
+    Ok(console.tally.plus(cuts))
 }
 
 /// What a build made.
@@ -53,15 +62,21 @@ pub(super) struct Built {
     pub(super) programs: Vec<PathBuf>,
 }
 
-/// Builds the suites and what they start.
+/// Builds the suites and what they start, each as the stages before have built it.
 fn build(repo: &Path) -> Result<Built> {
-    let mut cargo = process::cargo(repo);
-    cargo.args(["test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
-    for (package, test) in SUITES {
-        cargo.args(["--package", package, "--test", test]);
+    let mut built = Built { suites: Vec::new(), programs: Vec::new() };
+    let mut cargo = |arguments: &[&str]| -> Result<()> {
+        let mut cargo = process::cargo(repo);
+        cargo.args(arguments).args(["--locked", "--message-format=json-render-diagnostics"]);
+        let messages = process::read(cargo.env("CARGO_NET_OFFLINE", "true"))?;
+        built.suites.extend(programs(&messages, true));
+        built.programs.extend(programs(&messages, false));
+        Ok(())
+    };
+    for (package, test, _) in SUITES {
+        cargo(&["test", "--no-run", "--package", package, "--test", test])?;
     }
-    let messages = process::read(cargo.env("CARGO_NET_OFFLINE", "true"))?;
-    let built = Built { suites: programs(&messages, true), programs: programs(&messages, false) };
+    cargo(AGENT)?;
     if built.suites.len() != SUITES.len() {
         bail!("cargo built {} test programs, not {}", built.suites.len(), SUITES.len());
     }
@@ -86,30 +101,34 @@ fn programs(messages: &str, tests: bool) -> Vec<PathBuf> {
 
 /// The machine, cut off after its time. `timeout` and not this program kills it, so that a guest also
 /// ends when this program is killed.
-fn machine(dir: &Path, kernel: &kernel::Kernel) -> Command {
+pub(super) fn machine(dir: &Path, kernel: &kernel::Kernel, append: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--foreground", "--signal=KILL", &LIMIT_SECONDS.to_string(), "qemu-system-x86_64"]);
     command.args(["-m", "1024", "-smp", "2", "-accel", "tcg,thread=multi", "-cpu", "max"]);
     command.args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
     command.args(["-chardev", "stdio,id=console,signal=off,logfile=console.log"]);
-    command.args(["-serial", "chardev:console", "-drive", "file=disk,format=raw,if=virtio,cache=unsafe"]);
+    command.args(["-serial", "chardev:console"]);
+    for disk in ["disk", "kept"] {
+        command.arg("-drive").arg(format!("file={disk},format=raw,if=virtio,cache=unsafe"));
+    }
     command.arg("-kernel").arg(&kernel.image);
-    command.args(["-initrd", "initrd", "-append", "console=ttyS0 quiet panic=-1"]);
+    command.args(["-initrd", "initrd", "-append"]);
+    command.arg(format!("console=ttyS0 quiet panic=-1 {append}"));
     command.current_dir(dir);
     command
 }
 
 /// What the guest has said so far.
 #[derive(Debug, Default)]
-struct Console {
-    tally: Tally,
+pub(super) struct Console {
+    pub(super) tally: Tally,
     /// The exit status of each suite.
-    ended: Vec<String>,
+    pub(super) ended: Vec<String>,
     lines: Vec<String>,
 }
 
 impl Console {
-    fn read_line(&mut self, line: &str) {
+    pub(super) fn read_line(&mut self, line: &str) {
         let line = line.trim_end();
         self.tally.read_line(line);
         if let Some((_, status)) =
@@ -120,7 +139,7 @@ impl Console {
         self.lines.push(line.to_owned());
     }
 
-    fn tail(&self) -> String {
+    pub(super) fn tail(&self) -> String {
         let skipped = self.lines.len().saturating_sub(20);
         let lines: Vec<&str> = self.lines.iter().skip(skipped).map(String::as_str).collect();
         format!("target/guest/console.log ends with:\n{}", lines.join("\n"))

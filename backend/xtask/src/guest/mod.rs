@@ -6,10 +6,12 @@
 //!
 //! - `kernel` downloads and unpacks the kernel,
 //! - `image` makes the two file systems that it boots from, with the suites' programs inside,
-//! - `machine` runs it and reads the results.
+//! - `machine` runs it and reads the results,
+//! - `cuts` runs it with its power cut.
 //!
 //! Everything lies in `target/guest`; `console.log` there is what the guest said last time.
 
+mod cuts;
 mod image;
 mod kernel;
 mod machine;

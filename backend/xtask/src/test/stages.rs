@@ -150,8 +150,8 @@ impl Plan {
 
     /// The suites that need a kernel with cgroup v2 only; the guest has no network.
     fn guest(&self) -> Work {
-        let (repo, filter) = (self.repo.clone(), self.filter.clone());
-        Work::Function(Box::new(move || guest::run(&repo, filter.as_deref())))
+        let (repo, filter, soak) = (self.repo.clone(), self.filter.clone(), self.soak);
+        Work::Function(Box::new(move || guest::run(&repo, filter.as_deref(), soak)))
     }
 }
 
