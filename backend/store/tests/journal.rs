@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sqlx::Connection;
 use wharf_billing::ledger::checkpoint::{Moment, PublicKey};
+use wharf_billing::window::booked_hour;
 use wharf_shared::id::{ContainerId, HostId};
 use wharf_shared::reading::{MeterReading, ReadingKind, ReadingLimits, ReadingRecord, SeriesKey};
 use wharf_shared::time::Timestamp;
@@ -86,6 +87,37 @@ async fn appends_once_in_order_and_survives_reopening() {
     let whole = journal.verify().await.expect("whole");
     assert_eq!((whole.records, whole.series), (4, 2));
     assert_eq!(journal.head().await.expect("reads"), (4, whole.head));
+}
+
+#[tokio::test]
+async fn a_reading_over_a_clock_that_was_set_back_is_found_in_the_hour_that_it_is_booked_to() {
+    const HOUR_US: i64 = 3_600_000_000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(&directory.path().join("journal.db"), &host(1)).await.expect("a journal");
+    let at = |kind, number, (t0_hours, t1_hours): (i64, i64)| ReadingRecord {
+        t0_utc: Timestamp(t0_hours * HOUR_US + 600_000_000),
+        t1_utc: Timestamp(t1_hours * HOUR_US + 610_000_000),
+        ..reading(1, 1, kind, number)
+    };
+    let readings = [
+        at(ReadingKind::Open, 5, (72, 72)),
+        // Two days back, and a day ahead.
+        at(ReadingKind::Periodic, 6, (72, 24)),
+        at(ReadingKind::Periodic, 7, (24, 48)),
+        at(ReadingKind::Final, 8, (48, 48)),
+    ];
+    journal.append_batch(&readings).await.expect("appended");
+    let tenant = readings[0].series.tenant.clone().expect("a tenant");
+    let mut seek = journal.seek().await.expect("reads");
+    for reading in &readings {
+        let hour = booked_hour(reading);
+        let mut found = Vec::new();
+        let span = (hour, Timestamp(hour.0 + HOUR_US));
+        seek.readings(&tenant, Some(&container(1)), span, |_, of| found.push(of.clone()))
+            .await
+            .expect("reads");
+        assert!(found.contains(reading), "{reading:?} is not among {found:?}");
+    }
 }
 
 #[tokio::test]

@@ -130,7 +130,8 @@ impl Seek {
                     if seq > until && reading.t0_utc >= to {
                         break 'series;
                     }
-                    if reading.t0_utc < to && reading.t1_utc >= from {
+                    // One over a clock that was set back ends before it begins, and is booked to where it begins.
+                    if reading.t0_utc < to && reading.t0_utc.max(reading.t1_utc) >= from {
                         take(seq, &reading);
                     }
                 }
