@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::kernel::Kernel;
-use super::machine::{Console, machine};
+use super::machine::{Console, LIMIT_SECONDS, machine};
 use crate::test::Tally;
 use crate::{process, say};
 
@@ -32,7 +32,7 @@ pub(super) fn run(dir: &Path, kernel: &Kernel, filter: Option<&str>, is_soak: bo
         let last = if boot == cuts { " wharf.last" } else { "" };
         let append = format!("wharf.cut={cut_ns}{last}");
         let (mut console, mut cut) = (Console::default(), None);
-        process::stream(&mut machine(dir, kernel, &append), |line| {
+        process::stream(&mut machine(dir, kernel, &append, LIMIT_SECONDS), |line| {
             say::line(line.trim_end());
             console.read_line(line);
             cut = cut_at(line).or(cut);

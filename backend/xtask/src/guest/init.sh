@@ -27,6 +27,7 @@ cd /
 echo "guest: Linux $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
 mount -t ext4 /dev/vdb /kept
 export WHARF_KEPT=/kept
+grep -q wharf.soak /proc/cmdline && export WHARF_SOAK=1
 cut=$(sed -n 's/.*wharf\.cut=\([0-9]*\).*/\1/p' /proc/cmdline)
 if [ -n "$cut" ]; then
     # One boot of many, with everything on the disk that is kept.
@@ -39,6 +40,8 @@ if [ -n "$cut" ]; then
 fi
 for suite in /suites/*; do
     [ "${suite##*/}" = power ] && continue
+    # User ids are mapped on mounts of the disk; a tmpfs of this kernel cannot do that.
+    [ "${suite##*/}" = guest ] && export TMPDIR=/var/tmp
     arguments=$(cat "/arguments/${suite##*/}")
     # shellcheck disable=SC2086
     "$suite" $arguments @FILTER@

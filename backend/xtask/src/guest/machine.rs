@@ -16,15 +16,17 @@ use crate::{process, say};
 /// What runs in the guest: package, test program and what the program is told. [`super::cuts::SUITE`] runs alone.
 pub(super) const SUITES: &[(&str, &str, &str)] = &[
     ("wharf-runtime", "containers", ""),
+    ("wharf-e2e", "guest", "--ignored --test-threads=1"),
     ("wharf-e2e", super::cuts::SUITE, "--ignored --test-threads=1 --nocapture"),
 ];
 
-/// Builds what that suite starts.
+/// Builds what the end-to-end suites start.
 const AGENT: &[&str] =
     &["build", "--package", "wharf-agent", "--package", "wharf-shim", "--package", "wharf-cli"];
 
 /// How long a boot of the guest may live.
-const LIMIT_SECONDS: u64 = 8 * 60;
+pub(super) const LIMIT_SECONDS: u64 = 15 * 60;
+const SOAK_LIMIT_SECONDS: u64 = 60 * 60;
 
 /// Runs the suites in the guest and returns how many of their tests passed and failed.
 pub(crate) fn run(repo: &Path, filter: Option<&str>, is_soak: bool) -> Result<Tally> {
@@ -35,12 +37,14 @@ pub(crate) fn run(repo: &Path, filter: Option<&str>, is_soak: bool) -> Result<Ta
     image::make(&dir, &kernel, &built, filter)?;
     let mut console = Console::default();
     let begun = Instant::now();
-    let good = process::stream(&mut machine(&dir, &kernel, ""), |line| {
+    let limit_s = if is_soak { SOAK_LIMIT_SECONDS } else { LIMIT_SECONDS };
+    let soak = if is_soak { "wharf.soak" } else { "" };
+    let good = process::stream(&mut machine(&dir, &kernel, soak, limit_s), |line| {
         say::line(line.trim_end());
         console.read_line(line);
     })?;
-    if begun.elapsed().as_secs() >= LIMIT_SECONDS {
-        bail!("the guest was killed after {LIMIT_SECONDS} s; {}", console.tail());
+    if begun.elapsed().as_secs() >= limit_s {
+        bail!("the guest was killed after {limit_s} s; {}", console.tail());
     }
     // The one that cuts the power ends in boots of its own.
     if !good || console.ended.len() != suites.len() - 1 {
@@ -101,9 +105,9 @@ fn programs(messages: &str, tests: bool) -> Vec<PathBuf> {
 
 /// The machine, cut off after its time. `timeout` and not this program kills it, so that a guest also
 /// ends when this program is killed.
-pub(super) fn machine(dir: &Path, kernel: &kernel::Kernel, append: &str) -> Command {
+pub(super) fn machine(dir: &Path, kernel: &kernel::Kernel, append: &str, limit_s: u64) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--foreground", "--signal=KILL", &LIMIT_SECONDS.to_string(), "qemu-system-x86_64"]);
+    command.args(["--foreground", "--signal=KILL", &limit_s.to_string(), "qemu-system-x86_64"]);
     command.args(["-m", "1024", "-smp", "2", "-accel", "tcg,thread=multi", "-cpu", "max"]);
     command.args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
     command.args(["-chardev", "stdio,id=console,signal=off,logfile=console.log"]);
