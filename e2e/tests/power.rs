@@ -10,7 +10,6 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -99,7 +98,7 @@ fn until_closed(state: &Path) -> Result<BTreeMap<SeriesKey, [ReadingRecord; 2]>>
             return Ok(series.into_iter().filter_map(|(key, of)| Some((key, two(of)?))).collect());
         }
         ensure!(Instant::now() < deadline, "not all are closed and open again: {open} open, {series:?}");
-        sleep(Duration::from_secs(2));
+        pause(Duration::from_secs(2));
     }
 }
 
@@ -108,12 +107,20 @@ fn until_closed(state: &Path) -> Result<BTreeMap<SeriesKey, [ReadingRecord; 2]>>
 fn cut_power() -> Result<()> {
     let mut random = [0; 8];
     getrandom::fill(&mut random)?;
-    sleep(Duration::from_nanos(INTERVAL_NS + u64::from_le_bytes(random) % INTERVAL_NS));
+    pause(Duration::from_nanos(INTERVAL_NS + u64::from_le_bytes(random) % INTERVAL_NS));
     let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
     say(&format!("cut at {}", now.as_nanos()))?;
     fs::write("/proc/sysrq-trigger", "b").context("reset the machine")?;
-    sleep(PATIENCE);
+    pause(PATIENCE);
     anyhow::bail!("the machine runs on")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a cut comes at a time and not at a state, and no runtime is here"
+)]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
 }
 
 /// A line of its own on the console.

@@ -54,9 +54,8 @@ pub(crate) const fn look(status: StatementStatus) -> (&'static str, Tone) {
         StatementStatus::Draft => ("○", Tone::Muted),
         StatementStatus::Issued => ("●", Tone::Info),
         StatementStatus::Paid => ("●", Tone::Ok),
-        StatementStatus::Overdue => ("▲", Tone::Bad),
+        StatementStatus::Overdue | StatementStatus::Damaged => ("▲", Tone::Bad),
         StatementStatus::Voided => ("✖", Tone::Muted),
-        StatementStatus::Damaged => ("▲", Tone::Bad),
     }
 }
 
