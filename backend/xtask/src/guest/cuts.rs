@@ -1,5 +1,5 @@
-//! Cuts the guest's power: boots it again and again, with its second disk as the boot before left it, and tells
-//! each boot when the power went in the one before.
+//! Cuts the guest's power: boots it again and again, with its second disk as the boot before left it, and repeats
+//! to each boot what the one before said of its cut: what only it can know, and must not write to the disk.
 //!
 //! The guest resets itself (sysrq `b`) at an instant of its own choice: what its kernel had not given to the
 //! disk is gone, as with the plug pulled. Without `-no-reboot` it would come back in the same process.
@@ -27,18 +27,18 @@ pub(super) fn run(dir: &Path, kernel: &Kernel, filter: Option<&str>, is_soak: bo
         return Ok(Tally::default());
     }
     let cuts = if is_soak { SOAK_CUTS } else { CUTS };
-    let mut cut_ns = 0;
+    let mut before = "none".to_owned();
     for boot in 0..=cuts {
         let last = if boot == cuts { " wharf.last" } else { "" };
-        let append = format!("wharf.cut={cut_ns}{last}");
+        let append = format!("wharf.cut={before}{last}");
         let (mut console, mut cut) = (Console::default(), None);
         process::stream(&mut machine(dir, kernel, &append, LIMIT_SECONDS), |line| {
             say::line(line.trim_end());
             console.read_line(line);
-            cut = cut_at(line).or(cut);
+            cut = said(line).map(str::to_owned).or(cut.take());
         })?;
         match (cut, boot == cuts) {
-            (Some(at_ns), false) if console.ended.is_empty() => cut_ns = at_ns,
+            (Some(said), false) if console.ended.is_empty() => before = said,
             (None, true) if !console.ended.is_empty() => return Ok(console.tally),
             _ => bail!("boot {boot} of {cuts} power cuts did not come to its end; {}", console.tail()),
         }
@@ -46,9 +46,10 @@ pub(super) fn run(dir: &Path, kernel: &Kernel, filter: Option<&str>, is_soak: bo
     Ok(Tally::default())
 }
 
-/// The boot clock when the power goes, in ns.
-fn cut_at(line: &str) -> Option<u64> {
-    line.trim_end().strip_prefix("power: cut at ")?.parse().ok()
+/// Numbers with dots between them, for the next boot.
+fn said(line: &str) -> Option<&str> {
+    let said = line.trim_end().strip_prefix("power: cut ")?;
+    said.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.').then_some(said)
 }
 
 #[cfg(test)]
@@ -56,10 +57,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn when_the_power_goes_is_a_line_of_its_own() {
-        assert_eq!(cut_at("power: cut at 123\r"), Some(123));
-        for line in ["cut at 123", "power: cut at noon", "power: 3 series were cut"] {
-            assert_eq!(cut_at(line), None, "{line}");
+    fn what_is_said_of_a_cut_is_a_line_of_its_own() {
+        assert_eq!(said("power: cut 123.4.56\r"), Some("123.4.56"));
+        for line in ["cut 123", "power: cut at noon", "power: 3 series were cut"] {
+            assert_eq!(said(line), None, "{line}");
         }
     }
 }

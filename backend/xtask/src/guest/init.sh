@@ -28,10 +28,10 @@ echo "guest: Linux $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controll
 mount -t ext4 /dev/vdb /kept
 export WHARF_KEPT=/kept
 grep -q wharf.soak /proc/cmdline && export WHARF_SOAK=1
-cut=$(sed -n 's/.*wharf\.cut=\([0-9]*\).*/\1/p' /proc/cmdline)
+cut=$(sed -n 's/.*wharf\.cut=\([0-9a-z.]*\).*/\1/p' /proc/cmdline)
 if [ -n "$cut" ]; then
     # One boot of many, with everything on the disk that is kept.
-    export TMPDIR=/kept WHARF_CUT_NS="$cut"
+    export TMPDIR=/kept WHARF_CUT="$cut"
     grep -q wharf.last /proc/cmdline && export WHARF_CUT_LAST=1
     # shellcheck disable=SC2046
     /suites/power $(cat /arguments/power)
