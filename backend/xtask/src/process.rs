@@ -19,10 +19,19 @@ pub(crate) fn require_root(command: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// The cargo that runs this program.
+/// The cargo that runs this program, without what it told this program of its package: build scripts that look at
+/// that (`ring`'s) would run again, and half the tree with them, each time that somebody calls cargo without us.
 pub(crate) fn cargo(repo: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(repo);
+    for (key, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|of| key.as_encoded_bytes().starts_with(of.as_bytes()))
+        {
+            command.env_remove(key);
+        }
+    }
     command
 }
 
