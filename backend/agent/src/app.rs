@@ -24,6 +24,7 @@ use crate::checkpoints::{Archives, Checkpoints, Criu, Tools};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::containers::{Containers, Deps};
+use crate::down::running_agent;
 use crate::engine::{Engine, HostProfile};
 use crate::events::EventBus;
 use crate::execs::Execs;
@@ -40,6 +41,9 @@ use crate::{api, networks, service, tls};
 
 /// Tasks get so long to finish after a stop was asked for; a second signal cuts it short.
 const STOP_GRACE: Duration = Duration::from_secs(15);
+/// A process that was just forked gets so long to call execve(2), and is looked at so often.
+const BIRTH_WAIT: Duration = Duration::from_millis(20);
+const BIRTH_WAITS: u32 = 500;
 
 /// File in the run directory with the setup link, where it must not be printed.
 pub(crate) const SETUP_LINK: &str = "setup-link";
@@ -191,7 +195,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let tls = tls::load(&config).context("prepare TLS")?;
     let run_dir = config.run_dir.clone();
     make_private(&run_dir).with_context(|| format!("make the directory {}", run_dir.display()))?;
-    let _only_one = lock(&run_dir)?;
+    let _only_one = lock(&run_dir).await?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("listen on {}; if another program has the port, give another with --listen", config.listen)
     })?;
@@ -323,19 +327,30 @@ fn make_private(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Names this process in the run directory, and holds the name as long as the agent lives.
-fn lock(run_dir: &Path) -> anyhow::Result<Flock<File>> {
+async fn lock(run_dir: &Path) -> anyhow::Result<Flock<File>> {
     let path = run_dir.join(crate::down::PID_FILE);
-    let file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
-    let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(file) => file,
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => anyhow::bail!(
-            "another agent of this instance runs; stop it first, or give this one a name of its own with \
-             --instance (its process is in {})",
-            path.display()
-        ),
-        Err((_, errno)) => {
-            return Err(errno).with_context(|| format!("lock {}", path.display()));
-        }
+    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+    let mut waits = 0;
+    let mut file = loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => break file,
+            // Killed while it started a program, which has all of its descriptors until it calls execve(2).
+            Err((file, nix::errno::Errno::EWOULDBLOCK))
+                if waits < BIRTH_WAITS && running_agent(run_dir)?.is_none() =>
+            {
+                file
+            }
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => anyhow::bail!(
+                "another agent of this instance runs; stop it first, or give this one a name of its own with \
+                 --instance (its process is in {})",
+                path.display()
+            ),
+            Err((_, errno)) => {
+                return Err(errno).with_context(|| format!("lock {}", path.display()));
+            }
+        };
+        waits += 1;
+        tokio::time::sleep(BIRTH_WAIT).await;
     };
     file.set_len(0)?;
     let own = wharf_shim::process_ref::ProcessRef::current()?;
@@ -354,5 +369,44 @@ fn is_new_boot(run_dir: &Path) -> std::io::Result<bool> {
     match std::fs::read_to_string(&marker) {
         Ok(seen) if seen == boot => Ok(false),
         _ => std::fs::write(marker, boot).map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use wharf_shim::process_ref::ProcessRef;
+
+    use super::*;
+
+    /// A run directory that someone holds in the name of this process.
+    fn held_for(pid: i32) -> (tempfile::TempDir, Flock<File>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let name = serde_json::to_string(&ProcessRef::of(pid).expect("it is there")).expect("written");
+        std::fs::write(dir.path().join(crate::down::PID_FILE), name).expect("written");
+        let file = File::open(dir.path().join(crate::down::PID_FILE)).expect("opened");
+        (dir, Flock::lock(file, FlockArg::LockExclusive).expect("nobody has it"))
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_agent_left_unborn_is_waited_for() {
+        let mut agent = Command::new("cat").stdin(Stdio::piped()).spawn().expect("started");
+        let (dir, unborn) = held_for(i32::try_from(agent.id()).expect("a pid"));
+        agent.kill().expect("killed");
+        agent.wait().expect("reaped");
+        let (locked, ()) = tokio::join!(lock(dir.path()), async {
+            tokio::time::sleep(BIRTH_WAIT * 3).await;
+            drop(unborn);
+        });
+        locked.expect("it is free by then");
+        assert_eq!(running_agent(dir.path()).expect("read"), Some(ProcessRef::current().expect("this")));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_lives_is_not_waited_for() {
+        let (dir, _held) = held_for(i32::try_from(std::process::id()).expect("a pid"));
+        let refused = lock(dir.path()).await.expect_err("it has the name").to_string();
+        assert!(refused.contains("another agent"), "{refused}");
     }
 }
