@@ -6,28 +6,22 @@
 //! another thread, is not. Memory is the most that the process has had.
 #![expect(clippy::expect_used, reason = "a bench that cannot run fails")]
 
+mod month;
+
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use wharf_billing::contract::Contracts;
 use wharf_billing::export::ExportWriter;
 use wharf_billing::focus::metadata::Period;
 use wharf_billing::focus::{FocusContext, OnBill};
-use wharf_billing::price::PriceBooks;
 use wharf_billing::rating::{Rater, period};
 use wharf_shared::time::{HOUR_US, Timestamp};
-use wharf_shared::usage::{ExportFormat, Meter, Quality, UsageHour};
+use wharf_shared::usage::ExportFormat;
 
-const CONTAINERS: u64 = 386;
-const METERS: [(Meter, u128); 5] = [
-    (Meter::CpuUsed, 900_000_000_123),
-    (Meter::CpuReserved, 1_800_000_000_000_000),
-    (Meter::MemoryUsed, 700_000_000_000_000_000_123),
-    (Meter::MemoryReserved, 966_367_641_600_000_000_000_000),
-    (Meter::BlockWrite, 123_456_789),
-];
+use crate::month::cpu_time;
+
 const MEMORY_BAR_MB: u64 = 100;
 
 fn main() {
@@ -62,13 +56,6 @@ fn say(text: &str) {
     writeln!(std::io::stdout(), "{text}").expect("standard output");
 }
 
-/// For how long this thread has been on a processor: what others do on the machine hardly shows in it.
-fn cpu_time() -> Duration {
-    let times = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the thread's times");
-    let running = times.split(' ').next().and_then(|ns| ns.parse().ok());
-    Duration::from_nanos(running.expect("nanoseconds"))
-}
-
 /// The most that this process has had in memory (proc(5), `VmHWM`).
 fn memory_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("the process's status");
@@ -76,34 +63,10 @@ fn memory_mb() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1_000
 }
 
-/// The rows of one hour.
-fn hour(hour: Timestamp) -> Vec<UsageHour> {
-    let row = |container: u64, (meter, quantity): (Meter, u128)| UsageHour {
-        hour,
-        tenant: "tnt_00000000-0000-7000-8000-000000000001".parse().expect("an id"),
-        container: format!("{container:064x}").parse().ok(),
-        meter,
-        tenant_name: "blue".to_owned(),
-        container_name: format!("web-{container}"),
-        labels: BTreeMap::from([("app".to_owned(), "shop".to_owned())]),
-        quantity: quantity + u128::from(container),
-        quality: Quality::Measured,
-    };
-    (0..CONTAINERS).flat_map(|container| METERS.map(|of| row(container, of))).collect()
-}
-
 /// How long it takes from the hours to the file, how much of that on a processor, and how many rows it has.
 fn export(format: ExportFormat) -> (Duration, Duration, u64) {
-    let books = json!([{ "id": "prb_00000000-0000-7000-8000-000000000001", "created_at": "2026-01-01T00:00:00Z",
-        "book": { "currency": "EUR", "effective_from": "2026-01-01T00:00:00Z", "prices": [
-            { "meter": "cpu_used", "policy": "max", "unit": "Core-Hours", "unit_price": "0.0378" },
-            { "meter": "memory_reserved", "unit": "GiB-Hours", "allowance": "100", "tiers": [
-                { "from": "100", "to": "10000", "unit_price": "0.004" },
-                { "from": "10000", "unit_price": "0.0035" }] },
-            { "meter": "block_write", "unit_price": "0.08" }] } }]);
-    let books =
-        PriceBooks::new(&serde_json::from_value::<Vec<_>>(books).expect("books")).expect("well-formed");
-    let contracts = Contracts::default();
+    let (books, contracts) = (month::prices(), Contracts::default());
+    let labels = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
     let context = FocusContext {
         provider_name: "Example".to_owned(),
         billing_account_id: "account-1".to_owned(),
@@ -121,7 +84,7 @@ fn export(format: ExportFormat) -> (Duration, Duration, u64) {
     let mut next = from;
     while next < to {
         // Making them up is not what is measured.
-        let hours = hour(next);
+        let hours = month::hour(next, &labels);
         let (begin, before) = (Instant::now(), cpu_time());
         let rated = rater.rate_hour(hours);
         rated.iter().try_for_each(|row| writer.row(row, bill)).expect("written");

@@ -5,28 +5,20 @@
 //! allowance and the greater of two. The hours are in memory; reading them from the store is not in it.
 #![expect(clippy::expect_used, reason = "a bench that cannot run fails")]
 
+mod month;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use wharf_billing::contract::Contracts;
-use wharf_billing::price::PriceBooks;
 use wharf_billing::rating::{Rater, period};
 use wharf_billing::statement::StatementBuilder;
 use wharf_shared::time::{HOUR_US, Timestamp};
-use wharf_shared::usage::{Meter, Quality, UsageHour};
 
-/// The containers of a month of 720 hours that make 277,920 container-hours.
-const CONTAINERS: u64 = 386;
+use crate::month::{CONTAINERS, cpu_time};
+
 const HOURS: i64 = 720;
-const METERS: [(Meter, u128); 5] = [
-    (Meter::CpuUsed, 900_000_000_123),
-    (Meter::CpuReserved, 1_800_000_000_000_000),
-    (Meter::MemoryUsed, 700_000_000_000_000_000_123),
-    (Meter::MemoryReserved, 966_367_641_600_000_000_000_000),
-    (Meter::BlockWrite, 123_456_789),
-];
 
 fn main() {
     // `cargo test --benches` builds and starts this too; there is nothing to check then.
@@ -48,46 +40,16 @@ fn main() {
     writeln!(std::io::stdout(), "{text}").expect("standard output");
 }
 
-/// The rows of one hour.
-fn hour(hour: Timestamp) -> Vec<UsageHour> {
-    let row = |container: u64, (meter, quantity): (Meter, u128)| UsageHour {
-        hour,
-        tenant: "tnt_00000000-0000-7000-8000-000000000001".parse().expect("an id"),
-        container: format!("{container:064x}").parse().ok(),
-        meter,
-        tenant_name: "blue".to_owned(),
-        container_name: format!("web-{container}"),
-        labels: BTreeMap::new(),
-        quantity: quantity + u128::from(container),
-        quality: Quality::Measured,
-    };
-    (0..CONTAINERS).flat_map(|container| METERS.map(|of| row(container, of))).collect()
-}
-
-/// For how long this thread has been on a processor: what others do on the machine hardly shows in it.
-fn cpu_time() -> Duration {
-    let times = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the thread's times");
-    let running = times.split(' ').next().and_then(|ns| ns.parse().ok());
-    Duration::from_nanos(running.expect("nanoseconds"))
-}
-
 /// How long it takes from the hours to the statement, and how much of that on a processor.
 fn statement() -> (Duration, Duration) {
-    let books = json!([{ "id": "prb_00000000-0000-7000-8000-000000000001", "created_at": "2026-01-01T00:00:00Z",
-        "book": { "currency": "EUR", "effective_from": "2026-01-01T00:00:00Z", "prices": [
-            { "meter": "cpu_used", "policy": "max", "unit": "Core-Hours", "unit_price": "0.0378" },
-            { "meter": "memory_reserved", "unit": "GiB-Hours", "allowance": "100", "tiers": [
-                { "from": "100", "to": "10000", "unit_price": "0.004" },
-                { "from": "10000", "unit_price": "0.0035" }] },
-            { "meter": "block_write", "unit_price": "0.08" }] } }]);
-    let books =
-        PriceBooks::new(&serde_json::from_value::<Vec<_>>(books).expect("books")).expect("well-formed");
-    let contracts = Contracts::default();
+    let (books, contracts) = (month::prices(), Contracts::default());
     let (from, to) = period("2026-11-01T00:00:00Z".parse().expect("a time"));
-    let hours: Vec<_> = (0..HOURS).map(|number| hour(Timestamp(from.0 + number * HOUR_US))).collect();
+    let hours: Vec<_> = (0..HOURS)
+        .map(|number| month::hour(Timestamp(from.0 + number * HOUR_US), &BTreeMap::new()))
+        .collect();
 
     let (begin, before) = (Instant::now(), cpu_time());
-    let tenant = "tnt_00000000-0000-7000-8000-000000000001".parse().expect("an id");
+    let tenant = month::TENANT.parse().expect("an id");
     let mut builder = StatementBuilder::new(&books, &contracts, tenant, "blue".to_owned(), (from, to));
     let mut rater = Rater::new(&books, &contracts);
     for rows in hours {
